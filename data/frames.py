@@ -1,0 +1,202 @@
+"""Frames: uint8 RGB [H, W, 3]. Reading one from a file, checking one, and the one area resize.
+
+Training, calibration and device share this resize, so that a detector meets the pixels that it was calibrated on.
+This module runs on the device: it needs NumPy alone; OpenCV decodes images and speeds the resize up where it is there.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any, Tuple
+
+import numpy as np
+
+from leanood.data import integrity
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".npy")
+
+
+class FrameError(ValueError):
+    """A frame that must not be scored: corrupt, of a wrong shape or type, or not finite."""
+
+
+def check(frame: Any, name: str = "frame") -> np.ndarray:
+    """The frame as uint8 RGB [H, W, 3]; raises FrameError, naming it, if it is none.
+
+    Args:
+      frame: [H, W, 3], uint8 as it is (not copied); or floating, finite and within [0, 1], which becomes
+        rint(255 · frame). Other types, channels and dimensions, NaN and infinity are refused.
+      name: what the error calls it.
+    """
+    frame = np.asarray(frame)
+    if frame.ndim != 3 or frame.shape[-1] != 3:
+        raise FrameError(f"{name}: its shape is {_shape(frame)}, a frame's is [height, width, 3] (RGB)")
+    if 0 in frame.shape:
+        raise FrameError(f"{name}: its shape is {_shape(frame)}, it has no pixels")
+    if frame.dtype == np.uint8:
+        return frame
+    if frame.dtype.kind != "f":
+        raise FrameError(f"{name}: its type is {frame.dtype}, a frame's is uint8 (or float within [0, 1])")
+    low, high = float(frame.min()), float(frame.max())  # both are NaN if one pixel is
+    if not np.isfinite(low + high):
+        raise FrameError(f"{name}: it has pixels that are not finite (NaN or infinity)")
+    if low < 0.0 or high > 1.0:
+        raise FrameError(f"{name}: its floats lie in [{low:g}, {high:g}], a float frame's in [0, 1]; or pass uint8")
+    return np.rint(frame * np.float32(255)).astype(np.uint8)
+
+
+def from_bytes(data: bytes, size: Tuple[int, int], name: str = "frame") -> np.ndarray:
+    """A raw frame (rows of RGB bytes, no header) as uint8 [H, W, 3], read-only.
+
+    Args:
+      data: exactly H · W · 3 bytes.
+      size: (H, W).
+      name: what the error calls it.
+    """
+    height, width = size
+    if len(data) != height * width * 3:
+        raise FrameError(f"{name}: {len(data)} bytes, a raw {width}x{height} RGB frame has {height * width * 3}")
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+
+def read_image(path: Any) -> np.ndarray:
+    """The image file's frame, uint8 RGB [H, W, 3].
+
+    Grey images get three equal channels, an alpha channel is dropped, 16-bit images are scaled to 8, EXIF rotation is
+    applied. `.npy` files (uint8, or float within [0, 1]) are read by NumPy alone, others need OpenCV.
+
+    Raises:
+      FrameError: naming the file, if it is missing, empty, truncated, corrupt or not an image.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            if name.lower().endswith(".npy"):
+                return check(_rgb(np.load(file, allow_pickle=False)), name)
+            data = file.read()
+    except FrameError:
+        raise
+    except OSError as error:
+        raise FrameError(f"{name}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError):
+        raise FrameError(f"{name}: not a .npy file of numbers, or a truncated one") from None
+    return decode(data, name)
+
+
+def decode(data: bytes, name: str = "image") -> np.ndarray:
+    """The frame in an encoded image's bytes, uint8 RGB [H, W, 3], as `read_image` reads it from a file."""
+    wrong = integrity.problem(data)
+    if wrong:
+        raise FrameError(f"{name}: {wrong}")
+    cv2 = _opencv()
+    if cv2 is None:
+        raise FrameError(f"{name}: reading images needs OpenCV: pip install 'leanood[video]'")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # a header that promises gigapixels, for one
+        image = None
+    if image is None:
+        raise FrameError(f"{name}: not an image that OpenCV can decode")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def resize(frames: np.ndarray, size: Tuple[int, int], opencv: bool = True) -> np.ndarray:
+    """The frames at another size, uint8 [..., h, w, 3], each output pixel the mean over the area that it covers.
+
+    With and without OpenCV the result is the same but for one level on rare rounding ties.
+
+    Args:
+      frames: uint8 [..., H, W, 3]; returned as they are if they already have that size.
+      size: (h, w), smaller or larger.
+      opencv: False never uses OpenCV.
+    """
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim < 3 or frames.shape[-1] != 3:
+        raise FrameError(f"frames: {getattr(frames, 'dtype', type(frames))} {_shape(np.asarray(frames))}, "
+                         "to be resized they must be uint8 [..., height, width, 3]")
+    height, width = frames.shape[-3:-1]
+    new_height, new_width = int(size[0]), int(size[1])
+    if min(new_height, new_width, height, width) < 1:
+        raise FrameError(f"size: cannot resize {height}x{width} to {new_height}x{new_width}")
+    if (height, width) == (new_height, new_width):
+        return frames
+    flat = frames.reshape((-1, height, width, 3))
+    out = np.empty((len(flat), new_height, new_width, 3), np.uint8)
+    # Where one axis shrinks and the other grows, OpenCV's "area" is a bilinear sample that skips pixels.
+    mixed = (height < new_height and width > new_width) or (height > new_height and width < new_width)
+    cv2 = _opencv() if opencv and not mixed else None
+    for source, target in zip(flat, out):
+        if cv2 is not None and (height < new_height or width < new_width):
+            # OpenCV enlarges bytes with 11-bit weights, a level off in every tenth pixel; floats exactly.
+            large = cv2.resize(source.astype(np.float32), (new_width, new_height), interpolation=cv2.INTER_AREA)
+            target[...] = np.rint(large, out=large)
+        elif cv2 is not None:
+            cv2.resize(source, (new_width, new_height), dst=target, interpolation=cv2.INTER_AREA)
+        elif height % new_height == 0 and width % new_width == 0:
+            _shrink_by_integers(source, target)
+        else:
+            rows = _resize_rows(source, new_height)
+            columns = _resize_rows(np.ascontiguousarray(rows.swapaxes(0, 1)), new_width)
+            target[...] = np.rint(columns, out=columns).swapaxes(0, 1)
+    return out.reshape(frames.shape[:-3] + out.shape[1:])
+
+
+def _shrink_by_integers(source: np.ndarray, target: np.ndarray) -> None:
+    """Writes the block means of `source`, rounded as OpenCV rounds them, into `target`."""
+    down, across = source.shape[0] // target.shape[0], source.shape[1] // target.shape[1]
+    area = down * across
+    total = np.uint16 if area * 255 < 1 << 16 else np.uint32
+    rows = source[0::down].astype(total)
+    for i in range(1, down):
+        rows += source[i::down]
+    sums = rows[:, 0::across].copy()
+    for i in range(1, across):
+        sums += rows[:, i::across]
+    if (down, across) == (2, 2):
+        target[...] = (sums + 2) >> 2  # OpenCV rounds halves up here, to even elsewhere
+    else:
+        target[...] = np.rint(sums * np.float32(1.0 / area))
+
+
+def _resize_rows(image: np.ndarray, count: int) -> np.ndarray:
+    """float32 [count, ...]: `image` [n, ...] resized along its first axis."""
+    rows, weights = _taps(image.shape[0], count)
+    out = np.zeros((count,) + image.shape[1:], np.float32)
+    for row, weight in zip(rows, weights):
+        out += image[row] * weight[:, None, None]
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _taps(length: int, count: int) -> Tuple[np.ndarray, np.ndarray]:
+    """(rows, weights), int [K, count] and float32 [K, count]: which of `length` cells each of `count` covers, how far."""
+    scale = length / count
+    begin = np.arange(count) * scale
+    end = np.minimum(begin + scale, length)
+    first = np.floor(begin).astype(np.int64)
+    rows = first + np.arange(int(np.ceil(scale)) + 1)[:, None]
+    overlap = np.clip(np.minimum(end, rows + 1) - np.maximum(begin, rows), 0.0, None)
+    overlap[overlap < 1e-6] = 0.0  # the rounding of begin and end is no overlap
+    used = overlap.any(axis=1)
+    weights = (overlap / overlap.sum(axis=0))[used].astype(np.float32)
+    return np.minimum(rows, length - 1)[used], weights
+
+
+@functools.lru_cache(maxsize=None)
+def _opencv() -> Any:
+    """The cv2 module, or None where it is not installed."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    return cv2
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """`image` [H, W], [H, W, 1 | 3 | 4] with three channels: grey repeated, alpha dropped."""
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[-1] == 1):
+        return np.repeat(image.reshape(image.shape[:2] + (1,)), 3, axis=-1)
+    return image[..., :3] if image.ndim == 3 and image.shape[-1] == 4 else image
+
+
+def _shape(array: np.ndarray) -> str:
+    return "[" + ", ".join(str(n) for n in array.shape) + "]"
