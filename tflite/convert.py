@@ -1,0 +1,194 @@
+"""Converts a Functional Keras model to a TFLite flatbuffer that keeps its outputs' names (needs TensorFlow)."""
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+TARGETS = ("generic", "jetson-nano", "gpu")
+# What the model wants -> (scale, offset) that turns a frame in [0, 1] into it.
+INPUT_SCALES = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "bytes": (255.0, 0.0)}
+
+
+def convert(
+    model: keras.Model,
+    *,
+    quantize: str = "float32",
+    representative: Optional[np.ndarray] = None,
+    input_scale: str = "unit",
+    target: str = "generic",
+    size: Optional[Tuple[int, int]] = None,
+) -> bytes:
+    """Returns the flatbuffer of `model`: one frame in, every output by its name, float32.
+
+    The signature `serving_default` takes `frame` [1, h, w, 3]: float32 in [0, 1], or, for "int8", uint8 with scale
+    1/255, so that raw frames go in as they are.
+
+    Args:
+      model: Functional or Sequential, float32 [N, h, w, 3] -> named outputs (`output_names`). It may be
+        quantization-aware: then "int8" takes the ranges that it has learnt.
+      quantize: "float32"; "float16" (weights); "dynamic" (int8 weights, float activations); "int8" (both).
+      representative: uint8 [N, h, w, 3], N ≥ 1 training images at the model's size, that set int8's ranges.
+      input_scale: what the model was trained on: "unit" x/255, "signed" x/127.5 − 1, "bytes" x.
+      target: "generic", "jetson-nano" or "gpu": a file that its runtime could not load is refused.
+      size: (height, width) to fix a model to whose own is open.
+
+    Raises:
+      ValueError: if an argument doesn't fit, or if the file would not load on its target.
+    """
+    _check(model, quantize, representative, input_scale, target)
+    height, width, channels = _input_shape(model, size)
+    if representative is not None and representative.shape[1:] != (height, width, channels):
+        raise ValueError(f"representative has images of shape {representative.shape[1:]}, but the model takes "
+                         f"{(height, width, channels)}")
+    scale, offset = INPUT_SCALES[input_scale]
+
+    @tf.function(input_signature=[tf.TensorSpec((1, height, width, channels), tf.float32, name="frame")])
+    def serve(frame: tf.Tensor) -> Dict[str, tf.Tensor]:
+        x = frame if (scale, offset) == (1.0, 0.0) else frame * scale + offset
+        return {name: tf.identity(y, name=name) for name, y in named(model, model(x, training=False)).items()}
+
+    with _quiet() as log, tempfile.TemporaryDirectory(prefix="leanood-") as folder:
+        # Through a SavedModel: only there does the signature keep its names.
+        tf.saved_model.save(model, folder, signatures={"serving_default": serve})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        _set_options(converter, quantize, representative, target)
+        try:
+            flatbuffer = bytes(converter.convert())
+        except Exception as error:
+            raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error, log)}") from error
+    _check_target(flatbuffer, target)
+    return flatbuffer
+
+
+def named(model: keras.Model, outputs: Any) -> Dict[str, Any]:
+    """Returns a model's outputs by name, without the prefix that quantization-aware training gives them.
+
+    Args:
+      model: any Keras model; a dict of outputs keeps its keys, others take their layers' names.
+      outputs: what calling the model returned.
+    """
+    if isinstance(outputs, dict):
+        by_name = dict(outputs)
+    else:
+        values = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        by_name = dict(zip(model.output_names, values))
+    plain = {name[len("quant_"):] if name.startswith("quant_") else name: y for name, y in by_name.items()}
+    if len(plain) != len(by_name):
+        raise ValueError(f"the model's outputs {', '.join(by_name)} share a name once `quant_` is dropped; rename them")
+    return plain
+
+
+def with_outputs(model: keras.Model, layers: Dict[str, str]) -> keras.Model:
+    """Returns the same model (weights shared) with chosen layers as its outputs.
+
+    Args:
+      model: Functional or Sequential.
+      layers: output name -> layer name, e.g. {"features": "avg_pool", "logits": "predictions"}.
+    """
+    known = [layer.name for layer in model.layers]
+    for layer in layers.values():
+        if layer not in known:
+            raise ValueError(f"the model has no layer {layer!r}; its last are {', '.join(known[-8:])}")
+    return keras.Model(model.input, {name: model.get_layer(layer).output for name, layer in layers.items()},
+                       name=model.name)
+
+
+def _set_options(converter: Any, quantize: str, representative: Optional[np.ndarray], target: str) -> None:
+    if quantize == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if target != "gpu":
+        # Per-channel fully connected layers need version 12 of the operation, which tflite-runtime 2.14 lacks.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    if quantize == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.float32
+        if representative is not None:
+            converter.representative_dataset = lambda: _samples(representative)
+
+
+def _samples(images: np.ndarray) -> Iterator[Dict[str, np.ndarray]]:
+    for i, image in enumerate(images):
+        frame = image[np.newaxis].astype(np.float32) / np.float32(255)
+        if i == 0:
+            # The input's range is what was seen: these two pixels make it 0…1, so that raw frames go in unconverted.
+            frame.flat[0], frame.flat[1] = 0.0, 1.0
+        yield {"frame": frame}
+
+
+def _check(model: keras.Model, quantize: str, representative: Optional[np.ndarray], input_scale: str,
+           target: str) -> None:
+    for name, value, allowed in (("quantize", quantize, QUANTIZATIONS), ("target", target, TARGETS),
+                                 ("input_scale", input_scale, tuple(INPUT_SCALES))):
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}, but should be one of {', '.join(allowed)}")
+    if not getattr(model, "_is_graph_network", False):
+        raise ValueError(f"{type(model).__name__} is no Functional or Sequential Keras model; build it with "
+                         "tf_keras.Model(inputs, outputs)")
+    if len(model.inputs) != 1:
+        raise ValueError(f"the model has {len(model.inputs)} inputs, but should have one: the frame")
+    if representative is not None and (representative.dtype != np.uint8 or representative.ndim != 4
+                                       or not len(representative)):
+        raise ValueError(f"representative is {representative.dtype} {list(representative.shape)}, but should be "
+                         "uint8 [N, h, w, channels] with N ≥ 1")
+    if quantize == "int8" and representative is None and not _is_quantization_aware(model):
+        raise ValueError("int8 needs representative training images to set its ranges, but representative is None")
+
+
+def _is_quantization_aware(model: keras.Model) -> bool:
+    return any(layer.name.startswith("quant") for layer in model.layers)
+
+
+def _input_shape(model: keras.Model, size: Optional[Tuple[int, int]]) -> Tuple[int, int, int]:
+    shape = model.inputs[0].shape
+    if len(shape) != 4 or shape[-1] is None:
+        raise ValueError(f"the model's input is {tuple(shape)}, but should be [N, height, width, channels]")
+    own = tuple(shape[1:3])
+    if None in own and size is None:
+        raise ValueError(f"the model's input {tuple(shape)} leaves the spatial size open; give size=(height, width)")
+    fixed = tuple(size) if size is not None else own
+    if any(o not in (None, f) for o, f in zip(own, fixed)):
+        raise ValueError(f"size is {fixed}, but the model is fixed to {own}")
+    return (int(fixed[0]), int(fixed[1]), int(shape[-1]))
+
+
+def _check_target(flatbuffer: bytes, target: str) -> None:
+    try:
+        from leanood.tflite import compat
+    except ImportError:
+        return
+
+    problems = compat.check(flatbuffer, target)
+    if problems:
+        raise ValueError(f"the file would not load on {target}: {'; '.join(problems)}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Any]:
+    """Sends what TensorFlow prints, from C++ too, to a temporary file, and yields that file."""
+    with tempfile.TemporaryFile() as log:
+        kept = os.dup(1), os.dup(2)
+        try:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            yield log
+        finally:
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            os.close(kept[0])
+            os.close(kept[1])
+
+
+def _reason(error: Exception, log: Any) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
