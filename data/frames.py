@@ -168,7 +168,7 @@ def _resize_rows(image: np.ndarray, count: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _taps(length: int, count: int) -> Tuple[np.ndarray, np.ndarray]:
-    """(rows, weights), int [K, count] and float32 [K, count]: which of `length` cells each of `count` covers, how far."""
+    """(rows, weights), int [K, count], float32 [K, count]: the cells of `length` that each of `count` covers."""
     scale = length / count
     begin = np.arange(count) * scale
     end = np.minimum(begin + scale, length)

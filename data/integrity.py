@@ -9,9 +9,8 @@ import re
 import struct
 import zlib
 
-# In JPEG's entropy-coded data 0xFF is followed by 0 (a data byte), a restart marker or fill bytes; else a marker is met.
+# In JPEG's entropy-coded data 0xFF is followed by 0 (a data byte), a restart marker or fill; else it begins a marker.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_JPEG_START_OF_SCAN = 0xDA
 _JPEG_END = 0xD9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -61,7 +60,7 @@ def _png_problem(data: bytes) -> str:
             break
         checksum = struct.unpack_from(">I", data, at + 8 + length)[0]
         if zlib.crc32(data[at + 4:at + 8 + length]) != checksum:
-            return "corrupt PNG: chunk %s fails its checksum" % kind.decode("latin-1")
+            return f"corrupt PNG: chunk {kind.decode('latin-1')} fails its checksum"
         if kind == b"IEND":
             return ""
         at += 12 + length

@@ -1,0 +1,99 @@
+"""Image folders `<partition>/<image>`, as unordered images or as recordings, with optional tables beside them.
+
+`labels.csv` in the folder (`frame,partition,ood`) overrides what the sub-folders' names say.
+"""
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from typing import List, Optional, Set, Tuple
+
+import numpy as np
+
+from leanood.data import dataset, frames, splits, tables
+
+LABELS = "labels.csv"
+_DIGITS = re.compile(r"(\d+)")
+
+
+def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
+         fps: float = 20.0, seed: int = 0, ordered: bool = False) -> dataset.Dataset:
+    """The data set of an image folder.
+
+    Args:
+      folder: holds images, or sub-folders of images, each a partition (images at the top are in the partition "all").
+        Files without an image's suffix (frames.IMAGE_SUFFIXES) are not looked at.
+      split_csv: a table `image,split`; without it: recordings are cut by time, unordered images dealt out in blocks.
+      times_csv: a table `frame,milliseconds`, for ordered frames.
+      fps: frames a second of ordered frames; `times_csv` overrides it.
+      seed: of the deal of unordered images.
+      ordered: each sub-folder is a recording whose frames follow each other in natural order.
+
+    Unless `split_csv` says otherwise, out-of-distribution frames, and whole sequences that have some, are split "ood".
+    """
+    names = _image_names(folder)
+    directories = [posixpath.dirname(name) for name in names]
+    partition = np.array([directory or "all" for directory in directories])
+    ood = np.zeros(len(names), bool)
+    labels = os.path.join(folder, LABELS)
+    labelled = os.path.isfile(labels)
+    if labelled:
+        partition, ood = _labels(labels, names)
+    recording = np.unique(directories, return_inverse=True)[1]
+    if ordered:
+        seconds = splits.times_from_csv(times_csv, names) if times_csv else None
+        if seconds is not None:
+            fps = splits.frame_rate(seconds, fps)
+        sequence = splits.sequences(recording, seconds, fps)
+    else:
+        sequence = np.full(len(names), -1, np.int64)
+    if split_csv:
+        split = splits.from_csv(split_csv, names)
+        ood = ood if labelled else split == "ood"
+    else:
+        split = splits.by_time(recording, fps) if ordered else splits.by_blocks(partition, names, seed)
+        split[ood | np.isin(sequence, np.unique(sequence[ood & (sequence >= 0)]))] = "ood"
+    return dataset.Dataset(
+        names=names, partition=partition, sequence=splits.cut_sequences(sequence, split), split=split, ood=ood,
+        partition_kind="subset", fps=float(fps) if ordered else 0.0,
+        read=lambda i: frames.read_image(os.path.join(folder, *names[i].split("/"))),
+        description=f"{os.path.basename(os.path.abspath(folder))} ({len(names)} images)")
+
+
+def natural_key(name: str) -> Tuple:
+    """A sorting key by which frame2 comes before frame10, folder by folder."""
+    # Splitting at the numbers puts them at the odd places, so that numbers meet numbers.
+    return tuple(tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(_DIGITS.split(piece)))
+                 for piece in name.split("/"))
+
+
+def _image_names(folder: str) -> Tuple[str, ...]:
+    """The images' paths within the folder, with slashes, in natural order; links to folders are followed once."""
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{folder}: no such folder")
+    names: List[str] = []
+    visited: Set[str] = set()
+    for directory, inner, files in os.walk(folder, followlinks=True):
+        visited.add(os.path.realpath(directory))
+        inner[:] = [name for name in inner if not name.startswith(".")
+                    and os.path.realpath(os.path.join(directory, name)) not in visited]
+        inside = os.path.relpath(directory, folder).replace(os.sep, "/")
+        names.extend(name if inside == "." else f"{inside}/{name}" for name in files
+                     if name.lower().endswith(frames.IMAGE_SUFFIXES) and not name.startswith("."))
+    if not names:
+        raise ValueError(f"{folder}: it holds no images ({', '.join(frames.IMAGE_SUFFIXES)}), nor do its sub-folders")
+    return tuple(sorted(names, key=natural_key))
+
+
+def _labels(path: str, names: Tuple[str, ...]) -> Tuple[np.ndarray, np.ndarray]:
+    """(partition str [N], ood bool [N]) by a table `frame,partition,ood`."""
+    listed, partitions, truths = tables.read(path, ("frame", "partition", "ood"))
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    for name, partition, truth in zip(listed, partitions, truths):
+        if truth.lower() not in words:
+            raise ValueError(f"{path}: {name!r} has ood {truth!r}; allowed are 0 and 1 (or false and true)")
+        if not partition:
+            raise ValueError(f"{path}: {name!r} has no partition")
+    rows = tables.match(path, listed, names)
+    return np.asarray(partitions)[rows], np.array([words[truth.lower()] for truth in truths], bool)[rows]

@@ -1,0 +1,121 @@
+"""The four disjoint in-distribution splits: train, calibration, validation, test; and sequences from times.
+
+Neighbouring frames are near-duplicates. So recordings are cut by time with a guard between the parts, and unordered
+images, which may be subsampled video, are dealt out in blocks of consecutive names.
+"""
+from __future__ import annotations
+
+import hashlib
+from typing import List, Optional, Sequence
+
+import numpy as np
+
+from leanood.data import tables
+
+NAMES = ("train", "calibration", "validation", "test")
+SHARES = (0.50, 0.15, 0.10, 0.25)
+ALLOWED = NAMES + ("ood", "")
+GUARD_SECONDS = 10.0
+GUARD_SHARE = 0.02  # of a short recording
+BLOCK = 10
+GAP_SECONDS = 0.5
+
+
+def by_time(recording: np.ndarray, fps: float) -> np.ndarray:
+    """str [N]: each recording cut by time into SHARES of NAMES, the frames of a guard between two parts left out ("").
+
+    Args:
+      recording: int64 [N], frames of one recording in time order.
+      fps: frames a second.
+
+    The guard is taken from the end of the earlier part: 10 s, or 2% of a recording that is shorter than 500 s.
+    """
+    split = np.full(len(recording), "", "<U11")
+    for number in np.unique(recording):
+        members = np.flatnonzero(recording == number)
+        guard = min(int(round(GUARD_SECONDS * fps)), int(GUARD_SHARE * len(members)))
+        ends = _ends(len(members))
+        for name, begin, end in zip(NAMES, [0] + ends, ends):
+            split[members[begin:end if name == NAMES[-1] else max(begin, end - guard)]] = name
+    return split
+
+
+def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0) -> np.ndarray:
+    """str [N]: each group's consecutive names, in blocks of ten, dealt out by hash in SHARES of NAMES.
+
+    Args:
+      group: [N], what is dealt out separately (the partition).
+      names: [N], in natural order.
+      seed: another seed, another deal; the order of the files on disk plays no part.
+
+    Groups of fewer than 200 names have smaller blocks, down to single images.
+    """
+    split = np.full(len(names), "", "<U11")
+    for one in np.unique(group):
+        members = np.flatnonzero(group == one)
+        size = min(BLOCK, max(1, len(members) // 20))
+        blocks = [members[i:i + size] for i in range(0, len(members), size)]
+        blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode()).digest())
+        ends = _ends(len(blocks))
+        for name, begin, end in zip(NAMES, [0] + ends, ends):
+            for block in blocks[begin:end]:
+                split[block] = name
+    return split
+
+
+def from_csv(path: str, names: Sequence[str]) -> np.ndarray:
+    """str [N]: the split of each name by a table `image,split`; an empty split leaves an image out."""
+    listed, words = tables.read(path, ("image", "split"))
+    for name, word in zip(listed, words):
+        if word not in ALLOWED:
+            raise ValueError(f"{path}: {name!r} has the split {word!r}; allowed are {', '.join(ALLOWED[:-1])} or none")
+    return np.asarray(words, "<U11")[tables.match(path, listed, names)]
+
+
+def times_from_csv(path: str, names: Sequence[str]) -> np.ndarray:
+    """float64 [N]: the seconds at which each frame was taken by a table `frame,milliseconds`; NaN where unknown."""
+    listed, words = tables.read(path, ("frame", "milliseconds"))
+    seconds = np.full(len(listed), np.nan)
+    for i, (name, word) in enumerate(zip(listed, words)):
+        try:
+            seconds[i] = float(word) / 1000.0 if word else np.nan
+        except ValueError:
+            raise ValueError(f"{path}: {name!r} has {word!r} milliseconds, which is no number") from None
+    return seconds[tables.match(path, listed, names)]
+
+
+def sequences(recording: np.ndarray, seconds: Optional[np.ndarray], fps: float) -> np.ndarray:
+    """int64 [N]: numbers the sequences: a recording's frames until a gap of over 0.5 s, or a jump back in time.
+
+    Args:
+      recording: int64 [N], frames of one recording in time order.
+      seconds: float64 [N], NaN where unknown: such a frame follows the one before it at `fps`. None: no gaps.
+      fps: frames a second.
+    """
+    starts = np.ones(len(recording), bool)
+    starts[1:] = recording[1:] != recording[:-1]
+    if seconds is not None:
+        known = np.flatnonzero(~np.isnan(seconds))
+        step = np.diff(seconds[known])
+        between = (np.diff(known) - 1) / fps  # the frames of unknown time account for some of it
+        broken = (step < 0) | (step - between > GAP_SECONDS)
+        starts[known[1:][broken]] = True
+    return np.cumsum(starts) - 1
+
+
+def cut_sequences(sequence: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """int64 [N]: the sequences, renumbered so that none crosses from one split into another; -1 stays."""
+    starts = np.ones(len(sequence), bool)
+    starts[1:] = (sequence[1:] != sequence[:-1]) | (split[1:] != split[:-1])
+    return np.where(sequence < 0, -1, np.cumsum(starts) - 1)
+
+
+def frame_rate(seconds: np.ndarray, fallback: float) -> float:
+    """Frames a second by the median time between frames; `fallback` where fewer than two times are known."""
+    steps = np.diff(seconds)
+    steps = steps[np.isfinite(steps) & (steps > 0)]
+    return round(1.0 / float(np.median(steps)), 2) if len(steps) else fallback
+
+
+def _ends(count: int) -> List[int]:
+    return [int(round(share * count)) for share in np.cumsum(SHARES).tolist()]
