@@ -10,17 +10,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-Model = tf_keras.Model
-Layer = tf_keras.layers.Layer
 # What takes the layer's place: a chain of layers, each fed by the one before; an empty chain removes the layer.
-Replace = Callable[[Layer], Sequence[Layer]]
+Replace = Callable[[tf_keras.layers.Layer], Sequence[tf_keras.layers.Layer]]
 
 
 class UnsupportedModel(ValueError):
     """A model that a step can't handle; the message names the layer and says why."""
 
 
-def check(model: Model) -> None:
+def check(model: tf_keras.Model) -> None:
     """Raises UnsupportedModel unless the model is Functional (or Sequential), flat, with one input.
 
     Args:
@@ -41,32 +39,14 @@ def check(model: Model) -> None:
         raise UnsupportedModel(f"model {name!r} has {len(model.inputs)} inputs; compress models with one image input")
 
 
-def named_outputs(model: Model) -> dict[str, Any]:
+def named_outputs(model: tf_keras.Model) -> dict[str, Any]:
     """The model's output tensors by name: its dict's keys, or else the names of the layers that produce them."""
     if isinstance(model.output, Mapping):
         return dict(model.output)
     return dict(zip(model.output_names, model.outputs))
 
 
-def with_outputs(model: Model, names: Sequence[str]) -> Model:
-    """The same layers with a dict of named outputs: each name is an output or a layer of the model.
-
-    Args:
-      model: a Functional model.
-      names: outputs to expose, e.g. ("features", "logits").
-    """
-    check(model)
-    known = named_outputs(model)
-    layers = {layer.name: layer for layer in model.layers}
-    unknown = [name for name in names if name not in known and name not in layers]
-    if unknown:
-        raise UnsupportedModel(f"model {model.name!r} has no output or layer named {unknown[0]!r}; its outputs are "
-                               f"{', '.join(known)}, its last layers {', '.join(list(layers)[-5:])}")
-    tensors = {name: known[name] if name in known else layers[name].output for name in names}
-    return tf_keras.Model(model.inputs[0], tensors, name=model.name)
-
-
-def rewrite(model: Model, replace: Replace, input_shape: Sequence[int] | None = None) -> Model:
+def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] | None = None) -> tf_keras.Model:
     """A new Functional model with the same graph, in which `replace(layer)` has taken each layer's place.
 
     Args:
@@ -83,7 +63,7 @@ def rewrite(model: Model, replace: Replace, input_shape: Sequence[int] | None = 
     shape = tuple(input_shape) if input_shape is not None else tuple(source.shape[1:])
     new = {id(source): tf_keras.Input(shape, name=_input_name(model), dtype=source.dtype)}
     start = new[id(source)]
-    chains: dict[int, list[Layer]] = {}
+    chains: dict[int, list[tf_keras.layers.Layer]] = {}
 
     def moved(value: Any) -> Any:
         return new.get(id(value), value)
@@ -103,20 +83,20 @@ def rewrite(model: Model, replace: Replace, input_shape: Sequence[int] | None = 
     return tf_keras.Model(start, outputs, name=model.name)
 
 
-def clone(model: Model, input_shape: Sequence[int] | None = None) -> Model:
+def clone(model: tf_keras.Model, input_shape: Sequence[int] | None = None) -> tf_keras.Model:
     """A copy with fresh layers of the same names and the same weights; see `rewrite` for the arguments."""
     copy = rewrite(model, lambda layer: [fresh(layer)], input_shape)
     copy_weights(model, copy)
     return copy
 
 
-def fresh(layer: Layer, **changes: Any) -> Layer:
+def fresh(layer: tf_keras.layers.Layer, **changes: Any) -> tf_keras.layers.Layer:
     """A new, unbuilt layer with this one's configuration, but for `changes` (e.g. filters=32)."""
     return type(layer).from_config({**layer.get_config(), **changes})
 
 
-def copy_weights(source: Model, target: Model, change: Callable[[Layer, list[np.ndarray]], list[np.ndarray]]
-                 | None = None) -> None:
+def copy_weights(source: tf_keras.Model, target: tf_keras.Model,
+                 change: Callable[[tf_keras.layers.Layer, list[np.ndarray]], list[np.ndarray]] | None = None) -> None:
     """Copies the weights of the layers of the same name; `change(layer, weights)` may slice them on the way."""
     layers = {layer.name: layer for layer in source.layers}
     for layer in target.layers:
@@ -127,13 +107,13 @@ def copy_weights(source: Model, target: Model, change: Callable[[Layer, list[np.
         layer.set_weights(change(twin, weights) if change else weights)
 
 
-def nodes(model: Model) -> list[Any]:
+def nodes(model: tf_keras.Model) -> list[Any]:
     """The model's graph nodes (one for each call of a layer) in the order of computation, inputs left out."""
     depths = model._nodes_by_depth
     return [node for depth in sorted(depths, reverse=True) for node in depths[depth] if not node.is_input]
 
 
-def heads(model: Model) -> tuple[str, ...]:
+def heads(model: tf_keras.Model) -> tuple[str, ...]:
     """Names of the weight layers that produce the outputs (mu, logvar, logits), through any layer without weights.
 
     An output that other layers go on from (features) has no head of its own.
@@ -153,5 +133,5 @@ def heads(model: Model) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _input_name(model: Model) -> str:
+def _input_name(model: tf_keras.Model) -> str:
     return model.input_names[0]

@@ -71,13 +71,6 @@ def test_replace_may_lengthen_and_remove():
     np.testing.assert_allclose(tf_keras.Model(new.input, new.get_layer("squash").output)(frames()), expected, atol=1e-6)
 
 
-def test_with_outputs_exposes_layers_and_keeps_names():
-    model = rebuild.with_outputs(encoder(), ("mu", "relu"))
-    assert set(model(frames())) == {"mu", "relu"}
-    with pytest.raises(rebuild.UnsupportedModel, match="no output or layer named 'nu'; its outputs are"):
-        rebuild.with_outputs(encoder(), ("nu",))
-
-
 def test_heads_are_the_layers_that_make_the_outputs():
     assert set(rebuild.heads(encoder())) == {"mu", "logvar"}
     frame = L.Input((4,), name="frame")
