@@ -1,0 +1,39 @@
+"""CUSUM with decay: adds up the evidence against in-distribution, forgets it at a steady rate.
+
+S_t = max(0, S_{t−1} + ln M_t − δ): Page, "Continuous inspection schemes" (Biometrika 1954), on the martingale's
+logarithm, as in Ramakrishna et al., arXiv 2108.11800. S = 0 before each sequence.
+"""
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+
+def update(score: float, log_martingale: float, decay: float) -> float:
+    """Returns S_t from S_{t−1} (`score`), ln M_t and δ (`decay`, nats a frame)."""
+    score = score + log_martingale - decay
+    return score if score > 0.0 else 0.0
+
+
+def scores(log_martingale: np.ndarray, starts: np.ndarray, decays: Sequence[float]) -> np.ndarray:
+    """Returns S for many decays at once, float64 [D, N]: `update`, frame by frame, to the last bit.
+
+    Args:
+      log_martingale: ln M of each frame, [N].
+      starts: bool [N], true on the first frame of each sequence.
+      decays: δ in nats a frame, [D].
+    """
+    log_martingale = np.asarray(log_martingale, dtype=np.float64)
+    starts = np.asarray(starts, dtype=bool)
+    if log_martingale.ndim != 1 or starts.shape != log_martingale.shape:
+        raise ValueError(f"ln M {list(log_martingale.shape)} and starts {list(starts.shape)} must both be [N]")
+    decay = np.asarray(decays, dtype=np.float64)
+    result = np.empty((len(log_martingale), len(decay)))
+    state = np.zeros(len(decay))
+    for t, (value, start) in enumerate(zip(log_martingale.tolist(), starts.tolist())):
+        if start:
+            state = np.zeros(len(decay))
+        state = np.maximum(state + value - decay, 0.0)
+        result[t] = state
+    return result.T

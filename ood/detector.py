@@ -1,0 +1,226 @@
+"""The arithmetic after the network: one frame's outputs in; score, p-value and alarm out. NumPy only, for the device.
+
+Per partition (column): nonconformity → smoothed conformal p-value (`conformal`) → mixture martingale over a window
+(`martingale`); of the columns' ln M the deciding one (`partitions`) → CUSUM with decay (`cusum`). One CUSUM, because of
+several, those of the other subsets would climb without end in a long drive through one of them, and a lawful change
+from bright to medium would raise the alarm. With window 0 frames are single images: the score is their nonconformity.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from leanood.ood import conformal, cusum, martingale, nonconformity, partitions, validity
+
+_NONCONFORMITIES = (nonconformity.KlTopK,)
+_TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
+
+
+class Step(NamedTuple):
+    """What the detector says of one frame."""
+    score: float  # S_t; of single images (window 0) the nonconformity. Higher = more OOD
+    p_value: float  # of this frame alone, in (0, 1]
+    log_martingale: float  # ln M over the window, of the deciding partition
+    nonconformity: float  # of this frame alone; +inf where it is invalid
+    alarm: bool  # score > threshold, or invalid
+    partition: int  # index of the deciding partition in `Detector.partitions`
+    invalid: bool  # the network's outputs, or the nonconformity, are NaN or infinite: never in-distribution
+
+
+class Detector:
+    """A calibrated detector: feed it a sequence by `step`, or whole sequences by `run`, with identical numbers.
+
+    An invalid frame (NaN or infinite outputs) is odder than every calibration frame, in every column: p = u / (n + 1),
+    so S rises as long as such frames last; besides, it raises the alarm by itself, whatever S is. The nonconformity
+    doesn't see it: the next valid frame is compared with the last valid one.
+
+    Attributes:
+      decay: δ of the CUSUM, nats a frame; set it, like the threshold, by `tuning` on validation sequences.
+      threshold: the alarm's; infinite until it is set.
+    """
+
+    def __init__(self, measure: nonconformity.Nonconformity, tables: List[np.ndarray], *, partition_kind: str,
+                 window: int, seed: int):
+        if window < 0:
+            raise ValueError(f"window must be at least 1, or 0 for single images, not {window}")
+        if not tables or len(tables) != len(measure.partitions):
+            raise ValueError(f"{len(tables)} calibration tables don't fit the {len(measure.partitions)} partitions")
+        self.nonconformity = measure
+        self.partitions = measure.partitions
+        self.partition_kind = partitions.check_kind(partition_kind)
+        self.window = window
+        self.seed = seed
+        self.decay = 0.0
+        self.threshold = math.inf
+        self._tables = tables
+        self._lists = [table.tolist() for table in tables]  # bisecting a list is faster than searching an array
+        self._uniform = conformal.Uniform(seed)
+        self._windows = [martingale.Window(max(window, 1)) for _ in tables]
+        self._score = 0.0
+        self._first = True
+
+    @classmethod
+    def calibrate(cls, measure: nonconformity.Nonconformity, outputs: Mapping[str, np.ndarray], *,
+                  partition: Optional[np.ndarray] = None, starts: Optional[np.ndarray] = None,
+                  partition_kind: str = "subset", window: int = 20, seed: int = 0) -> Detector:
+        """Returns the detector with its calibration tables; decay and threshold are still to be tuned.
+
+        Args:
+          measure: a nonconformity fitted on *other* in-distribution frames (training): p-values are valid only then.
+          outputs: of the calibration frames, named arrays [N, …].
+          partition: each frame's partition, str [N]; may be left out where the nonconformity has one partition.
+          starts: bool [N], true on the first frame of each sequence; None for unordered images.
+          partition_kind: "subset": a column is calibrated on its own partition's frames; "factor": on all frames.
+          window: number of p-values in the martingale; 0 for single images.
+          seed: of the p-values' smoothing.
+        """
+        finite = validity.frames(outputs, measure.inputs)
+        if not finite.all():
+            raise ValueError(f"the network's outputs are NaN or infinite on {np.count_nonzero(~finite)} of "
+                             f"{len(finite)} calibration frames; leave those frames out or convert the model again")
+        scores = measure.score(outputs, starts if window else None)
+        label = _labels(measure, partition, len(finite))
+        tables = []
+        for column, name in enumerate(measure.partitions):
+            own = label == name
+            if not own.any():
+                raise ValueError(f"no calibration frame is of partition {name!r}; give some, or fit without it")
+            if partitions.check_kind(partition_kind) == "factor":
+                own[:] = True
+            tables.append(conformal.table(scores[own, column]))
+        return cls(measure, tables, partition_kind=partition_kind, window=window, seed=seed)
+
+    def reset(self) -> None:
+        """Begins a new sequence: S, the window and the nonconformity's memory start afresh; the smoothing runs on."""
+        for window in self._windows:
+            window.reset()
+        self._score = 0.0
+        self._first = True
+
+    def step(self, outputs: Mapping[str, np.ndarray]) -> Step:
+        """Returns what the detector says of the sequence's next frame.
+
+        Args:
+          outputs: of the network on that frame, named arrays [1, …] or […].
+        """
+        odd: Sequence[float] = ()
+        invalid = not validity.frame(outputs, self.nonconformity.inputs)
+        if not invalid:
+            odd = [float(alpha) for alpha in self.nonconformity.score_frame(outputs, self._first)]
+            invalid = any(alpha != alpha for alpha in odd)
+            self._first = not self.window
+        if invalid:
+            odd = [math.inf] * len(self._lists)
+        p = [conformal.p_value(table, alpha, self._uniform.one()) for table, alpha in zip(self._lists, odd)]
+        logs = [window.push(value) for window, value in zip(self._windows, p)]
+        columns = logs if self.window else odd
+        if self.partition_kind == "subset":
+            column, p_value, oddness = columns.index(min(columns)), max(p), min(odd)
+        else:
+            column, p_value, oddness = columns.index(max(columns)), min(min(p) * len(p), 1.0), max(odd)
+        if self.window:
+            score = self._score = cusum.update(self._score, logs[column], self.decay)
+        else:
+            score = oddness
+        return Step(score, p_value, logs[column], oddness, invalid or score > self.threshold, column, invalid)
+
+    def run(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
+        """Returns what a fresh detector's steps would say of whole sequences: `Step`'s fields as arrays [N].
+
+        The detector's own sequence isn't touched.
+
+        Args:
+          outputs: of the network, named arrays [N, …].
+          starts: bool [N], true on the first frame of each sequence; None: every frame is a sequence of its own.
+        """
+        odd, invalid, begins = self._scores(outputs, starts)
+        u = conformal.Uniform(self.seed).many(odd.size).reshape(odd.shape)
+        p = np.stack([conformal.p_values(table, odd[:, column], u[:, column])
+                      for column, table in enumerate(self._tables)], axis=1)
+        logs = np.stack([martingale.windowed(p[:, column], begins, max(self.window, 1))
+                         for column in range(p.shape[1])], axis=1)
+        column = partitions.deciding(logs if self.window else odd, self.partition_kind)
+        log_martingale = logs[np.arange(len(logs)), column]
+        oddness = partitions.combine(odd, self.partition_kind)
+        score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else oddness
+        return {"score": score, "p_value": partitions.combine_p_values(p, self.partition_kind),
+                "log_martingale": log_martingale, "nonconformity": oddness,
+                "alarm": invalid | (score > self.threshold), "partition": column, "invalid": invalid}
+
+    def _scores(self, outputs: Mapping[str, np.ndarray],
+                starts: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns nonconformities [N, P], +inf on invalid frames; which are invalid [N]; which begin a sequence [N]."""
+        invalid = ~validity.frames(outputs, self.nonconformity.inputs)
+        begins = np.ones(len(invalid), dtype=bool)
+        if starts is not None and self.window:
+            begins = np.asarray(starts, dtype=bool)
+        if begins.shape != invalid.shape:
+            raise ValueError(f"starts must hold one flag a frame: {begins.shape} for {len(invalid)} frames")
+        valid = ~invalid
+        odd = np.full((len(invalid), len(self.partitions)), np.inf)
+        if valid.any():
+            # A sequence that begins with invalid frames begins, for the nonconformity, with its first valid one.
+            sequence = np.cumsum(begins)[valid]
+            first = np.append(True, sequence[1:] != sequence[:-1])
+            odd[valid] = self.nonconformity.score({name: np.asarray(outputs[name])[valid]
+                                                   for name in self.nonconformity.inputs}, first)
+        invalid = invalid | np.isnan(odd).any(axis=1)
+        odd[invalid] = np.inf
+        return odd, invalid, begins
+
+    def config(self) -> Dict[str, Any]:
+        """Returns the settings for `from_arrays`, fit for JSON."""
+        return {"detector": self.nonconformity.name, "partitions": list(self.partitions),
+                "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed, "decay": self.decay,
+                "threshold": self.threshold if math.isfinite(self.threshold) else None}
+
+    def to_arrays(self) -> Dict[str, np.ndarray]:
+        """Returns the calibration tables and the nonconformity's arrays."""
+        arrays = {f"{_TABLE}{column}": table for column, table in enumerate(self._tables)}
+        arrays.update({_NONCONFORMITY + name: array for name, array in self.nonconformity.to_arrays().items()})
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Detector:
+        """Returns the detector that `config` and `to_arrays` described.
+
+        Args:
+          config: as `config` returns it; other keys are left alone.
+          arrays: as `to_arrays` returns them; other names are left alone.
+        """
+        try:
+            measures = {measure.name: measure for measure in _NONCONFORMITIES}
+            if config["detector"] not in measures:
+                raise ValueError(f"unknown detector {config['detector']!r}; this version knows {', '.join(measures)}")
+            prefix = len(_NONCONFORMITY)
+            measure = measures[config["detector"]].from_arrays(
+                {name[prefix:]: arrays[name] for name in arrays if name.startswith(_NONCONFORMITY)})
+            if list(measure.partitions) != list(config["partitions"]):
+                raise ValueError(f"partitions {list(measure.partitions)} were calibrated, "
+                                 f"the configuration names {list(config['partitions'])}")
+            tables = [conformal.table(arrays[f"{_TABLE}{column}"]) for column in range(len(measure.partitions))]
+            detector = cls(measure, tables, partition_kind=config["partition_kind"], window=int(config["window"]),
+                           seed=int(config["seed"]))
+            detector.decay = float(config["decay"])
+            detector.threshold = math.inf if config["threshold"] is None else float(config["threshold"])
+        except KeyError as error:
+            raise ValueError(f"the detector lacks {error}: calibrate it again with this version") from error
+        return detector
+
+
+def _labels(measure: nonconformity.Nonconformity, partition: Optional[np.ndarray], count: int) -> np.ndarray:
+    """Returns each calibration frame's partition, str [N], one of the nonconformity's."""
+    if partition is None:
+        if len(measure.partitions) > 1:
+            raise ValueError(f"calibration needs each frame's partition: one of {', '.join(measure.partitions)}")
+        return np.full(count, measure.partitions[0])
+    label = np.asarray(partition).astype(str)
+    if label.shape != (count,):
+        raise ValueError(f"partition must hold one name a frame: {label.shape} for {count} frames")
+    unknown = sorted(set(label.tolist()) - set(measure.partitions))
+    if unknown:
+        raise ValueError(f"calibration frames are of partitions {', '.join(unknown)}, which the nonconformity was not "
+                         f"fitted on; it knows {', '.join(measure.partitions)}")
+    return label

@@ -1,0 +1,136 @@
+"""The simple mixture martingale of conformal p-values: how surely the last frames are not in-distribution.
+
+M = ∫₀¹ Π_i ε·p_i^(ε−1) dε over the last n p-values; Vovk, Nouretdinov & Gammerman, "Testing exchangeability on-line"
+(ICML 2003), §3. With x = −Σ ln p_i it depends on n and x alone, and has the series of positive terms
+
+  M = ∫₀¹ εⁿ e^((1−ε)x) dε = Σ_{k≥0} x^k / ((n+1)(n+2)…(n+1+k)),
+
+which is summed where it converges fast (x ≤ n + 1); elsewhere, in logarithms since M overflows near x = 800,
+
+  ln M = x − (n+1) ln x + ln n! + ln(1 − Q),   Q = e^(−x) Σ_{j≤n} x^j / j!   (Q < ½ there: nothing cancels).
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_NEGLIGIBLE = 1e-17
+
+
+def log_mixture(n: int, x: float) -> float:
+    """Returns ln M of one window.
+
+    Args:
+      n: number of p-values, ≥ 0.
+      x: −Σ ln p over them, in nats, finite and ≥ 0.
+    """
+    if x <= n + 1:
+        k = n + 1
+        term = total = 1.0
+        while term > _NEGLIGIBLE * total:
+            k += 1
+            term *= x / k
+            total += term
+        return math.log(total / (n + 1))
+    log_x = math.log(x)
+    log_factorial = math.lgamma(n + 1)
+    j = n
+    term = tail = math.exp(n * log_x - x - log_factorial)  # Q's largest term; the earlier ones only fall
+    while j and term > _NEGLIGIBLE:
+        term *= j / x
+        tail += term
+        j -= 1
+    return x - (n + 1) * log_x + log_factorial + math.log1p(-tail)
+
+
+def log_mixtures(n: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Returns ln M of many windows, float64 of the broadcast shape; `log_mixture` to within rounding.
+
+    Args:
+      n: numbers of p-values, integers ≥ 0.
+      x: −Σ ln p over each, in nats, finite and ≥ 0.
+    """
+    n, x = np.broadcast_arrays(np.asarray(n), np.asarray(x, dtype=np.float64))
+    if n.dtype.kind not in "iu":
+        raise ValueError(f"n counts p-values: integers are needed, not {n.dtype}")
+    if n.size and (n.min() < 0 or not np.all((x >= 0) & np.isfinite(x))):
+        raise ValueError("n and x = −Σ ln p must be finite and not negative")
+    result = np.empty(x.shape, dtype=np.float64)
+    near = x <= n + 1
+    result[near] = _series(n[near], x[near])
+    result[~near] = _closed_form(n[~near], x[~near])
+    return result
+
+
+class Window:
+    """The last n p-values of a sequence, in memory that doesn't grow: each push costs the same."""
+
+    def __init__(self, size: int):
+        if size < 1:
+            raise ValueError(f"a martingale's window holds at least one p-value, not {size}")
+        self._logs = [0.0] * size
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets every p-value."""
+        self._logs[:] = [0.0] * len(self._logs)
+        self._count = self._next = 0
+        self._x = 0.0
+
+    def push(self, p: float) -> float:
+        """Takes the next p-value in (0, 1]; returns ln M over those in the window, however few they still are."""
+        log = -math.log(p)
+        place = self._next
+        self._x += log - self._logs[place]
+        self._logs[place] = log
+        place += 1
+        if self._count < place:
+            self._count = place
+        if place == len(self._logs):
+            place = 0
+            self._x = math.fsum(self._logs)  # a running sum drifts; this puts it right once a window
+        self._next = place
+        return log_mixture(self._count, self._x if self._x > 0.0 else 0.0)
+
+
+def windowed(p: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+    """Returns what a `Window` of `size` says of each frame, ln M, float64 [N].
+
+    Args:
+      p: p-values in (0, 1], [N].
+      starts: bool [N], true on the first frame of each sequence.
+      size: number of p-values in the window, ≥ 1.
+    """
+    window = Window(size)
+    result = []
+    for value, start in zip(p.tolist(), starts.tolist()):
+        if start:
+            window.reset()
+        result.append(window.push(value))
+    return np.array(result, dtype=np.float64)
+
+
+def _series(n: np.ndarray, x: np.ndarray) -> np.ndarray:
+    total = np.ones(x.shape)
+    term = np.ones(x.shape)
+    k = n + 1.0
+    while np.any(term > _NEGLIGIBLE * total):
+        k = k + 1
+        term *= x / k
+        total += term
+    return np.log(total / (n + 1))
+
+
+def _closed_form(n: np.ndarray, x: np.ndarray) -> np.ndarray:
+    log_x = np.log(x)
+    values, where = np.unique(n, return_inverse=True)
+    log_factorial = np.array([math.lgamma(value + 1) for value in values.tolist()], dtype=np.float64)[where]
+    j = n.astype(np.float64)
+    term = np.exp(n * log_x - x - log_factorial)
+    tail = term.copy()
+    while np.any((j > 0) & (term > _NEGLIGIBLE)):
+        term = term * (j / x)  # zero from j = 0 on
+        tail += term
+        j = np.maximum(j - 1, 0.0)
+    return x - (n + 1) * log_x + log_factorial + np.log1p(-tail)
