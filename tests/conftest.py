@@ -1,7 +1,11 @@
 """What every test shares: legacy Keras, parsed flags, the real data's place, one tiny trained detector."""
+import hashlib
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
+import tempfile
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -28,3 +32,20 @@ def real_data():
 def python():
     """The interpreter for child processes (command-line tests, tflite-runtime)."""
     return sys.executable
+
+
+@pytest.fixture(scope="session")
+def tiny_models():
+    """The folder of the device tests' .tflite files, written once a version of their script by a child process."""
+    script = pathlib.Path(__file__).with_name("tiny_models.py")
+    convert = script.parent.parent / "tflite" / "convert.py"
+    version = hashlib.sha256(script.read_bytes() + convert.read_bytes()).hexdigest()[:16]
+    folder = pathlib.Path(tempfile.gettempdir()) / f"leanood-tiny-models-{os.getuid()}-{version}"
+    if not folder.exists():
+        work = tempfile.mkdtemp(dir=folder.parent)
+        subprocess.run([sys.executable, str(script), work], check=True, capture_output=True, timeout=300)
+        try:
+            os.rename(work, folder)  # whole or not at all; another worker may have been first
+        except OSError:
+            shutil.rmtree(work)
+    return folder

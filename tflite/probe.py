@@ -1,0 +1,112 @@
+"""Opens a .tflite file in a child process first: a corrupt flatbuffer crashes the child, not us.
+
+The interpreters read flatbuffers unverified. A detector file's hash vouches for its graph; a plain .tflite has none.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import Dict, Union
+
+TIMEOUT_S = 120.0  # a 100 MB model loads and runs once in seconds, even on a Nano
+MEMORY_BYTES = 4 << 30  # address space, beside 16 times the file's size
+
+
+def check(source: Union[str, bytes], runtime: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Returns if a child process could load the model and run it once on zeros (a file seen before is not reopened).
+
+    Args:
+      source: path or bytes of the file.
+      runtime: one of `interpreters.KINDS`.
+      timeout_s: seconds after which the child is killed.
+
+    Raises:
+      ValueError: naming what happened to the child.
+    """
+    if isinstance(source, bytes):
+        with tempfile.NamedTemporaryFile(suffix=".tflite") as copy:
+            copy.write(source)
+            copy.flush()
+            _open_in_child(copy.name, "the model", runtime, timeout_s)
+        return
+    digest = hashlib.sha256()
+    with open(source, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    _open_once(source, digest.hexdigest(), runtime, timeout_s)
+
+
+@functools.lru_cache(maxsize=256)
+def _open_once(path: str, digest: str, runtime: str, timeout_s: float) -> None:
+    _open_in_child(path, path, runtime, timeout_s)
+
+
+def _open_in_child(path: str, name: str, runtime: str, timeout_s: float) -> None:
+    command = [sys.executable, "-m", "leanood.tflite.probe", path, runtime]
+    try:
+        child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
+                               env=_environment())
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"{name} is corrupt or far too large: not loaded and run within {timeout_s:g} s") from None
+    if child.returncode == 0:
+        return
+    said = child.stdout.decode(errors="replace").strip()
+    if child.returncode == 2 and said:
+        raise ValueError(said.replace(path, name))
+    raise ValueError(f"{name} is corrupt: loading it {_end(child.returncode)}")
+
+
+def _environment() -> Dict[str, str]:
+    """Ours, with leanood importable however this process came to it."""
+    return dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+
+
+def _end(status: int) -> str:
+    if status < 0:
+        try:
+            return f"ended in {signal.Signals(-status).name}"
+        except ValueError:
+            return f"ended in signal {-status}"
+    return f"ended with status {status}"
+
+
+def _limit_memory(path: str) -> None:
+    """A corrupt shape may ask for terabytes: let it fail here before it drives this machine out of memory."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    limit = MEMORY_BYTES + 16 * os.path.getsize(path)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY or hard > limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _main(path: str, runtime: str) -> int:
+    import numpy as np
+
+    from leanood.tflite import interpreters, tensors
+
+    _limit_memory(path)
+    try:
+        backend = interpreters.Backend(path, runtime, 1)
+        for tensor in backend.inputs.values():
+            if tensor.dtype is not np.object_ and np.dtype(tensor.dtype).kind in "fiub":
+                backend.write(tensors.Input(tensor), np.zeros(tensor.shape, tensor.dtype))
+        backend.invoke()
+    except (ValueError, OSError, MemoryError) as error:
+        print(interpreters.one_line(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.stderr.flush()
+    status = _main(sys.argv[1], sys.argv[2])
+    sys.stdout.flush()
+    os._exit(status)  # a corrupt model may crash the destructors as well; it ran, and that is the answer
