@@ -123,6 +123,7 @@ def test_p_values_are_valid_in_distribution():
 
 def test_detects_a_shift_and_forgets_it():
     judge = calibrated()
+    judge.decay = 5.0
     out = outputs(400, seed=3)
     out["mu"][200:220] += 3
     result = judge.run(out, np.arange(400) == 0)
