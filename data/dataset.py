@@ -17,6 +17,7 @@ from leanood.data import frames
 SPLITS = ("train", "calibration", "validation", "test", "ood", "")
 PARTITION_KINDS = ("subset", "factor")
 THREADS = 2  # OpenCV decodes without holding Python's lock
+_CHUNK = 32  # frames in a row for one thread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +99,15 @@ class Dataset:
         images = np.empty((len(self),) + tuple(size) + (3,), np.uint8)
         reasons: list = [None] * len(self)
 
-        def fill(i: int) -> None:
-            try:
-                images[i] = frames.resize(self.read(i), size)
-            except frames.FrameError as error:
-                reasons[i] = _named(self.names[i], str(error))
+        def fill(begin: int) -> None:
+            for i in range(begin, min(begin + _CHUNK, len(self))):
+                try:
+                    images[i] = frames.resize(self.read(i), size)
+                except frames.FrameError as error:
+                    reasons[i] = _named(self.names[i], str(error))
 
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            for _ in pool.map(fill, range(len(self))):
-                pass
+            list(pool.map(fill, range(0, len(self), _CHUNK)))  # list: a thread's exception is raised here
         bad = tuple(reason for reason in reasons if reason)
         if not bad:
             return images, self, bad
