@@ -92,7 +92,7 @@ def decoder(
             x = keras.layers.Cropping2D(((0, h % 2), (0, w % 2)), name=f"crop{i}")(x)
         if i < len(widths):
             x = _convolution(x, width, f"conv{i}", activation, batch_norm)
-    logits = keras.layers.Conv2D(3, 3, padding="same", name="image_logits", dtype="float32")(x)
+    logits = keras.layers.Conv2D(3, 3, padding="same", name="image_logits")(x)
     image = keras.layers.Activation("sigmoid", name="image", dtype="float32")(logits)
     return keras.Model(z, image, name="decoder")
 
@@ -181,7 +181,7 @@ class BetaVae(keras.Model):
         latent = self.encoder(images, training=training)
         mu, logvar = latent["mu"], latent["logvar"]
         z = mu if noise is None else mu + tf.sqrt(_exp(logvar)) * noise
-        logits = self._logits(z, training=training)
+        logits = tf.cast(self._logits(z, training=training), tf.float32)
         reconstruction = reconstruction_loss(images, logits, self._reconstruction)
         kl = tf.reduce_sum(kl_divergence(mu, logvar), axis=-1)
         return reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl}
@@ -204,7 +204,8 @@ def _exp(logvar: tf.Tensor) -> tf.Tensor:
 def _convolution(x: Any, width: int, name: str, activation: str, batch_norm: bool, strides: int = 1) -> Any:
     x = keras.layers.Conv2D(width, 3, strides, padding="same", use_bias=not batch_norm, name=name)(x)
     if batch_norm:
-        x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+        # Keras' 0.99 would lag hundreds of steps behind, which is all the training that a small image folder gets.
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     return _activation(activation, f"{name}_act")(x)
 
 

@@ -1,0 +1,122 @@
+"""Trains a β-VAE into a run's folder."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from leanood.models import bvae, precision, reconstructions, run, strategy, training
+
+_PICTURED = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a β-VAE is built and trained; see `bvae.encoder` and `bvae.BetaVae` for what builds it.
+
+    Attributes:
+      warm_up_epochs: epochs over which β grows from 0.
+      epochs: at most so many.
+      patience: epochs without a better validation loss after which it stops; 0 never does.
+      batch_size: images a step, over all devices together.
+      learning_rate: Adam's.
+      seed: of weights, order and noise.
+      precision: "float32" or "bf16".
+    """
+
+    size: Tuple[int, int] = (64, 64)
+    widths: Tuple[int, ...] = (16, 32, 32, 32)
+    latents: int = 30
+    dense: Tuple[int, ...] = ()
+    activation: str = "relu"
+    batch_norm: bool = True
+    pool: str = "stride"
+    beta: float = 1.4
+    reconstruction: str = "bce"
+    warm_up_epochs: int = 5
+    epochs: int = 40
+    patience: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but should be 1 or more")
+        for name in ("warm_up_epochs", "patience", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but should be 0 or more")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but should lie between 0 and 1")
+
+
+def train(images: np.ndarray, validation: np.ndarray, settings: Settings, out: str, *,
+          data: Optional[Mapping[str, Any]] = None, distribution: Optional[tf.distribute.Strategy] = None,
+          picture_every: int = 5) -> Tuple[run.Run, training.Outcome]:
+    """Trains, or goes on training, into the folder `out`; returns the run and what came of it.
+
+    Args:
+      images: uint8 [N, h, w, 3], N ≥ 1, in-distribution.
+      validation: uint8 [M, h, w, 3]; with M = 0 nothing stops early.
+      settings: how; in a folder that exists only `epochs` and `patience` may differ.
+      out: the run's folder.
+      data: what the images are, for the run's config.
+      distribution: a strategy of tf.distribute; None for one device.
+      picture_every: epochs between pictures of reconstructions.
+    """
+    if not len(images):
+        raise ValueError("there are no images to train on")
+    config = {"model": "bvae", "input_scale": "unit", **dataclasses.asdict(settings), "data": dict(data or {})}
+    folder = run.Run.create(out, config, may_change=("epochs", "patience"))
+    with folder.lock():
+        keras.utils.set_random_seed(settings.seed)  # the initial weights; all else takes its seed from the step
+        with (distribution or strategy.choose("off")).scope():
+            model = build(settings, steps=-(-len(images) // settings.batch_size))
+            model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate))
+
+        shown = (validation if len(validation) else images)[:_PICTURED]
+
+        def picture(epoch: int) -> None:
+            made = model.call(tf.constant(shown, tf.float32) / 255.0).numpy()
+            reconstructions.picture(shown, made, folder.file("reconstructions.png"), f"after epoch {epoch}")
+
+        outcome = training.fit(
+            model,
+            lambda epoch: _batches(images, settings.batch_size, seed=settings.seed, epoch=epoch),
+            folder=folder,
+            epochs=settings.epochs,
+            validation=_batches(validation, settings.batch_size) if len(validation) else None,
+            patience=settings.patience,
+            on_epoch=lambda epoch: picture(epoch + 1) if (epoch + 1) % picture_every == 0 else None,
+        )
+        picture(outcome.best_epoch)
+        folder.save("decoder", precision.as_float32(model.decoder))
+        folder.save("encoder", precision.as_float32(model.encoder))
+    return folder, outcome
+
+
+def build(settings: Settings, steps: int) -> bvae.BetaVae:
+    """Returns the untrained β-VAE, not compiled.
+
+    Args:
+      settings: its shape and its loss.
+      steps: steps an epoch.
+    """
+    shape: Dict[str, Any] = {name: getattr(settings, name) for name in
+                             ("size", "widths", "latents", "dense", "activation", "batch_norm")}
+    with precision.building(settings.precision):
+        return bvae.BetaVae(
+            bvae.encoder(**shape, pool=settings.pool), bvae.decoder(**shape), beta=settings.beta,
+            reconstruction=settings.reconstruction, warm_up=settings.warm_up_epochs * steps, seed=settings.seed)
+
+
+def _batches(images: np.ndarray, size: int, *, seed: int = 0, epoch: Optional[int] = None) -> tf.data.Dataset:
+    order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
+    kept = tf.constant(images)
+    return (tf.data.Dataset.from_tensor_slices(order).batch(size)
+            .map(lambda chosen: tf.cast(tf.gather(kept, chosen), tf.float32) / 255.0).prefetch(2))

@@ -1,0 +1,128 @@
+"""A run's folder: `config.json`, the trained models, `history.csv`, `checkpoints/`, `tensorboard/`, pictures."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from typing import Any, Dict, Iterator, Mapping, Sequence
+
+import tf_keras as keras
+
+
+class Run:
+    """A training run in a folder.
+
+    Args:
+      path: the folder; `config.json` must be in it (`Run.create` makes one).
+
+    Attributes:
+      path: the folder.
+      config: what the run was started with, e.g. {"model": "bvae", "size": [64, 64], "data": {...}}.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.fspath(path)
+        try:
+            with open(self.file("config.json"), encoding="utf-8") as stream:
+                self.config: Dict[str, Any] = json.load(stream)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ValueError(f"{self.path} holds no training run (no config.json in it); make one with "
+                             f"`leanood train --out={self.path}`") from error
+        except ValueError as error:
+            raise ValueError(f"{self.file('config.json')} is damaged ({error}); train into another --out") from error
+
+    @classmethod
+    def create(cls, path: str, config: Mapping[str, Any], may_change: Sequence[str] = ()) -> Run:
+        """Makes the folder, or opens it again to go on, if it was started with the same settings.
+
+        Args:
+          path: the folder.
+          config: settings that JSON can hold.
+          may_change: settings that may differ from the folder's own, and are then written anew (e.g. "epochs").
+
+        Raises:
+          ValueError: naming the first setting that differs, or if the folder holds something else.
+        """
+        wanted = json.loads(json.dumps(dict(config)))
+        if os.path.exists(os.path.join(path, "config.json")):
+            run = cls(path)
+            before, now = _flat(run.config), _flat(wanted)
+            for name in sorted({*before, *now} - set(may_change)):
+                if before.get(name) != now.get(name):
+                    raise ValueError(f"{path} was trained with {_setting(name, before)}, not with "
+                                     f"{_setting(name, now)}; give another --out or the same settings")
+            if run.config != wanted:
+                run.write("config.json", json.dumps(wanted, indent=2) + "\n")
+                run.config = wanted
+            return run
+        if os.path.isdir(path) and os.listdir(path):
+            raise ValueError(f"{path} is not empty and holds no training run; give another --out")
+        os.makedirs(path, exist_ok=True)
+        _replace(os.path.join(path, "config.json"), json.dumps(wanted, indent=2) + "\n")
+        return cls(path)
+
+    def file(self, name: str) -> str:
+        """The path of a file in the folder."""
+        return os.path.join(self.path, name)
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a text file whole or not at all."""
+        _replace(self.file(name), text)
+
+    def save(self, name: str, model: keras.Model) -> None:
+        """Saves a Functional model as `<name>.h5`, whole or not at all."""
+        partial = self.file(f".{name}.partial.h5")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras says that HDF5 is old; it is what every Keras can read
+            model.save(partial, save_format="h5", include_optimizer=False)
+        os.replace(partial, self.file(f"{name}.h5"))
+
+    def model(self, name: str) -> keras.Model:
+        """Loads `<name>.h5`."""
+        path = self.file(f"{name}.h5")
+        if not os.path.exists(path):
+            raise ValueError(f"{path} is not there: the training has not finished; the command that began it goes on")
+        return keras.models.load_model(path, compile=False)
+
+    def encoder(self) -> keras.Model:
+        """The trained encoder: `frame` float32 [N, h, w, 3] in [0, 1] -> {"mu", "logvar"} float32 [N, Z]."""
+        return self.model("encoder")
+
+    def decoder(self) -> keras.Model:
+        """The trained decoder: `z` float32 [N, Z] -> image float32 [N, h, w, 3] in (0, 1)."""
+        return self.model("decoder")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder for one process; it falls free with the process, however that ends."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        with open(self.file(".lock"), "w", encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"{self.path} is being trained by another process; wait, or give another --out"
+                                 ) from error
+            yield
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Dict[str, Any]:
+    flat: Dict[str, Any] = {}
+    for name, value in config.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat
+
+
+def _setting(name: str, config: Mapping[str, Any]) -> str:
+    return f"{name}={json.dumps(config[name])}" if config.get(name) is not None else f"{name} unset"
+
+
+def _replace(path: str, text: str) -> None:
+    partial = f"{path}.partial"
+    with open(partial, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(partial, path)

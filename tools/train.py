@@ -1,0 +1,136 @@
+"""Trains a detector's network on in-distribution images, into a run's folder.
+
+Only the split "train" trains; "validation" stops the training early. Killed or interrupted, the same command goes on
+from the last finished epoch. The folder then holds encoder.h5, decoder.h5, history.csv, reconstructions.png and
+TensorBoard's logs.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+from absl import flags
+
+from leanood.tools import command, quiet
+
+_MODEL = flags.DEFINE_enum("model", "bvae", ["bvae"], "what to train")
+_OUT = flags.DEFINE_string("out", None, "the run's folder; an unfinished run in it goes on", required=True)
+_DATA = flags.DEFINE_string("data", None, "an image folder, a video, lanes or tfds:NAME", required=True)
+_SPLIT_CSV = flags.DEFINE_string("split_csv", None, "a table image,split instead of the automatic split")
+_TIMES_CSV = flags.DEFINE_string("times_csv", None, "a table frame,milliseconds that orders frames in time")
+_OOD_PARTITIONS = flags.DEFINE_list("ood_partitions", [], "partitions (sub-folders) that are out of distribution")
+_FPS = flags.DEFINE_float("fps", 20.0, "frames a second of ordered frames", lower_bound=0.001)
+_DATA_SEED = flags.DEFINE_integer("data_seed", 0, "seed of the automatic split and of made-up scenes", lower_bound=0)
+_LIMIT = flags.DEFINE_integer("limit", None, "use about so many frames, evenly spread", lower_bound=1)
+
+_SIZE = flags.DEFINE_string("size", "64x64", "height x width of the network's input, in pixels")
+_WIDTHS = flags.DEFINE_list("widths", ["16", "32", "32", "32"], "channels of the convolutions; each halves the size")
+_LATENTS = flags.DEFINE_integer("latents", 30, "number of latents", lower_bound=1)
+_DENSE = flags.DEFINE_list("dense", [], "units of the fully connected layers before the latents")
+_ACTIVATION = flags.DEFINE_enum("activation", "relu", ["relu", "leaky_relu"], "relu is faster when quantized")
+_BATCH_NORM = flags.DEFINE_boolean("batch_norm", True, "normalise after each convolution")
+_POOL = flags.DEFINE_enum("pool", "stride", ["stride", "max"], "halve by strided convolution (4x cheaper) or maxima")
+_BETA = flags.DEFINE_float("beta", 1.4, "weight of the KL term", lower_bound=0.0)
+_RECONSTRUCTION = flags.DEFINE_enum("reconstruction", "bce", ["bce", "mse"], "loss of the pixels, summed over an image")
+_WARM_UP = flags.DEFINE_integer("warm_up_epochs", 5, "epochs over which beta grows from 0", lower_bound=0)
+
+_EPOCHS = flags.DEFINE_integer("epochs", 40, "at most so many epochs", lower_bound=1)
+_PATIENCE = flags.DEFINE_integer("patience", 10, "stop after so many epochs without a better validation loss; 0: never",
+                                 lower_bound=0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "images a step, over all devices", lower_bound=1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Adam's learning rate")
+_SEED = flags.DEFINE_integer("seed", 0, "seed of weights, order and noise", lower_bound=0)
+_PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bf16", "auto"],
+                               "what to compute in; auto takes bf16 where the hardware has it")
+_DETERMINISTIC = flags.DEFINE_boolean("deterministic", False, "bitwise repeatable, and slower")
+_DISTRIBUTION = flags.DEFINE_enum("distribution_strategy", "off", ["off", "mirrored", "multi_worker_mirrored"],
+                                  "one device, all GPUs here, or the machines that TF_CONFIG names")
+_JSON = command.define_json()
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
+    size = _size(_SIZE.value)
+    data = {"spec": _absolute(_DATA.value), "split_csv": _absolute(_SPLIT_CSV.value),
+            "times_csv": _absolute(_TIMES_CSV.value), "ood_partitions": _OOD_PARTITIONS.value, "fps": _FPS.value,
+            "seed": _DATA_SEED.value, "limit": _LIMIT.value}
+    images, validation, data["description"] = _load(data, size)
+    _train_bvae(images, validation, data, size)
+
+
+def _train_bvae(images: np.ndarray, validation: np.ndarray, data: Dict[str, Any], size: Tuple[int, int]) -> None:
+    quiet.tensorflow()
+    import tensorflow as tf
+
+    from leanood.models import bvae_training, precision, strategy
+
+    if _DETERMINISTIC.value:
+        tf.config.experimental.enable_op_determinism()
+    settings = bvae_training.Settings(
+        size=size, widths=_numbers("widths", _WIDTHS.value), latents=_LATENTS.value,
+        dense=_numbers("dense", _DENSE.value), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
+        pool=_POOL.value, beta=_BETA.value, reconstruction=_RECONSTRUCTION.value, warm_up_epochs=_WARM_UP.value,
+        epochs=_EPOCHS.value, patience=_PATIENCE.value, batch_size=_BATCH_SIZE.value,
+        learning_rate=_LEARNING_RATE.value, seed=_SEED.value, precision=precision.resolve(_PRECISION.value))
+    folder, outcome = bvae_training.train(
+        images, validation, settings, _OUT.value, data=data, distribution=strategy.choose(_DISTRIBUTION.value))
+    best = outcome.history[outcome.best_epoch - 1]
+    result = {"out": folder.path, "epochs": len(outcome.history), "best_epoch": outcome.best_epoch,
+              "stopped_early": outcome.stopped_early, "train_images": len(images),
+              "validation_images": len(validation), **{k: v for k, v in best.items() if k != "epoch"}}
+    if _JSON.value:
+        print(json.dumps(result))
+    else:
+        print(command.table(list(result.items()), ["result", "value"]))
+
+
+def _load(data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray, str]:
+    from leanood.data import dataset
+
+    options = {name: value for name, value in data.items() if name != "spec"}
+    found = dataset.open(data["spec"], **options)
+    loaded: List[np.ndarray] = []
+    for split in ("train", "validation"):
+        images, _, bad = found.where((found.split == split) & ~found.ood).load(size)
+        for line in bad:
+            print(f"unreadable, left out: {line}", file=sys.stderr)
+        loaded.append(images)
+    print(f"{found.description}: {len(loaded[0])} images to train on, {len(loaded[1])} for validation",
+          file=sys.stderr)
+    if not len(loaded[0]):
+        raise ValueError(f"{data['spec']} has no readable in-distribution image in its split \"train\"")
+    if not len(loaded[1]):
+        print("no validation images: the last epoch counts as the best", file=sys.stderr)
+    return loaded[0], loaded[1], found.description
+
+
+def _size(text: str) -> Tuple[int, int]:
+    height, times, width = text.partition("x")
+    if not (times and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ValueError(f"size is {text!r}, but should be height x width in pixels, e.g. 64x64")
+    return int(height), int(width)
+
+
+def _numbers(name: str, words: Sequence[str]) -> Tuple[int, ...]:
+    if not all(word.strip().isdigit() for word in words):
+        raise ValueError(f"{name} is {','.join(words)!r}, but should be whole numbers with commas between")
+    return tuple(int(word) for word in words)
+
+
+def _absolute(path: Any) -> Any:
+    # The run's config is read from other folders later.
+    prefix = "sequences:" if path and path.startswith("sequences:") else ""
+    rest = path[len(prefix):] if path else path
+    return prefix + os.path.abspath(rest) if rest and os.path.exists(rest) else path
+
+
+def run() -> None:
+    command.run(main, example="leanood train --model=bvae --data=lanes --out=runs/lanes")
+
+
+if __name__ == "__main__":
+    run()
