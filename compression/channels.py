@@ -110,7 +110,8 @@ def trace(model: tf_keras.Model, free: Sequence[str] = ()) -> Graph:
     for name, own in ends.items():
         if name not in free:
             labels.fix(own)
-    return Graph(*(labels.settled(own) for own in (makes, reads, passes, ends)), len(labels.parent))
+    settled = labels.settled
+    return Graph(settled(makes), settled(reads), settled(passes), settled(ends), len(labels.parent))
 
 
 def _mixes(layer: Any) -> bool:

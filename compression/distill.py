@@ -1,0 +1,190 @@
+"""Knowledge distillation: trains a student towards a teacher on images that need no labels."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from leanood.compression import distances, rebuild, views
+from leanood.models import run, training
+
+# `finetune(model, teacher, callbacks=())` trains the model in place; every step of `compression` takes one.
+Finetuner = Callable[..., None]
+
+
+class Distiller(tf_keras.Model):
+    """A training step that moves the student, and never the teacher.
+
+    Compile it with an optimizer and fit it on batches (images, labels or ()).
+
+    Args:
+      student: Functional model, trained in place.
+      teacher: a model with the same input, or several, whose outputs are averaged. They run in inference mode.
+      distance: what is minimised; None takes `distances.default` for the outputs that both have.
+      features: student layer -> teacher layer, for `distances.Features`; where widths differ, a linear map that is
+        thrown away afterwards takes the student's features to the teacher's.
+    """
+
+    def __init__(self, *, student: tf_keras.Model, teacher: tf_keras.Model | Sequence[tf_keras.Model],
+                 distance: distances.Distance | None = None, features: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        teachers = [teacher] if isinstance(teacher, tf_keras.Model) else list(teacher)
+        if not teachers:
+            raise ValueError("distillation needs a teacher, but there is none")
+        pairs = dict(features or {})
+        self.student = student
+        self._probe = _with_features(student, list(pairs))
+        ensemble = [_with_features(one, list(pairs.values()), list(pairs)) for one in teachers]
+        # A closure, so that Keras neither trains nor saves the teacher.
+        self._teach = lambda images: _mean([one(images, training=False) for one in ensemble])
+        self._maps = {name: tf_keras.layers.Dense(ensemble[0].output[name].shape[-1], name=f"map_{i}")
+                      for i, name in enumerate(self._probe.output) if name.startswith("feature:")
+                      and ensemble[0].output[name].shape[-1] != self._probe.output[name].shape[-1]}
+        for name, layer in self._maps.items():
+            layer.build(self._probe.output[name].shape)
+        self._distance = distance or distances.default(ensemble[0].output, self._probe.output)
+        self._mean_loss = tf_keras.metrics.Mean("loss")
+        self.built = True
+
+    def call(self, images: tf.Tensor, training: bool = False) -> Any:
+        """The student's outputs."""
+        return self.student(images, training=training)
+
+    @property
+    def metrics(self) -> list[Any]:
+        return [self._mean_loss]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        with tf.GradientTape() as tape:
+            loss = self._loss(data, training=True)
+            total = tf.add_n([loss, *self.student.losses]) if self.student.losses else loss
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
+        self._mean_loss.update_state(loss)
+        return {"loss": self._mean_loss.result()}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        self._mean_loss.update_state(self._loss(data, training=False))
+        return {"loss": self._mean_loss.result()}
+
+    def _loss(self, data: Any, training: bool) -> tf.Tensor:
+        images, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, ())
+        teacher = {name: tf.stop_gradient(y) for name, y in self._teach(images).items()}
+        student = {name: self._maps[name](y) if name in self._maps else y
+                   for name, y in self._probe(images, training=training).items()}
+        return self._distance(distances.Batch(images, teacher, student, None if isinstance(labels, tuple) else labels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune:
+    """The default `finetune(model, teacher)`: distillation on images without labels; trains `model` in place.
+
+    Adam with gradients clipped to norm 1 and a cosine decay, counted in steps (the function-matching recipe).
+
+    Attributes:
+      images: uint8 (or scaled float32) [N, h, w, c], in-distribution.
+      epochs: passes over the images.
+      batch_size: images a step.
+      learning_rate: at the start.
+      distance: None chooses by the outputs' names, see `distances.default`.
+      augment: views that teacher and student both see; None leaves the images as they are.
+      labels: integers [N] for a distance that wants them.
+      scale: what the model wants of a uint8 image, see `views.SCALES`.
+      validation: images whose distance chooses the best epoch; None keeps the last.
+      patience: epochs without improvement on validation after which it stops; 0 never does.
+      features: see `Distiller`.
+      seed: of order and views.
+      folder: where checkpoints and history go, so that the same call goes on after a kill; None keeps none.
+    """
+    images: np.ndarray
+    epochs: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    distance: distances.Distance | None = None
+    augment: views.Augment | None = None
+    labels: np.ndarray | None = None
+    scale: str = "unit"
+    validation: np.ndarray | None = None
+    patience: int = 0
+    features: Mapping[str, str] | None = None
+    seed: int = 0
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs ({self.epochs}) and batch_size ({self.batch_size}) must be at least 1")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"the learning rate {self.learning_rate} is not in (0, 1)")
+
+    @property
+    def steps(self) -> int:
+        """Training steps in all."""
+        return self.epochs * -(-len(self.images) // self.batch_size)
+
+    def __call__(self, model: tf_keras.Model, teacher: tf_keras.Model | Sequence[tf_keras.Model],
+                 callbacks: Sequence[tf_keras.callbacks.Callback] = ()) -> None:
+        """Trains `model` towards `teacher`.
+
+        Args:
+          model: trained in place.
+          teacher: see `Distiller`.
+          callbacks: what a step needs at every batch (tfmot's pruning). Its schedule must run to the end, so with
+            callbacks the last epoch is kept, not validation's best.
+        """
+        distiller = Distiller(student=model, teacher=teacher, distance=self.distance, features=self.features)
+        rate = tf_keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps, alpha=0.01)
+        distiller.compile(optimizer=tf_keras.optimizers.Adam(rate, clipnorm=1.0))
+        held = None
+        if self.validation is not None and len(self.validation) and not callbacks:
+            held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None)
+        with self._run() as folder:
+            training.fit(distiller, self._batches, folder=folder, epochs=self.epochs, validation=held,
+                         patience=self.patience, callbacks=callbacks)
+
+    def _batches(self, epoch: int) -> tf.data.Dataset:
+        return views.batches(self.images, self.batch_size, scale=self.scale, labels=self.labels, augment=self.augment,
+                             seed=self.seed, epoch=epoch)
+
+    @contextlib.contextmanager
+    def _run(self) -> Iterator[run.Run]:
+        config = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
+                  "seed": self.seed, "images": len(self.images)}
+        if self.folder is not None:
+            yield run.Run.create(self.folder, config)
+            return
+        with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
+            yield run.Run.create(folder, config)
+
+
+def distill(student: tf_keras.Model, teacher: tf_keras.Model | Sequence[tf_keras.Model], *,
+            finetune: Finetuner) -> tf_keras.Model:
+    """A copy of the student, trained towards the teacher.
+
+    Args:
+      student: Functional model; left as it is.
+      teacher: model or models with the same input.
+      finetune: what trains, e.g. `Finetune(images, epochs=20)`.
+    """
+    copy = rebuild.clone(student)
+    finetune(copy, teacher)
+    return copy
+
+
+def _with_features(model: tf_keras.Model, layers: Sequence[str], names: Sequence[str] | None = None) -> tf_keras.Model:
+    """The same layers, with a dict of outputs that holds the layers' features as `feature:<name>` too."""
+    outputs = rebuild.named_outputs(model)
+    known = {layer.name: layer for layer in model.layers}
+    for name, layer in zip(names or layers, layers):
+        if layer not in known:
+            raise ValueError(f"distillation: model {model.name!r} has no layer {layer!r}; it has {', '.join(known)}")
+        outputs[f"feature:{name}"] = known[layer].output
+    return tf_keras.Model(model.inputs[0], outputs, name=model.name)
+
+
+def _mean(outputs: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+    return {name: tf.add_n([one[name] for one in outputs]) / len(outputs) for name in outputs[0]}

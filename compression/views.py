@@ -1,0 +1,112 @@
+"""Batches of unlabelled images as a model takes them, and the views of function matching: crop, flip, mixup.
+
+Teacher and student see the same view (Beyer et al., "Knowledge distillation: a good teacher is patient and
+consistent", CVPR 2022): it is made once, here, before either sees it. All randomness follows from the seed, the
+epoch and the step, so that a run that was killed goes on as if it had not been.
+"""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# What a model wants of a uint8 image: (factor, offset).
+SCALES = {"unit": (1 / 255.0, 0.0), "signed": (1 / 127.5, -1.0), "bytes": (1.0, 0.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """How a view differs from its image.
+
+    Attributes:
+      crop: smallest share of the area that an "inception" crop keeps, in (0, 1]; 1 crops nothing. The aspect ratio
+        varies from 3/4 to 4/3, and the crop is resized to the image's size.
+      flip: mirror half of the images left to right.
+      mixup: mix every image with another of its batch, λ uniform in [0, 1].
+    """
+    crop: float = 1.0
+    flip: bool = False
+    mixup: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop {self.crop} is not in (0, 1]")
+
+
+FUNCTION_MATCHING = Augment(crop=0.05, flip=True, mixup=True)
+
+
+def scaled(images: Any, scale: str) -> np.ndarray:
+    """Images as a model takes them, float32 [N, h, w, c].
+
+    Args:
+      images: uint8 [N, h, w, c]; float32 passes as it is.
+      scale: "unit" for [0, 1], "signed" for [-1, 1], "bytes" for [0, 255].
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale {scale!r} is unknown; it may be {', '.join(SCALES)}")
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        return images.astype(np.float32)
+    factor, offset = SCALES[scale]
+    return images.astype(np.float32) * np.float32(factor) + np.float32(offset)
+
+
+def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels: np.ndarray | None = None,
+            augment: Augment | None = None, seed: int = 0, epoch: int | None = 0) -> tf.data.Dataset:
+    """One epoch's batches (views float32 [B, h, w, c], labels int64 [B] or ()), the last one smaller.
+
+    Args:
+      images: uint8 (or scaled float32) [N, h, w, c].
+      batch_size: images a batch.
+      scale: see `scaled`.
+      labels: integers [N], where the loss wants any.
+      augment: None leaves the images as they are.
+      seed: of order and views.
+      epoch: from 0; None keeps the images' order, for validation.
+    """
+    if len(images) == 0:
+        raise ValueError("there are no images to train on")
+    order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
+    factor, offset = SCALES[scale] if images.dtype == np.uint8 else (1.0, 0.0)
+    kept, targets = tf.constant(images), tf.constant(labels) if labels is not None else None
+
+    def batch(step: tf.Tensor, chosen: tf.Tensor) -> tuple[Any, Any]:
+        x = tf.cast(tf.gather(kept, chosen), tf.float32)
+        if augment is not None:
+            x = view(x, augment, tf.stack([seed * 1_000_003 + (epoch or 0), tf.cast(step, tf.int32)]))
+        return x * factor + offset, tf.gather(targets, chosen) if targets is not None else ()
+
+    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(batch).prefetch(2)
+
+
+def view(images: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
+    """Random views of images, float32 [B, h, w, c].
+
+    Args:
+      images: float32 [B, h, w, c].
+      augment: what may happen to them.
+      seed: int32 [2]; the same seed gives the same views.
+    """
+    count = tf.shape(images)[0]
+    draws = tf.random.stateless_uniform([6, count], seed)
+    if augment.crop < 1 or augment.flip:
+        area = augment.crop + draws[0] * (1 - augment.crop)
+        aspect = tf.exp((draws[1] * 2 - 1) * np.log(4 / 3)) if augment.crop < 1 else tf.ones([count])
+        height = tf.minimum(tf.sqrt(area / aspect), 1.0)
+        width = tf.minimum(tf.sqrt(area * aspect), 1.0)
+        top, left = draws[2] * (1 - height), draws[3] * (1 - width)
+        right = left + width
+        if augment.flip:
+            mirrored = draws[4] < 0.5
+            left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
+        boxes = tf.stack([top, left, top + height, right], axis=1)
+        size = tf.shape(images)[1:3]
+        shape = images.shape
+        images = tf.ensure_shape(tf.image.crop_and_resize(images, boxes, tf.range(count), size), shape)
+    if augment.mixup:
+        share = draws[5][:, tf.newaxis, tf.newaxis, tf.newaxis]
+        images = share * images + (1 - share) * tf.reverse(images, [0])
+    return images
