@@ -17,7 +17,7 @@ from leanood.data import frames
 SPLITS = ("train", "calibration", "validation", "test", "ood", "")
 PARTITION_KINDS = ("subset", "factor")
 THREADS = 2  # OpenCV decodes without holding Python's lock
-_CHUNK = 32  # frames in a row for one thread
+CHUNK = 32  # frames in a row for one thread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +100,14 @@ class Dataset:
         reasons: list = [None] * len(self)
 
         def fill(begin: int) -> None:
-            for i in range(begin, min(begin + _CHUNK, len(self))):
+            for i in range(begin, min(begin + CHUNK, len(self))):
                 try:
                     images[i] = frames.resize(self.read(i), size)
                 except frames.FrameError as error:
                     reasons[i] = _named(self.names[i], str(error))
 
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(fill, range(0, len(self), _CHUNK)))  # list: a thread's exception is raised here
+            list(pool.map(fill, range(0, len(self), CHUNK)))  # list: a thread's exception is raised here
         bad = tuple(reason for reason in reasons if reason)
         if not bad:
             return images, self, bad
@@ -158,7 +158,7 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
         found = folders.open(spec, fps=fps, seed=seed, ordered=bool(times_csv), **tables)
     elif os.path.exists(spec):
         from leanood.data import video
-        found = video.open(spec, **tables)
+        found = video.open(spec, fps=fps, **tables)
     else:
         raise FileNotFoundError(f"{spec}: no such folder or video file (nor 'lanes', 'sequences:DIR' or 'tfds:NAME')")
     found = _mark_ood(found, ood_partitions)

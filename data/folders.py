@@ -40,23 +40,21 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
     labelled = os.path.isfile(labels)
     if labelled:
         partition, ood = _labels(labels, names)
-    recording = np.unique(directories, return_inverse=True)[1]
+    fps = fps if ordered else 0.0
     if ordered:
-        seconds = splits.times_from_csv(times_csv, names) if times_csv else None
-        if seconds is not None:
-            fps = splits.frame_rate(seconds, fps)
-        sequence = splits.sequences(recording, seconds, fps)
+        recording = np.unique(directories, return_inverse=True)[1]
+        sequence, fps = splits.recorded(recording, names, times_csv, fps)
+        split = splits.by_time(recording, fps)
     else:
         sequence = np.full(len(names), -1, np.int64)
+        split = splits.by_blocks(partition, names, seed)
+    split[ood | np.isin(sequence, sequence[ood & (sequence >= 0)])] = "ood"
     if split_csv:
         split = splits.from_csv(split_csv, names)
         ood = ood if labelled else split == "ood"
-    else:
-        split = splits.by_time(recording, fps) if ordered else splits.by_blocks(partition, names, seed)
-        split[ood | np.isin(sequence, np.unique(sequence[ood & (sequence >= 0)]))] = "ood"
     return dataset.Dataset(
         names=names, partition=partition, sequence=splits.cut_sequences(sequence, split), split=split, ood=ood,
-        partition_kind="subset", fps=float(fps) if ordered else 0.0,
+        partition_kind="subset", fps=fps,
         read=lambda i: frames.read_image(os.path.join(folder, *names[i].split("/"))),
         description=f"{os.path.basename(os.path.abspath(folder))} ({len(names)} images)")
 

@@ -6,7 +6,7 @@ images, which may be subsampled video, are dealt out in blocks of consecutive na
 from __future__ import annotations
 
 import hashlib
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from leanood.data import tables
 
 NAMES = ("train", "calibration", "validation", "test")
 SHARES = (0.50, 0.15, 0.10, 0.25)
+SHARES_BESIDE_TEST = (2 / 3, 0.20, 2 / 15, 0.0)  # the same, where the test images are given
 ALLOWED = NAMES + ("ood", "")
 GUARD_SECONDS = 10.0
 GUARD_SHARE = 0.02  # of a short recording
@@ -40,13 +41,15 @@ def by_time(recording: np.ndarray, fps: float) -> np.ndarray:
     return split
 
 
-def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0) -> np.ndarray:
-    """str [N]: each group's consecutive names, in blocks of ten, dealt out by hash in SHARES of NAMES.
+def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0,
+              shares: Sequence[float] = SHARES) -> np.ndarray:
+    """str [N]: each group's consecutive names, in blocks of ten, dealt out by hash in shares of NAMES.
 
     Args:
       group: [N], what is dealt out separately (the partition).
       names: [N], in natural order.
       seed: another seed, another deal; the order of the files on disk plays no part.
+      shares: of NAMES, sum 1.
 
     Groups of fewer than 200 names have smaller blocks, down to single images.
     """
@@ -56,7 +59,7 @@ def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0) -> np.ndar
         size = min(BLOCK, max(1, len(members) // 20))
         blocks = [members[i:i + size] for i in range(0, len(members), size)]
         blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode()).digest())
-        ends = _ends(len(blocks))
+        ends = _ends(len(blocks), shares)
         for name, begin, end in zip(NAMES, [0] + ends, ends):
             for block in blocks[begin:end]:
                 split[block] = name
@@ -82,6 +85,23 @@ def times_from_csv(path: str, names: Sequence[str]) -> np.ndarray:
         except ValueError:
             raise ValueError(f"{path}: {name!r} has {word!r} milliseconds, which is no number") from None
     return seconds[tables.match(path, listed, names)]
+
+
+def recorded(recording: np.ndarray, names: Sequence[str], times_csv: Optional[str],
+             fps: float) -> Tuple[np.ndarray, float]:
+    """(sequence int64 [N], frames a second) of recordings, by their times where there is a table of them.
+
+    Args:
+      recording: int64 [N], frames of one recording in time order.
+      names: [N], as the table names them.
+      times_csv: a table `frame,milliseconds`, or None: no gaps, `fps` holds.
+      fps: frames a second.
+    """
+    if not times_csv:
+        return sequences(recording, None, fps), float(fps)
+    seconds = times_from_csv(times_csv, names)
+    fps = frame_rate(seconds, fps)
+    return sequences(recording, seconds, fps), fps
 
 
 def sequences(recording: np.ndarray, seconds: Optional[np.ndarray], fps: float) -> np.ndarray:
@@ -117,5 +137,5 @@ def frame_rate(seconds: np.ndarray, fallback: float) -> float:
     return round(1.0 / float(np.median(steps)), 2) if len(steps) else fallback
 
 
-def _ends(count: int) -> List[int]:
-    return [int(round(share * count)) for share in np.cumsum(SHARES).tolist()]
+def _ends(count: int, shares: Sequence[float] = SHARES) -> List[int]:
+    return [int(round(share * count)) for share in np.cumsum(shares).tolist()]
