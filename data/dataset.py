@@ -104,7 +104,7 @@ class Dataset:
                 try:
                     images[i] = frames.resize(self.read(i), size)
                 except frames.FrameError as error:
-                    reasons[i] = _named(self.names[i], str(error))
+                    reasons[i] = named(self.names[i], str(error))
 
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(fill, range(0, len(self), CHUNK)))  # list: a thread's exception is raised here
@@ -187,7 +187,7 @@ def _limited(found: Dataset, limit: int) -> Dataset:
     return found.where(keep)
 
 
-def _named(name: str, reason: str) -> str:
+def named(name: str, reason: str) -> str:
     """`name: reason` for a reader that may have named the file already, by its whole path."""
     head, separator, tail = reason.partition(": ")
     return f"{name}: {tail}" if separator and head.endswith(name) else f"{name}: {reason}"

@@ -144,8 +144,8 @@ def _shrink_by_integers(source: np.ndarray, target: np.ndarray) -> None:
     """Writes the block means of `source`, rounded as OpenCV rounds them, into `target`."""
     down, across = source.shape[0] // target.shape[0], source.shape[1] // target.shape[1]
     area = down * across
-    total = np.uint16 if area * 255 < 1 << 16 else np.uint32
-    rows = source[0::down].astype(total)
+    total: Any = np.uint16 if area * 255 < 1 << 16 else np.uint32
+    rows: Any = source[0::down].astype(total)
     for i in range(1, down):
         rows += source[i::down]
     sums = rows[:, 0::across].copy()

@@ -39,7 +39,7 @@ class Lanes:
             raise ValueError(f"seed, world: {seed} and {world}, neither may be negative")
         if scene < 2 or min(size) < 16:
             raise ValueError(f"lanes: scenes of {scene} frames at {size[1]}x{size[0]}; at least 2, at 16x16")
-        self.seed, self.size, self.world, self.scene = seed, tuple(size), world, scene
+        self.seed, self.size, self.world, self.scene = seed, (size[0], size[1]), world, scene
         self._road = functools.lru_cache(maxsize=8)(self._make_road)
         self._factor = functools.lru_cache(maxsize=64)(self._make_factor)
         self._half = functools.lru_cache(maxsize=4096)(self._make_half)

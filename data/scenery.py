@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Tuple
+from typing import Any, Tuple
 
 import cv2
 import numpy as np
@@ -92,7 +92,7 @@ def _panorama(rng: np.random.Generator, wall: np.ndarray, size: Tuple[int, int],
     """Walls with things before them, float32 [rows, columns, 3], one turn and a frame more: cut anywhere."""
     height, width = size
     columns = int(round(turn * _ROWS / _SHARE * 4 / 3))
-    image = np.empty((_ROWS, columns, 3), np.float32)
+    image: Any = np.empty((_ROWS, columns, 3), np.float32)
     image[...] = wall * np.linspace(1.08, 0.85, _ROWS, dtype=np.float32)[:, None, None]
     ceiling = int(rng.uniform(0.12, 0.32) * _ROWS)
     image[:ceiling] = wall * rng.uniform(0.35, 0.75)
@@ -113,7 +113,7 @@ def _panorama(rng: np.random.Generator, wall: np.ndarray, size: Tuple[int, int],
     return cv2.copyMakeBorder(image, 0, 0, 0, width + 2, cv2.BORDER_WRAP)
 
 
-def _box(image: np.ndarray, x: int, y: int, wide: int, tall: int, colour: Tuple) -> None:
+def _box(image: np.ndarray, x: int, y: int, wide: int, tall: int, colour: Any) -> None:
     image[max(0, y):max(0, y + tall), np.arange(x, x + wide) % image.shape[1]] = colour
 
 

@@ -51,8 +51,8 @@ class Video:
         if not self._next <= i <= self._next + _FORWARD:
             self._seek(i)
         while self._next <= i:
-            there, image = (False, None) if self._next >= self._end else self._capture.read()
-            if not there:
+            image = self._capture.read()[1] if self._next < self._end else None
+            if image is None:
                 self._end = min(self._end, self._next)
                 raise frames.FrameError(f"{self._path}#{i:06d}: cannot be decoded; the video is damaged or cut short")
             self._kept[self._next] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
