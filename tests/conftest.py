@@ -10,6 +10,7 @@ import tempfile
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
@@ -38,8 +39,7 @@ def python():
 def tiny_models():
     """The folder of the device tests' .tflite files, written once a version of their script by a child process."""
     script = pathlib.Path(__file__).with_name("tiny_models.py")
-    convert = script.parent.parent / "tflite" / "convert.py"
-    version = hashlib.sha256(script.read_bytes() + convert.read_bytes()).hexdigest()[:16]
+    version = hashlib.sha256(script.read_bytes()).hexdigest()[:16]
     folder = pathlib.Path(tempfile.gettempdir()) / f"leanood-tiny-models-{os.getuid()}-{version}"
     if not folder.exists():
         work = tempfile.mkdtemp(dir=folder.parent)
@@ -49,3 +49,33 @@ def tiny_models():
         except OSError:
             shutil.rmtree(work)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tiny_models, tmp_path_factory):
+    """A detector file around the tiny float32 encoder, calibrated on 60 random frames."""
+    return _calibrated(tiny_models, tmp_path_factory, "latent_float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_int8_detector(tiny_models, tmp_path_factory):
+    """The same around the int8 encoder."""
+    return _calibrated(tiny_models, tmp_path_factory, "latent_int8")
+
+
+def _calibrated(tiny_models, tmp_path_factory, name):
+    from leanood.ood import detector, nonconformity
+    from leanood.tflite import bundle, runtime
+
+    random = np.random.default_rng(5)
+    frames = random.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    outputs = runtime.load(tiny_models / f"{name}.tflite", trusted=True).each(frames)
+    label = np.array(["bright", "medium"] * 30)
+    measure = nonconformity.KlTopK(k=2).fit(outputs, partition=label)
+    calibrated = detector.Detector.calibrate(measure, outputs, partition=label, window=5)
+    calibrated.decay, calibrated.threshold = 1.0, 3.0
+    path = tmp_path_factory.mktemp("detector") / f"{name}.tflite"
+    fields = {**calibrated.config(), "kind": "latent", "outputs": ["logvar", "mu"], "fps": 20.0,
+              "input": {"name": "frame", "size": [32, 32], "dtype": "uint8", "scale": 1 / 255}}
+    bundle.write(path, bundle.flatbuffer(tiny_models / f"{name}.tflite"), fields, calibrated.to_arrays())
+    return path

@@ -1,0 +1,194 @@
+"""The detector file: one `.tflite` that carries its own calibration, checked to the last byte.
+
+    flatbuffer | ZIP(detector.json, calibration.npz)
+
+`detector.json` holds the SHA-256 of the flatbuffer, of `calibration.npz` and of itself (counted with its own digest as
+zeros), so that damage and mix-ups are found; this is integrity, not security: who can write the file can rehash it.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import uuid
+from typing import Any, BinaryIO, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from leanood.ood import detector as ood_detector
+from leanood.tflite import appendix, description
+from leanood.tflite import arrays as npz
+from leanood.tflite import runtime as tflite_runtime
+from leanood.tflite.detection import BundledDetector, Verdict
+
+__all__ = ["BundledDetector", "DetectorFileError", "Parts", "Verdict", "flatbuffer", "load", "read", "write"]
+
+_MEMBERS = ("detector.json", "calibration.npz")
+_MEMBER_LIMIT = 256 << 20
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_Path = Union[str, "os.PathLike[str]"]
+
+
+class DetectorFileError(ValueError):
+    """A file that is no sound detector file; one line says why."""
+
+
+class Parts(NamedTuple):
+    """What a detector file is made of."""
+
+    model: bytes  # the flatbuffer alone
+    detector: Dict[str, Any]  # detector.json
+    arrays: Dict[str, np.ndarray]
+
+
+def write(path: _Path, model: bytes, detector: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes the detector file, whole or not at all.
+
+    Args:
+      path: replaced in one step if it exists.
+      model: a flatbuffer; what another calibration appended to it is left off.
+      detector: detector.json's fields (`description` says which); `schema` and `sha256` are filled in.
+      arrays: the calibration, without NaN.
+
+    Raises:
+      ValueError: if a field or an array cannot be kept.
+      OSError: if the file cannot be written, e.g. on a full disk; then nothing is left behind.
+    """
+    model = _flatbuffer_of(model)
+    calibration = npz.to_npz(arrays)
+    text = description.dump(detector, hashlib.sha256(model).hexdigest(), hashlib.sha256(calibration).hexdigest())
+    members = [appendix.Member(name, data) for name, data in zip(_MEMBERS, (text, calibration))]
+    with _replacing(os.fspath(path)) as file:
+        file.write(model)
+        file.write(appendix.build(members, len(model)))
+
+
+def read(path: _Path) -> Parts:
+    """The parts of a detector file, each checked.
+
+    Raises:
+      DetectorFileError: if the file is no detector file, is damaged, or was written by a newer version.
+      OSError: if it cannot be read.
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        fields, arrays, start = _read_open(file, name)
+        file.seek(0)
+        return Parts(file.read(start), fields, arrays)
+
+
+def load(path: _Path, accelerator: str = "cpu", num_threads: int = 1, runtime: str = "auto", *,
+         delegate: Optional[str] = None, allow_cpu: bool = False) -> BundledDetector:
+    """A detector that is ready for frames: `verdict = detector(frame)`.
+
+    Args:
+      path: a detector file.
+      accelerator, num_threads, runtime, delegate, allow_cpu: as of `runtime.load`.
+
+    Raises:
+      DetectorFileError: if the file is not sound.
+      ValueError: if this machine cannot run it as asked.
+      OSError: if it cannot be read.
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        fields, arrays, _ = _read_open(file, name)
+    try:
+        detector = ood_detector.Detector.from_arrays(fields, arrays)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise DetectorFileError(f"{name}: its calibration is not usable: {_line(error)}") from None
+    # Its hash was checked: no child process needs to try it first.
+    runner = tflite_runtime.load(name, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu,
+                                 trusted=True)
+    try:
+        return BundledDetector(runner, detector, fields)
+    except ValueError as error:
+        raise DetectorFileError(f"{name}: {_line(error)}") from None
+
+
+def flatbuffer(path: _Path) -> bytes:
+    """The graph alone, of a detector file or of a plain .tflite; a detector file is checked."""
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        data = file.read()
+    try:
+        return read(path).model
+    except DetectorFileError as error:
+        if isinstance(error.__cause__, appendix.NoAppendix) and data[4:8] == b"TFL3":
+            return data
+        raise
+
+
+def _flatbuffer_of(data: bytes) -> bytes:
+    """The model without a calibration that it may carry already."""
+    if data[4:8] != b"TFL3":
+        raise ValueError("model is not a TFLite flatbuffer (it does not bear the mark TFL3)")
+    with contextlib.suppress(appendix.AppendixError):
+        return data[:appendix.read(io.BytesIO(data), len(data), _MEMBERS, _MEMBER_LIMIT)[0]]
+    return data
+
+
+def _read_open(file: BinaryIO, name: str) -> Tuple[Dict[str, Any], Dict[str, np.ndarray], int]:
+    """(detector.json, arrays, length of the flatbuffer)."""
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(8)
+    if head[4:8] != b"TFL3":
+        raise DetectorFileError(f"{name}: not a TFLite file (it does not bear the mark TFL3)")
+    try:
+        start, (text, calibration) = appendix.read(file, size, _MEMBERS, _MEMBER_LIMIT)
+        fields = description.parse(text)
+        digests = fields["sha256"]
+        if hashlib.sha256(calibration).hexdigest() != digests["arrays"]:
+            raise ValueError("calibration.npz is not the one that was written with detector.json")
+        if _digest(file, start) != digests["model"]:
+            raise ValueError("the calibration is not of this model: the model was damaged or exchanged")
+        return fields, npz.from_npz(calibration), start
+    except appendix.NoAppendix as error:
+        raise DetectorFileError(f"{name}: a plain TFLite model, not calibrated (or cut off): run leanood calibrate"
+                                ) from error
+    except ValueError as error:
+        raise DetectorFileError(f"{name}: {_line(error)}") from error
+
+
+def _digest(file: BinaryIO, length: int) -> str:
+    """SHA-256 of the file's first `length` bytes."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while length > 0:
+        block = file.read(min(length, 1 << 20))
+        if not block:
+            break
+        digest.update(block)
+        length -= len(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its name once it is complete and on the disk."""
+    folder, name = os.path.split(path)
+    partial = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with open(partial, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
+        raise OSError(error.errno, f"{path}: not written, {reason}") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+        handle = os.open(folder or ".", os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,102 @@
+"""Frame in, verdict out: a detector file at work. What surrounds the network costs microseconds."""
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
+
+import numpy as np
+
+from leanood.data import frames
+from leanood.ood import detector as ood_detector
+from leanood.tflite import runtime
+
+
+class Verdict(NamedTuple):
+    """What the detector says of one frame."""
+
+    score: float  # higher = more OOD: S_t of a sequence, the nonconformity of single images (window 0)
+    p_value: float  # of this frame alone, in (0, 1]
+    alarm: bool
+    partition: str  # the one that decided
+    latency_s: float  # from the frame to the verdict
+    nonconformity: float
+    martingale: float  # ln M over the window
+    invalid: bool  # the frame cannot be judged: it counts as not in-distribution and raises the alarm
+
+
+class BundledDetector:
+    """A loaded detector file. Frames of one sequence go in one after the other; `reset()` begins a new sequence.
+
+    Attributes:
+      config: detector.json.
+      runner: the network.
+      detector: the arithmetic behind it.
+      size: (height, width) that the network takes; frames of other sizes are resized.
+      stages_s: seconds that the last frame took: `preprocess` (check and resize), `invoke` (into and through the
+        network), `detect` (score, p-value, martingale, CUSUM).
+    """
+
+    def __init__(self, runner: runtime.Runner, detector: ood_detector.Detector, config: Mapping[str, Any]) -> None:
+        if len(runner.inputs) != 1:
+            raise ValueError(f"its graph has the inputs {', '.join(runner.inputs)}, a detector's has one: the frame")
+        tensor = next(iter(runner.inputs.values()))
+        self.size: Tuple[int, int] = (int(config["input"]["size"][0]), int(config["input"]["size"][1]))
+        if tensor.shape != (1, *self.size, 3):
+            raise ValueError(f"its graph takes {list(tensor.shape)}, its calibration is of [1, {self.size[0]}, "
+                             f"{self.size[1]}, 3]")
+        missing = [name for name in config["outputs"] if name not in runner.outputs]
+        if missing:
+            raise ValueError(f"its graph lacks the outputs {', '.join(missing)} (it has {', '.join(runner.outputs)})")
+        self.config: Dict[str, Any] = dict(config)
+        self.runner = runner
+        self.detector = detector
+        self.stages_s: Dict[str, float] = {"preprocess": 0.0, "invoke": 0.0, "detect": 0.0}
+        self._names = list(detector.partitions)
+        self._nothing = {name: np.full(output.shape, np.nan, np.float32) for name, output in runner.outputs.items()}
+
+    def __call__(self, frame: np.ndarray) -> Verdict:
+        """The verdict on the sequence's next frame.
+
+        A frame that no camera takes (NaN or infinite pixels, or every pixel of one colour) is flagged as invalid. What
+        the caller got wrong is an error, and leaves the sequence as it was.
+
+        Args:
+          frame: uint8 RGB [H, W, 3] of any size, or floating within [0, 1].
+
+        Raises:
+          FrameError: if its shape, type or range is not a frame's.
+        """
+        start = time.perf_counter()
+        frame = np.asarray(frame)
+        if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+            return self._judge(self._nothing, start, time.perf_counter(), 0.0)
+        frame = frames.check(frame)
+        if _one_colour(frame):
+            return self._judge(self._nothing, start, time.perf_counter(), 0.0)
+        if frame.shape[:2] != self.size:
+            frame = frames.resize(frame, self.size)
+        prepared = time.perf_counter()
+        outputs = self.runner(frame)
+        return self._judge(outputs, start, prepared, time.perf_counter() - prepared)
+
+    def invalid(self) -> Verdict:
+        """The verdict on a frame that could not be had: a damaged image, a sensor that failed."""
+        start = time.perf_counter()
+        return self._judge(self._nothing, start, start, 0.0)
+
+    def reset(self) -> None:
+        """Begins a new sequence."""
+        self.detector.reset()
+
+    def _judge(self, outputs: Mapping[str, np.ndarray], start: float, prepared: float, invoked_s: float) -> Verdict:
+        step = self.detector.step(outputs)
+        end = time.perf_counter()
+        self.stages_s = {"preprocess": prepared - start, "invoke": invoked_s, "detect": end - prepared - invoked_s}
+        return Verdict(step.score, step.p_value, step.alarm, self._names[step.partition], end - start,
+                       step.nonconformity, step.log_martingale, step.invalid)
+
+
+def _one_colour(frame: np.ndarray) -> bool:
+    """True if all pixels are equal; a picture is told by its first row."""
+    pixel = frame[0, 0]
+    return bool((frame[0] == pixel).all()) and bool((frame == pixel).all())
