@@ -83,7 +83,7 @@ class Run:
         path = self.file(f"{name}.h5")
         if not os.path.exists(path):
             raise ValueError(f"{path} is not there: the training has not finished; the command that began it goes on")
-        return keras.models.load_model(path, compile=False)
+        return load(path)
 
     def encoder(self) -> keras.Model:
         """The trained encoder: `frame` float32 [N, h, w, 3] in [0, 1] -> {"mu", "logvar"} float32 [N, Z]."""
@@ -108,6 +108,27 @@ class Run:
                 raise ValueError(f"{self.path} is being trained by another process; wait, or give another --out"
                                  ) from error
             yield
+
+
+def load(path: str) -> keras.Model:
+    """Loads any saved Keras model, not compiled; quantization-aware ones too."""
+    try:
+        return _load(path)
+    except (OSError, ValueError, TypeError) as error:
+        lines = str(error).splitlines()
+        raise ValueError(f"{path} could not be loaded as a Keras model: {lines[0] if lines else error!r}") from error
+
+
+def _load(path: str) -> keras.Model:
+    try:
+        return keras.models.load_model(path, compile=False)
+    except ValueError as error:
+        if "Quantize" not in str(error):  # the layers that quantization-aware training wraps others in
+            raise
+    import tensorflow_model_optimization as tfmot
+
+    with tfmot.quantization.keras.quantize_scope():
+        return keras.models.load_model(path, compile=False)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Dict[str, Any]:

@@ -1,14 +1,18 @@
 """Converts a Functional Keras model to a TFLite flatbuffer that keeps its outputs' names (needs TensorFlow)."""
 from __future__ import annotations
 
-import contextlib
-import os
+import hashlib
 import tempfile
-from typing import Any, Dict, Iterator, Optional, Tuple
+import warnings
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.lite.python import convert as tf_convert
+from tensorflow.lite.python import schema_py_generated as schema
+
+from leanood.tflite import silence
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 TARGETS = ("generic", "jetson-nano", "gpu")
@@ -24,6 +28,7 @@ def convert(
     input_scale: str = "unit",
     target: str = "generic",
     size: Optional[Tuple[int, int]] = None,
+    float_outputs: bool = True,
 ) -> bytes:
     """Returns the flatbuffer of `model`: one frame in, every output by its name, float32.
 
@@ -38,6 +43,8 @@ def convert(
       input_scale: what the model was trained on: "unit" x/255, "signed" x/127.5 − 1, "bytes" x.
       target: "generic", "jetson-nano" or "gpu": a file that its runtime could not load is refused.
       size: (height, width) to fix a model to whose own is open.
+      float_outputs: in "int8", the operation that makes an output (a head) computes in float32, since scores need more
+        resolution than 256 steps. A quantization-aware model decides this itself.
 
     Raises:
       ValueError: if an argument doesn't fit, or if the file would not load on its target.
@@ -48,23 +55,34 @@ def convert(
         raise ValueError(f"representative has images of shape {representative.shape[1:]}, but the model takes "
                          f"{(height, width, channels)}")
     scale, offset = INPUT_SCALES[input_scale]
+    aware = _is_quantization_aware(model)
 
     @tf.function(input_signature=[tf.TensorSpec((1, height, width, channels), tf.float32, name="frame")])
     def serve(frame: tf.Tensor) -> Dict[str, tf.Tensor]:
+        if aware and quantize == "int8":
+            frame = tf.quantization.fake_quant_with_min_max_args(frame, 0.0, 1.0)  # the range of raw frames
         x = frame if (scale, offset) == (1.0, 0.0) else frame * scale + offset
         return {name: tf.identity(y, name=name) for name, y in named(model, model(x, training=False)).items()}
 
-    with _quiet() as log, tempfile.TemporaryDirectory(prefix="leanood-") as folder:
+    with silence.silence(), warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="leanood-") as folder:
+        warnings.simplefilter("ignore")
         # Through a SavedModel: only there does the signature keep its names.
         tf.saved_model.save(model, folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        _set_options(converter, quantize, representative, target)
         try:
-            flatbuffer = bytes(converter.convert())
+            flatbuffer = _convert(converter, quantize, representative if not aware else None, float_outputs)
         except Exception as error:
-            raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error, log)}") from error
-    _check_target(flatbuffer, target)
+            raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error)}") from error
+    problems = _problems(flatbuffer, target)
+    if problems:
+        raise ValueError(f"the file would not load on {target}: {'; '.join(problems)}")
     return flatbuffer
+
+
+def describe(flatbuffer: bytes, **settings: Any) -> Dict[str, Any]:
+    """Returns a converted file's provenance, ready for JSON: its hash and size, versions, and the settings given."""
+    return {**settings, "sha256": hashlib.sha256(flatbuffer).hexdigest(), "bytes": len(flatbuffer),
+            "tensorflow": tf.__version__}
 
 
 def named(model: keras.Model, outputs: Any) -> Dict[str, Any]:
@@ -100,21 +118,30 @@ def with_outputs(model: keras.Model, layers: Dict[str, str]) -> keras.Model:
                        name=model.name)
 
 
-def _set_options(converter: Any, quantize: str, representative: Optional[np.ndarray], target: str) -> None:
-    if quantize == "float32":
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+def _convert(converter: Any, quantize: str, representative: Optional[np.ndarray], float_outputs: bool) -> bytes:
+    # Per-channel fully connected layers become version 12 of the operation, which tflite-runtime 2.14 lacks.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    if quantize != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if target != "gpu":
-        # Per-channel fully connected layers need version 12 of the operation, which tflite-runtime 2.14 lacks.
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if quantize == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if quantize != "int8":
+        return bytes(converter.convert())
+    if representative is None:  # the graph carries its own ranges
         converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.float32
-        if representative is not None:
-            converter.representative_dataset = lambda: _samples(representative)
+        return bytes(converter.convert())
+    converter.representative_dataset = lambda: _samples(representative)
+    converter._experimental_calibrate_only = True
+    calibrated = converter.convert()
+    # Only this step below the converter can leave chosen operations in float.
+    return bytes(tf_convert.mlir_quantize(
+        calibrated, input_data_type=tf.uint8, output_data_type=tf.float32, disable_per_channel_for_dense_layers=True,
+        denylisted_nodes=_output_nodes(calibrated) if float_outputs else None))
+
+
+def _output_nodes(flatbuffer: bytes) -> List[str]:
+    graph = schema.Model.GetRootAs(flatbuffer, 0).Subgraphs(0)
+    return [graph.Tensors(i).Name().decode() for i in graph.OutputsAsNumpy()]
 
 
 def _samples(images: np.ndarray) -> Iterator[Dict[str, np.ndarray]]:
@@ -162,33 +189,14 @@ def _input_shape(model: keras.Model, size: Optional[Tuple[int, int]]) -> Tuple[i
     return (int(fixed[0]), int(fixed[1]), int(shape[-1]))
 
 
-def _check_target(flatbuffer: bytes, target: str) -> None:
+def _problems(flatbuffer: bytes, target: str) -> List[str]:
     try:
         from leanood.tflite import compat
     except ImportError:
-        return
-
-    problems = compat.check(flatbuffer, target)
-    if problems:
-        raise ValueError(f"the file would not load on {target}: {'; '.join(problems)}")
+        return []
+    return list(compat.check(flatbuffer, target))
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
-    """Sends what TensorFlow prints, from C++ too, to a temporary file, and yields that file."""
-    with tempfile.TemporaryFile() as log:
-        kept = os.dup(1), os.dup(2)
-        try:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            yield log
-        finally:
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            os.close(kept[0])
-            os.close(kept[1])
-
-
-def _reason(error: Exception, log: Any) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

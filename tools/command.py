@@ -7,7 +7,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, NoReturn, Sequence, Tuple
 
 from absl import flags
 
@@ -93,6 +93,14 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(list(headers)), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def size(text: str) -> Tuple[int, int]:
+    """Reads "height x width" in pixels, e.g. "64x64"."""
+    height, times, width = text.partition("x")
+    if not (times and height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ValueError(f"size is {text!r}, but should be height x width in pixels, e.g. 64x64")
+    return int(height), int(width)
 
 
 def _cell(value: Any) -> str:

@@ -54,7 +54,7 @@ _JSON = command.define_json()
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
-    size = _size(_SIZE.value)
+    size = command.size(_SIZE.value)
     data = {"spec": _absolute(_DATA.value), "split_csv": _absolute(_SPLIT_CSV.value),
             "times_csv": _absolute(_TIMES_CSV.value), "ood_partitions": _OOD_PARTITIONS.value, "fps": _FPS.value,
             "seed": _DATA_SEED.value, "limit": _LIMIT.value}
@@ -106,13 +106,6 @@ def _load(data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[np.ndarray, np.n
     if not len(loaded[1]):
         print("no validation images: the last epoch counts as the best", file=sys.stderr)
     return loaded[0], loaded[1], found.description
-
-
-def _size(text: str) -> Tuple[int, int]:
-    height, times, width = text.partition("x")
-    if not (times and height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise ValueError(f"size is {text!r}, but should be height x width in pixels, e.g. 64x64")
-    return int(height), int(width)
 
 
 def _numbers(name: str, words: Sequence[str]) -> Tuple[int, ...]:

@@ -1,0 +1,129 @@
+"""Converts a trained network to a TFLite file: a run's encoder, or any saved Functional Keras model.
+
+Outputs keep their names. Beside FILE.tflite goes FILE.json, which says what it was made from. The images that set
+int8's ranges come from the training split of the run's own data, or of --data.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+from absl import flags
+
+from leanood.tools import command, quiet
+
+_MODEL = flags.DEFINE_string("model", None, "a run's folder, or a Keras model (.h5, .keras)", required=True)
+_OUT = flags.DEFINE_string("out", None, "the file; default: encoder_<quantize>.tflite in the run's folder")
+_PART = flags.DEFINE_enum("part", "encoder", ["encoder", "decoder"], "which of a run's models")
+_QUANTIZE = flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic", "int8"], "what becomes smaller")
+_TARGET = flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu"],
+                            "a file that could not be loaded there is refused")
+_INPUT_SCALE = flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes"],
+                                 "what the model was trained on: x/255, x/127.5-1 or x; default: the run's, or unit")
+_OUTPUTS = flags.DEFINE_list("outputs", [], "layers to put out, e.g. features=avg_pool,logits=predictions")
+_SIZE = flags.DEFINE_string("size", None, "height x width, where the model leaves them open")
+_FLOAT_OUTPUTS = flags.DEFINE_boolean("float_outputs", True, "int8: compute the output layers in float, for resolution")
+_DATA = flags.DEFINE_string("data", None, "int8: an image folder, a video, lanes or tfds:NAME; default: the run's own")
+_SPLIT_CSV = flags.DEFINE_string("split_csv", None, "a table image,split for --data")
+_REPRESENTATIVE = flags.DEFINE_integer("representative", 200, "int8: so many training images set the ranges",
+                                       lower_bound=1)
+_JSON = command.define_json()
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
+    if not os.path.exists(_MODEL.value):
+        raise FileNotFoundError(f"{_MODEL.value} is not there; --model takes a run's folder or a Keras model")
+    out = _out()
+    quiet.tensorflow()
+    from leanood.models import run
+    from leanood.tflite import convert
+
+    config: Dict[str, Any] = {}
+    if os.path.isdir(_MODEL.value):
+        folder = run.Run(_MODEL.value)
+        config, model = folder.config, folder.model(_PART.value)
+    else:
+        model = run.load(_MODEL.value)
+    if _OUTPUTS.value:
+        model = convert.with_outputs(model, _pairs(_OUTPUTS.value))
+    size = command.size(_SIZE.value) if _SIZE.value else None
+    input_scale = _INPUT_SCALE.value or config.get("input_scale", "unit")
+    data = _data(config)
+    images = _images(data, model, size) if _QUANTIZE.value == "int8" else None
+    flatbuffer = convert.convert(
+        model, quantize=_QUANTIZE.value, representative=images, input_scale=input_scale, target=_TARGET.value,
+        size=size, float_outputs=_FLOAT_OUTPUTS.value)
+    provenance = convert.describe(
+        flatbuffer, model=os.path.abspath(_MODEL.value), quantize=_QUANTIZE.value, target=_TARGET.value,
+        input_scale=input_scale, representative=0 if images is None else len(images), data=data, run=config)
+    _write(out, flatbuffer)
+    _write(os.path.splitext(out)[0] + ".json", (json.dumps(provenance, indent=2) + "\n").encode())
+    result = {"out": out, **{name: provenance[name] for name in
+                             ("quantize", "target", "input_scale", "representative", "bytes", "sha256")}}
+    print(json.dumps(result) if _JSON.value else command.table(list(result.items()), ["result", "value"]))
+
+
+def _out() -> str:
+    if _OUT.value:
+        if not os.path.isdir(os.path.dirname(os.path.abspath(_OUT.value))):
+            raise FileNotFoundError(f"the folder of --out={_OUT.value} is not there; make it first")
+        return _OUT.value
+    if not os.path.isdir(_MODEL.value):
+        raise ValueError("--out is needed where --model is no run's folder; e.g. --out=model.tflite")
+    return os.path.join(_MODEL.value, f"{_PART.value}_{_QUANTIZE.value}.tflite")
+
+
+def _data(config: Dict[str, Any]) -> Dict[str, Any]:
+    if _DATA.value:
+        return {"spec": _DATA.value, "split_csv": _SPLIT_CSV.value}
+    return dict(config.get("data", {}))
+
+
+def _images(data: Dict[str, Any], model: Any, size: Optional[Tuple[int, int]]) -> Optional[np.ndarray]:
+    from leanood.data import dataset
+
+    if not data:
+        if any(layer.name.startswith("quant") for layer in model.layers):
+            return None  # it has learnt its ranges
+        raise ValueError("int8 needs training images to set its ranges; give --data")
+    own = model.inputs[0].shape[1:3]
+    height, width = size or own
+    if height is None or width is None:
+        raise ValueError("the model leaves its size open; give --size, e.g. --size=32x32")
+    options = {name: value for name, value in data.items() if name not in ("spec", "description")}
+    found = dataset.open(data["spec"], **options)
+    training = found.where((found.split == "train") & ~found.ood)
+    if not len(training):
+        raise ValueError(f"{data['spec']} has no in-distribution image in its split \"train\"")
+    chosen = np.unique(np.linspace(0, len(training) - 1, _REPRESENTATIVE.value).round().astype(int))
+    images, _, bad = training.where(chosen).load((int(height), int(width)))
+    for line in bad:
+        print(f"unreadable, left out: {line}", file=sys.stderr)
+    return images
+
+
+def _pairs(words: Sequence[str]) -> Dict[str, str]:
+    for word in words:
+        name, equals, layer = word.partition("=")
+        if not (name and equals and layer):
+            raise ValueError(f"outputs has {word!r}, but should be name=layer, e.g. logits=predictions")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(f"{path}.partial", "wb") as stream:
+        stream.write(content)
+    os.replace(f"{path}.partial", path)
+
+
+def run() -> None:
+    command.run(main, example="leanood convert --model=runs/lanes --quantize=int8")
+
+
+if __name__ == "__main__":
+    run()
