@@ -11,7 +11,7 @@ from typing import Any, Tuple
 
 import numpy as np
 
-from leanood.data import integrity
+from leanood.data import decoder, integrity
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".npy")
 
@@ -88,13 +88,12 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
     wrong = integrity.problem(data)
     if wrong:
         raise FrameError(f"{name}: {wrong}")
-    cv2 = _opencv()
+    cv2 = decoder.opencv()
     if cv2 is None:
         raise FrameError(f"{name}: reading images needs OpenCV: pip install 'leanood[video]'")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # a header that promises gigapixels, for one
-        image = None
+    image, complaint = decoder.decode(data)
+    if complaint:
+        raise FrameError(f"{name}: damaged ({complaint})")
     if image is None:
         raise FrameError(f"{name}: not an image that OpenCV can decode")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -123,7 +122,7 @@ def resize(frames: np.ndarray, size: Tuple[int, int], opencv: bool = True) -> np
     out = np.empty((len(flat), new_height, new_width, 3), np.uint8)
     # Where one axis shrinks and the other grows, OpenCV's "area" is a bilinear sample that skips pixels.
     mixed = (height < new_height and width > new_width) or (height > new_height and width < new_width)
-    cv2 = _opencv() if opencv and not mixed else None
+    cv2 = decoder.opencv() if opencv and not mixed else None
     for source, target in zip(flat, out):
         if cv2 is not None and (height < new_height or width < new_width):
             # OpenCV enlarges bytes with 11-bit weights, a level off in every tenth pixel; floats exactly.
@@ -179,16 +178,6 @@ def _taps(length: int, count: int) -> Tuple[np.ndarray, np.ndarray]:
     used = overlap.any(axis=1)
     weights = (overlap / overlap.sum(axis=0))[used].astype(np.float32)
     return np.minimum(rows, length - 1)[used], weights
-
-
-@functools.lru_cache(maxsize=None)
-def _opencv() -> Any:
-    """The cv2 module, or None where it is not installed."""
-    try:
-        import cv2
-    except ImportError:
-        return None
-    return cv2
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
