@@ -1,10 +1,12 @@
 """What every test shares: legacy Keras, parsed flags, the real data's place, one tiny trained detector."""
+import fcntl
 import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import zipfile
 import tempfile
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -52,6 +54,45 @@ def tiny_models():
 
 
 @pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """The folder of a β-VAE (32×32, six latents) that `leanood train` trained on 600 lane frames for three epochs."""
+    return _once(tmp_path_factory, "run", lambda folder: _leanood(
+        "train", "--data=lanes:frames=600", "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3",
+        "--warm_up_epochs=1", f"--out={folder}"))
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tiny_run, tmp_path_factory):
+    """{"float32": path, "int8": path}: that run's encoder as `leanood convert` makes it."""
+    def make(folder):
+        folder.mkdir()
+        for quantize in ("float32", "int8"):
+            _leanood("convert", f"--model={tiny_run}", f"--quantize={quantize}", f"--out={folder / quantize}.tflite")
+
+    folder = _once(tmp_path_factory, "tflite", make)
+    return {quantize: folder / f"{quantize}.tflite" for quantize in ("float32", "int8")}
+
+
+def _once(tmp_path_factory, name, make):
+    """A folder that is made once a test run, by whichever of pytest-xdist's workers comes first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / f"tiny_{name}"
+    with open(base / f"tiny_{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(base / f"tiny_{name}_unfinished")
+            os.rename(base / f"tiny_{name}_unfinished", folder)
+    return folder
+
+
+def _leanood(*arguments):
+    done = subprocess.run([sys.executable, "-m", "leanood.tools.main", *arguments], capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
 def tiny_detector(tiny_models, tmp_path_factory):
     """A detector file around the tiny float32 encoder, calibrated on 60 random frames."""
     return _calibrated(tiny_models, tmp_path_factory, "latent_float32")
@@ -79,3 +120,12 @@ def _calibrated(tiny_models, tmp_path_factory, name):
               "input": {"name": "frame", "size": [32, 32], "dtype": "uint8", "scale": 1 / 255}}
     bundle.write(path, bundle.flatbuffer(tiny_models / f"{name}.tflite"), fields, calibrated.to_arrays())
     return path
+
+
+@pytest.fixture(scope="session")
+def duckietown(real_data, tmp_path_factory):
+    """The folder of Duckietown's images, one sub-folder a lighting."""
+    folder = tmp_path_factory.mktemp("duckietown")
+    with zipfile.ZipFile(real_data / "data" / "duckietown.zip") as archive:
+        archive.extractall(folder)
+    return folder
