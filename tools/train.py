@@ -1,22 +1,22 @@
 """Trains a detector's network on in-distribution images, into a run's folder.
 
 Only the split "train" trains; "validation" stops the training early. Killed or interrupted, the same command goes on
-from the last finished epoch. The folder then holds encoder.h5, decoder.h5, history.csv, reconstructions.png and
-TensorBoard's logs.
+from the last finished epoch. The folder then holds history.csv, TensorBoard's logs and, of a bvae, encoder.h5,
+decoder.h5 and reconstructions.png, of a resnet18 (whose classes are the data's sub-folders) classifier.h5.
 """
 from __future__ import annotations
 
 import json
 import os
 import sys
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from absl import flags
 
 from leanood.tools import command, quiet
 
-_MODEL = flags.DEFINE_enum("model", "bvae", ["bvae"], "what to train")
+_MODEL = flags.DEFINE_enum("model", "bvae", ["bvae", "resnet18"], "what to train")
 _OUT = flags.DEFINE_string("out", None, "the run's folder; an unfinished run in it goes on", required=True)
 _DATA = flags.DEFINE_string("data", None, "an image folder, a video, lanes or tfds:NAME", required=True)
 _SPLIT_CSV = flags.DEFINE_string("split_csv", None, "a table image,split instead of the automatic split")
@@ -26,7 +26,9 @@ _FPS = flags.DEFINE_float("fps", 20.0, "frames a second of ordered frames", lowe
 _DATA_SEED = flags.DEFINE_integer("data_seed", 0, "seed of the automatic split and of made-up scenes", lower_bound=0)
 _LIMIT = flags.DEFINE_integer("limit", None, "use about so many frames, evenly spread", lower_bound=1)
 
-_SIZE = flags.DEFINE_string("size", "64x64", "height x width of the network's input, in pixels")
+_SIZE = flags.DEFINE_string("size", None, "height x width of the input in pixels; bvae 64x64, resnet18 32x32")
+_STEM = flags.DEFINE_enum("stem", "cifar", ["cifar", "imagenet"], "resnet18: imagenet shrinks the image by 4 at once")
+_WIDTH = flags.DEFINE_float("width", 1.0, "resnet18: multiplies all channels")
 _WIDTHS = flags.DEFINE_list("widths", ["16", "32", "32", "32"], "channels of the convolutions; each halves the size")
 _LATENTS = flags.DEFINE_integer("latents", 30, "number of latents", lower_bound=1)
 _DENSE = flags.DEFINE_list("dense", [], "units of the fully connected layers before the latents")
@@ -35,13 +37,15 @@ _BATCH_NORM = flags.DEFINE_boolean("batch_norm", True, "normalise after each con
 _POOL = flags.DEFINE_enum("pool", "stride", ["stride", "max"], "halve by strided convolution (4x cheaper) or maxima")
 _BETA = flags.DEFINE_float("beta", 1.4, "weight of the KL term", lower_bound=0.0)
 _RECONSTRUCTION = flags.DEFINE_enum("reconstruction", "bce", ["bce", "mse"], "loss of the pixels, summed over an image")
-_WARM_UP = flags.DEFINE_integer("warm_up_epochs", 5, "epochs over which beta grows from 0", lower_bound=0)
+_WARM_UP = flags.DEFINE_integer(
+    "warm_up_epochs", None, "epochs over which beta (bvae: 5) or the learning rate (resnet18: 1) grows", lower_bound=0)
 
-_EPOCHS = flags.DEFINE_integer("epochs", 40, "at most so many epochs", lower_bound=1)
-_PATIENCE = flags.DEFINE_integer("patience", 10, "stop after so many epochs without a better validation loss; 0: never",
-                                 lower_bound=0)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "images a step, over all devices", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Adam's learning rate")
+_EPOCHS = flags.DEFINE_integer("epochs", None, "at most so many epochs; bvae 40, resnet18 200", lower_bound=1)
+_PATIENCE = flags.DEFINE_integer(
+    "patience", 10, "bvae: stop after so many epochs without a better validation loss; 0: never", lower_bound=0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "images a step, over all devices; bvae 32, resnet18 128",
+                                   lower_bound=1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "Adam's (bvae: 0.001), or the peak of SGD's (resnet18: 0.1)")
 _SEED = flags.DEFINE_integer("seed", 0, "seed of weights, order and noise", lower_bound=0)
 _PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bf16", "auto"],
                                "what to compute in; auto takes bf16 where the hardware has it")
@@ -54,56 +58,85 @@ _JSON = command.define_json()
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
-    size = command.size(_SIZE.value)
+    size = command.size(_SIZE.value or ("64x64" if _MODEL.value == "bvae" else "32x32"))
     data = {"spec": _absolute(_DATA.value), "split_csv": _absolute(_SPLIT_CSV.value),
             "times_csv": _absolute(_TIMES_CSV.value), "ood_partitions": _OOD_PARTITIONS.value, "fps": _FPS.value,
             "seed": _DATA_SEED.value, "limit": _LIMIT.value}
     images, validation, data["description"] = _load(data, size)
-    _train_bvae(images, validation, data, size)
-
-
-def _train_bvae(images: np.ndarray, validation: np.ndarray, data: Dict[str, Any], size: Tuple[int, int]) -> None:
     quiet.tensorflow()
     import tensorflow as tf
 
-    from leanood.models import bvae_training, precision, strategy
-
     if _DETERMINISTIC.value:
         tf.config.experimental.enable_op_determinism()
-    settings = bvae_training.Settings(
-        size=size, widths=_numbers("widths", _WIDTHS.value), latents=_LATENTS.value,
-        dense=_numbers("dense", _DENSE.value), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
-        pool=_POOL.value, beta=_BETA.value, reconstruction=_RECONSTRUCTION.value, warm_up_epochs=_WARM_UP.value,
-        epochs=_EPOCHS.value, patience=_PATIENCE.value, batch_size=_BATCH_SIZE.value,
-        learning_rate=_LEARNING_RATE.value, seed=_SEED.value, precision=precision.resolve(_PRECISION.value))
-    folder, outcome = bvae_training.train(
-        images, validation, settings, _OUT.value, data=data, distribution=strategy.choose(_DISTRIBUTION.value))
+    train = _train_bvae if _MODEL.value == "bvae" else _train_resnet18
+    folder, outcome = train(images, validation, data, size)
     best = outcome.history[outcome.best_epoch - 1]
     result = {"out": folder.path, "epochs": len(outcome.history), "best_epoch": outcome.best_epoch,
-              "stopped_early": outcome.stopped_early, "train_images": len(images),
-              "validation_images": len(validation), **{k: v for k, v in best.items() if k != "epoch"}}
+              "stopped_early": outcome.stopped_early, "train_images": len(images.frames),
+              "validation_images": len(validation.frames), **{k: v for k, v in best.items() if k != "epoch"}}
     if _JSON.value:
         print(json.dumps(result))
     else:
         print(command.table(list(result.items()), ["result", "value"]))
 
 
-def _load(data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray, str]:
+class _Images(NamedTuple):
+    frames: np.ndarray  # uint8 [N, h, w, 3]
+    partition: np.ndarray  # str [N]
+
+
+def _train_bvae(images: _Images, validation: _Images, data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[Any, Any]:
+    from leanood.models import bvae_training, precision, strategy
+
+    settings = bvae_training.Settings(
+        size=size, widths=_numbers("widths", _WIDTHS.value), latents=_LATENTS.value,
+        dense=_numbers("dense", _DENSE.value), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
+        pool=_POOL.value, beta=_BETA.value, reconstruction=_RECONSTRUCTION.value, patience=_PATIENCE.value,
+        seed=_SEED.value, precision=precision.resolve(_PRECISION.value), **_given())
+    return bvae_training.train(images.frames, validation.frames, settings, _OUT.value, data=data,
+                               distribution=strategy.choose(_DISTRIBUTION.value))
+
+
+def _train_resnet18(images: _Images, validation: _Images, data: Dict[str, Any],
+                    size: Tuple[int, int]) -> Tuple[Any, Any]:
+    from leanood.models import precision, resnet_training, strategy
+
+    classes = np.unique(images.partition)
+    unknown = sorted(set(validation.partition.tolist()) - set(classes.tolist()))
+    if unknown:
+        raise ValueError(f"class {unknown[0]!r} has validation images, but none to train on")
+    settings = resnet_training.Settings(
+        size=size, stem=_STEM.value, width=_WIDTH.value, seed=_SEED.value,
+        precision=precision.resolve(_PRECISION.value), **_given())
+    return resnet_training.train(
+        images.frames, np.searchsorted(classes, images.partition),
+        (validation.frames, np.searchsorted(classes, validation.partition)), classes.tolist(), settings, _OUT.value,
+        data=data, distribution=strategy.choose(_DISTRIBUTION.value))
+
+
+def _given() -> Dict[str, Any]:
+    """The flags whose defaults differ from model to model, where they were given."""
+    named = {"epochs": _EPOCHS.value, "batch_size": _BATCH_SIZE.value, "learning_rate": _LEARNING_RATE.value,
+             "warm_up_epochs": _WARM_UP.value}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _load(data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[_Images, _Images, str]:
     from leanood.data import dataset
 
     options = {name: value for name, value in data.items() if name != "spec"}
     found = dataset.open(data["spec"], **options)
-    loaded: List[np.ndarray] = []
+    loaded: List[_Images] = []
     for split in ("train", "validation"):
-        images, _, bad = found.where((found.split == split) & ~found.ood).load(size)
+        images, readable, bad = found.where((found.split == split) & ~found.ood).load(size)
         for line in bad:
             print(f"unreadable, left out: {line}", file=sys.stderr)
-        loaded.append(images)
-    print(f"{found.description}: {len(loaded[0])} images to train on, {len(loaded[1])} for validation",
+        loaded.append(_Images(images, readable.partition))
+    print(f"{found.description}: {len(loaded[0].frames)} images to train on, {len(loaded[1].frames)} for validation",
           file=sys.stderr)
-    if not len(loaded[0]):
+    if not len(loaded[0].frames):
         raise ValueError(f"{data['spec']} has no readable in-distribution image in its split \"train\"")
-    if not len(loaded[1]):
+    if not len(loaded[1].frames):
         print("no validation images: the last epoch counts as the best", file=sys.stderr)
     return loaded[0], loaded[1], found.description
 
