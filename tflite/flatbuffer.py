@@ -1,0 +1,169 @@
+"""Reads a TFLite flatbuffer without a runtime: its operators, tensors and metadata. Every offset is checked.
+
+Field numbers: tensorflow/lite/schema/schema.fbs; encoding: https://flatbuffers.dev/internals.
+"""
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from leanood.tflite import operators
+
+# TensorType -> name.
+TYPES = ("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64",
+         "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4")
+_LONGEST = 1 << 16  # shapes, channels, operators' tensors
+
+
+class FlatbufferError(ValueError):
+    """Bytes that are no sound TFLite flatbuffer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One operator of the main graph."""
+
+    name: str  # as in the schema, e.g. "CONV_2D"; of a custom one its own name
+    version: int
+    custom: bool
+    inputs: Tuple[int, ...]  # tensors; -1: left out
+    outputs: Tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of the main graph."""
+
+    name: str
+    type: str
+    shape: Tuple[int, ...]
+    scales: Tuple[float, ...]  # empty: not quantized; several: one per channel
+    zero_points: Tuple[int, ...]
+    constant: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The main graph, subgraph 0."""
+
+    tensors: List[TensorInfo]
+    operators: List[Operator]
+    inputs: Tuple[int, ...]
+    outputs: Tuple[int, ...]
+    subgraphs: int
+    metadata: Dict[str, bytes]
+
+
+def read(data: bytes) -> Graph:
+    """The main graph of a model's bytes.
+
+    Raises:
+      FlatbufferError: if they are not a TFLite model.
+    """
+    if data[4:8] != b"TFL3":
+        raise FlatbufferError("not a TFLite file (it does not bear the mark TFL3)")
+    try:
+        return _graph(_Table(data, struct.unpack_from("<I", data, 0)[0]))
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        raise FlatbufferError(f"the flatbuffer is corrupt ({error})") from None
+
+
+class _Table:
+    """A flatbuffer's table: fields by number, absent ones give their default."""
+
+    def __init__(self, data: bytes, place: int) -> None:
+        self._data = data
+        self._place = place
+        vtable = place - struct.unpack_from("<i", data, place)[0]
+        if not 0 <= vtable < len(data):
+            raise FlatbufferError("a table's fields lie outside the file")
+        size = struct.unpack_from("<H", data, vtable)[0]
+        self._fields = struct.unpack_from(f"<{max(0, size // 2 - 2)}H", data, vtable + 4)
+
+    def _field(self, number: int) -> Optional[int]:
+        offset = self._fields[number] if number < len(self._fields) else 0
+        return self._place + offset if offset else None
+
+    def _target(self, number: int) -> Optional[int]:
+        place = self._field(number)
+        return None if place is None else place + struct.unpack_from("<I", self._data, place)[0]
+
+    def scalar(self, number: int, code: str, default: Any) -> Any:
+        place = self._field(number)
+        return default if place is None else struct.unpack_from("<" + code, self._data, place)[0]
+
+    def vector(self, number: int, code: str) -> Tuple[Any, ...]:
+        place = self._target(number)
+        if place is None:
+            return ()
+        dtype = np.dtype("<" + code)
+        count = struct.unpack_from("<I", self._data, place)[0]
+        if place + 4 + count * dtype.itemsize > len(self._data) or (code != "u1" and count > _LONGEST):
+            raise FlatbufferError("a vector ends outside the file, or is absurdly long")
+        return tuple(np.frombuffer(self._data, dtype, count, place + 4).tolist())
+
+    def length(self, number: int) -> int:
+        place = self._target(number)
+        return 0 if place is None else struct.unpack_from("<I", self._data, place)[0]
+
+    def text(self, number: int) -> str:
+        place = self._target(number)
+        if place is None:
+            return ""
+        count = struct.unpack_from("<I", self._data, place)[0]
+        return self._data[place + 4:place + 4 + count].decode("utf-8", "replace")
+
+    def tables(self, number: int) -> Iterator[_Table]:
+        place = self._target(number)
+        if place is None:
+            return
+        count = struct.unpack_from("<I", self._data, place)[0]
+        if place + 4 + 4 * count > len(self._data):
+            raise FlatbufferError("a vector ends outside the file")
+        for entry in range(place + 4, place + 4 + 4 * count, 4):
+            yield _Table(self._data, entry + struct.unpack_from("<I", self._data, entry)[0])
+
+    def table(self, number: int) -> Optional[_Table]:
+        place = self._target(number)
+        return None if place is None else _Table(self._data, place)
+
+
+def _graph(model: _Table) -> Graph:
+    subgraphs = list(model.tables(2))
+    if not subgraphs:
+        raise FlatbufferError("the model has no graph")
+    main = subgraphs[0]
+    buffers = list(model.tables(4))
+    codes = [_code(code) for code in model.tables(1)]
+    nodes = []
+    for node in main.tables(3):
+        index = node.scalar(0, "I", 0)
+        name, version, custom = codes[index]
+        nodes.append(Operator(name, version, custom, node.vector(1, "i4"), node.vector(2, "i4")))
+    metadata = {}
+    for entry in model.tables(6):
+        metadata[entry.text(0)] = bytes(buffers[entry.scalar(1, "I", 0)].vector(0, "u1"))
+    return Graph([_tensor(tensor, buffers) for tensor in main.tables(0)], nodes, main.vector(1, "i4"),
+                 main.vector(2, "i4"), len(subgraphs), metadata)
+
+
+def _code(code: _Table) -> Tuple[str, int, bool]:
+    # Codes from 127 on need the newer, wider field; older files have only the narrow one.
+    number = max(code.scalar(0, "b", 0), code.scalar(3, "i", 0))
+    version = code.scalar(2, "i", 1)
+    name = operators.NAMES[number] if 0 <= number < len(operators.NAMES) else f"operator {number}"
+    custom = name == operators.CUSTOM
+    return (code.text(1) or name) if custom else name, version, custom
+
+
+def _tensor(tensor: _Table, buffers: List[_Table]) -> TensorInfo:
+    number = tensor.scalar(1, "b", 0)
+    quantization = tensor.table(4)
+    buffer = buffers[tensor.scalar(2, "I", 0)]
+    return TensorInfo(
+        tensor.text(3), TYPES[number] if 0 <= number < len(TYPES) else f"type {number}", tensor.vector(0, "i4"),
+        quantization.vector(2, "f4") if quantization else (), quantization.vector(3, "i8") if quantization else (),
+        buffer.length(0) > 0 or buffer.scalar(2, "Q", 0) > 0)
