@@ -17,7 +17,7 @@ def update(score: float, log_martingale: float, decay: float) -> float:
 
 
 def scores(log_martingale: np.ndarray, starts: np.ndarray, decays: Sequence[float]) -> np.ndarray:
-    """Returns S for many decays at once, float64 [D, N]: `update`, frame by frame, to the last bit.
+    """Returns S of whole sequences for each decay, float64 [D, N]: `update`, frame by frame.
 
     Args:
       log_martingale: ln M of each frame, [N].
@@ -28,12 +28,12 @@ def scores(log_martingale: np.ndarray, starts: np.ndarray, decays: Sequence[floa
     starts = np.asarray(starts, dtype=bool)
     if log_martingale.ndim != 1 or starts.shape != log_martingale.shape:
         raise ValueError(f"ln M {list(log_martingale.shape)} and starts {list(starts.shape)} must both be [N]")
-    decay = np.asarray(decays, dtype=np.float64)
-    result = np.empty((len(log_martingale), len(decay)))
-    state = np.zeros(len(decay))
-    for t, (value, start) in enumerate(zip(log_martingale.tolist(), starts.tolist())):
-        if start:
-            state = np.zeros(len(decay))
-        state = np.maximum(state + value - decay, 0.0)
-        result[t] = state
-    return result.T
+    steps = list(zip(log_martingale.tolist(), starts.tolist()))
+    result = np.empty((len(decays), len(steps)))
+    for row, decay in zip(result, decays):  # plain floats: NumPy over the decays is slower until there are dozens
+        score, row_scores = 0.0, []
+        for value, start in steps:
+            score = update(0.0 if start else score, value, decay)
+            row_scores.append(score)
+        row[:] = row_scores
+    return result

@@ -1,0 +1,74 @@
+"""Decay and threshold of a detector, chosen on validation sequences: never on the test's. Runs on the host.
+
+The decay δ is the one under which S tells OOD validation frames (synthetic corruptions) from in-distribution ones best,
+by AUROC. Many do so equally well; of those the one that detects soonest at its own threshold is taken, as long as
+in-distribution validation raises S often enough under it to tell a false-alarm rate (`alarm_threshold`).
+"""
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+
+from leanood.ood import alarm_threshold, cusum, events, metrics
+
+_EQUAL = 0.005  # decays whose AUROC falls no further below the best are held to be as good
+_ENOUGH_PEAKS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """The choice, and what was seen under it on validation."""
+    decay: float  # δ, nats a frame
+    threshold: alarm_threshold.AlarmThreshold
+    auroc: float  # of S, frame by frame
+    hit_rate: float  # share of the OOD validation sequences detected
+    mean_delay: float  # frames; a miss counts as its sequence's length
+    decays: Tuple[float, ...]  # all that were tried
+    aurocs: Tuple[float, ...]  # and their AUROCs
+
+
+def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingale: np.ndarray,
+         ood_starts: np.ndarray, *, fps: float, false_alarms_per_hour: float, ood: Optional[np.ndarray] = None,
+         decays: Optional[Sequence[float]] = None) -> Tuning:
+    """Returns decay and threshold; set them as `detector.decay, detector.threshold = t.decay, t.threshold.value`.
+
+    Args:
+      id_log_martingale: ln M on in-distribution validation sequences, [N]: `Detector.run(…)["log_martingale"]`.
+      id_starts: bool [N], true on the first frame of each sequence.
+      ood_log_martingale: ln M on validation sequences with synthetic OOD stretches, [M].
+      ood_starts: bool [M].
+      fps: frames per second, > 0.
+      false_alarms_per_hour: to allow, > 0.
+      ood: bool [M], which of those frames are OOD; the others count as in-distribution. None: all are.
+      decays: δ to try, nats a frame; None: quantiles of ln M, from never forgetting to forgetting all but the oddest.
+    """
+    ood_log_martingale = np.asarray(ood_log_martingale, dtype=np.float64)
+    odd = np.ones(len(ood_log_martingale), dtype=bool) if ood is None else np.asarray(ood, dtype=bool)
+    if decays is None:
+        decays = _grid(np.asarray(id_log_martingale, dtype=np.float64), ood_log_martingale[odd])
+    id_scores = cusum.scores(id_log_martingale, id_starts, decays)
+    ood_scores = cusum.scores(ood_log_martingale, ood_starts, decays)
+    tried = [_try(decay, id_score, id_starts, ood_score, ood_starts, odd, fps, false_alarms_per_hour)
+             for decay, id_score, ood_score in zip(decays, id_scores, ood_scores)]
+    best = max(one.auroc for one in tried)
+    good = [one for one in tried if one.auroc >= best - _EQUAL]
+    good = [one for one in good if one.threshold.peaks >= _ENOUGH_PEAKS or not one.threshold.extrapolated] or good
+    chosen = min(good, key=lambda one: (one.mean_delay, -one.decay))
+    return dataclasses.replace(chosen, decays=tuple(map(float, decays)), aurocs=tuple(one.auroc for one in tried))
+
+
+def _try(decay: float, id_score: np.ndarray, id_starts: np.ndarray, ood_score: np.ndarray, ood_starts: np.ndarray,
+         odd: np.ndarray, fps: float, per_hour: float) -> Tuning:
+    chosen = alarm_threshold.choose(id_score, id_starts, fps, per_hour)
+    found = events.detections(ood_score > chosen.value, ood_starts, odd, fps)
+    auroc = metrics.evaluate(np.append(id_score, ood_score[~odd]), ood_score[odd]).auroc
+    return Tuning(decay=float(decay), threshold=chosen, auroc=auroc, hit_rate=found.hit_rate,
+                  mean_delay=found.mean_delay, decays=(), aurocs=())
+
+
+def _grid(id_log_martingale: np.ndarray, ood_log_martingale: np.ndarray) -> Sequence[float]:
+    levels = np.concatenate([[0.0], np.quantile(id_log_martingale, [.5, .7, .8, .9, .95, .98, .99, .995, .999, 1]),
+                             np.quantile(ood_log_martingale, [.05, .1, .2, .3, .5, .7])])
+    return np.unique(np.maximum(np.round(levels, 6), 0.0)).tolist()

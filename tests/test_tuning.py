@@ -1,0 +1,68 @@
+"""Decay and threshold on synthetic validation: the best AUROC, then the soonest detection, at the stated rate."""
+import numpy as np
+import pytest
+
+from leanood.ood import cusum, events, metrics, tuning
+
+FPS = 20
+
+
+def validation(seed=0, shift=3.0):
+    rng = np.random.default_rng(seed)
+    id_log = rng.normal(-1, 2, 12_000)
+    ood_log, ood = rng.normal(-1, 2, 4_000), np.arange(4_000) % 200 >= 100
+    ood_log[ood] += shift
+    return {"id_log_martingale": id_log, "id_starts": np.arange(12_000) % 1_000 == 0, "ood_log_martingale": ood_log,
+            "ood_starts": np.arange(4_000) % 200 == 0, "ood": ood, "fps": FPS, "false_alarms_per_hour": 6}
+
+
+def test_reports_what_was_seen_under_the_choice():
+    given = validation()
+    chosen = tuning.tune(**given)
+    id_score = cusum.scores(given["id_log_martingale"], given["id_starts"], [chosen.decay])[0]
+    ood_score = cusum.scores(given["ood_log_martingale"], given["ood_starts"], [chosen.decay])[0]
+    odd = given["ood"]
+    assert chosen.auroc == metrics.evaluate(np.append(id_score, ood_score[~odd]), ood_score[odd]).auroc
+    assert chosen.auroc >= max(chosen.aurocs) - 0.005
+    assert len(chosen.decays) == len(chosen.aurocs) > 5
+    found = events.detections(ood_score > chosen.threshold.value, given["ood_starts"], odd, FPS)
+    assert (chosen.hit_rate, chosen.mean_delay) == (found.hit_rate, found.mean_delay)
+    assert chosen.hit_rate == 1
+    assert chosen.mean_delay < 20
+
+
+def test_the_rate_holds_on_fresh_driving():
+    fresh, starts = np.random.default_rng(5).normal(-1, 2, 216_000), np.arange(216_000) % 1_000 == 0  # three hours
+    rates = []
+    for seed in range(3):
+        chosen = tuning.tune(**validation(seed))
+        score = cusum.scores(fresh, starts, [chosen.decay])[0]
+        rates.append(events.false_alarms(score > chosen.threshold.value, starts, FPS).per_hour)
+    assert 1 < np.median(rates) < 20
+
+
+def test_among_equals_the_soonest_detection_wins():
+    chosen = tuning.tune(**validation(shift=30), decays=[0.0, 0.5, 1.0, 2.0])
+    assert chosen.decay in (0.0, 0.5, 1.0, 2.0)
+    delays = [tuning.tune(**validation(shift=30), decays=[decay]).mean_delay for decay, auroc in
+              zip(chosen.decays, chosen.aurocs) if auroc >= max(chosen.aurocs) - 0.005]
+    assert chosen.mean_delay == min(delays)
+
+
+def test_avoids_decays_under_which_validation_says_nothing_of_false_alarms():
+    chosen = tuning.tune(**validation(shift=100), decays=[1.0, 50.0])
+    assert max(chosen.aurocs) - min(chosen.aurocs) < 0.005
+    assert chosen.decay == 1.0
+    assert tuning.tune(**validation(shift=100), decays=[50.0]).threshold.warning
+
+
+def test_without_a_mask_all_frames_of_the_ood_sequences_are_ood():
+    given = validation()
+    every = tuning.tune(**{**given, "ood": None}, decays=[1.0])
+    masked = tuning.tune(**{**given, "ood": np.ones(4_000, bool)}, decays=[1.0])
+    assert every == masked
+
+
+def test_refuses_arrays_of_unlike_length():
+    with pytest.raises(ValueError, match=r"ln M \[12000\] and starts \[3\]"):
+        tuning.tune(**{**validation(), "id_starts": np.ones(3, bool)})
