@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -55,45 +54,40 @@ class Settings:
             raise ValueError(f"learning_rate is {self.learning_rate}, but should lie between 0 and 1")
 
 
-def train(images: np.ndarray, validation: np.ndarray, settings: Settings, out: str, *,
-          data: Optional[Mapping[str, Any]] = None, distribution: Optional[tf.distribute.Strategy] = None,
+def train(batches: Callable[[int], tf.data.Dataset], settings: Settings, out: str, *, steps: int,
+          validation: Optional[tf.data.Dataset] = None, data: Optional[Mapping[str, Any]] = None,
+          distribution: Optional[tf.distribute.Strategy] = None,
           picture_every: int = 5) -> Tuple[run.Run, training.Outcome]:
     """Trains, or goes on training, into the folder `out`; returns the run and what came of it.
 
     Args:
-      images: uint8 [N, h, w, 3], N ≥ 1, in-distribution.
-      validation: uint8 [M, h, w, 3]; with M = 0 nothing stops early.
+      batches: epoch (from 0) -> its batches, float32 [B, h, w, 3] in [0, 1], in-distribution, the same ones whenever
+        asked.
       settings: how; in a folder that exists only `epochs` and `patience` may differ.
       out: the run's folder.
+      steps: batches an epoch, by which β's warm-up is counted.
+      validation: batches of the same kind; without them the last epoch counts as the best and nothing stops early.
       data: what the images are, for the run's config.
       distribution: a strategy of tf.distribute; None for one device.
       picture_every: epochs between pictures of reconstructions.
     """
-    if not len(images):
-        raise ValueError("there are no images to train on")
     config = {"model": "bvae", "input_scale": "unit", **dataclasses.asdict(settings), "data": dict(data or {})}
     folder = run.Run.create(out, config, may_change=("epochs", "patience"))
     with folder.lock():
         keras.utils.set_random_seed(settings.seed)  # the initial weights; all else takes its seed from the step
         with (distribution or strategy.choose("off")).scope():
-            model = build(settings, steps=-(-len(images) // settings.batch_size))
+            model = build(settings, steps)
             model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate))
 
-        shown = (validation if len(validation) else images)[:_PICTURED]
+        shown = next(iter(batches(0) if validation is None else validation))[:_PICTURED]
 
         def picture(epoch: int) -> None:
-            made = model.call(tf.constant(shown, tf.float32) / 255.0).numpy()
-            reconstructions.picture(shown, made, folder.file("reconstructions.png"), f"after epoch {epoch}")
+            reconstructions.picture(shown.numpy(), model(shown).numpy(), folder.file("reconstructions.png"),
+                                    f"after epoch {epoch}")
 
         outcome = training.fit(
-            model,
-            lambda epoch: _batches(images, settings.batch_size, seed=settings.seed, epoch=epoch),
-            folder=folder,
-            epochs=settings.epochs,
-            validation=_batches(validation, settings.batch_size) if len(validation) else None,
-            patience=settings.patience,
-            on_epoch=lambda epoch: picture(epoch + 1) if (epoch + 1) % picture_every == 0 else None,
-        )
+            model, batches, folder=folder, epochs=settings.epochs, validation=validation, patience=settings.patience,
+            on_epoch=lambda epoch: picture(epoch + 1) if (epoch + 1) % picture_every == 0 else None)
         picture(outcome.best_epoch)
         folder.save("decoder", precision.as_float32(model.decoder))
         folder.save("encoder", precision.as_float32(model.encoder))
@@ -113,10 +107,3 @@ def build(settings: Settings, steps: int) -> bvae.BetaVae:
         return bvae.BetaVae(
             bvae.encoder(**shape, pool=settings.pool), bvae.decoder(**shape), beta=settings.beta,
             reconstruction=settings.reconstruction, warm_up=settings.warm_up_epochs * steps, seed=settings.seed)
-
-
-def _batches(images: np.ndarray, size: int, *, seed: int = 0, epoch: Optional[int] = None) -> tf.data.Dataset:
-    order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
-    kept = tf.constant(images)
-    return (tf.data.Dataset.from_tensor_slices(order).batch(size)
-            .map(lambda chosen: tf.cast(tf.gather(kept, chosen), tf.float32) / 255.0).prefetch(2))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 from absl import flags
 
+from leanood.data import dataset
 from leanood.tools import command, quiet
 
 _MODEL = flags.DEFINE_enum("model", "bvae", ["bvae", "resnet18"], "what to train")
@@ -62,45 +63,56 @@ def main(argv: Sequence[str]) -> None:
     data = {"spec": _absolute(_DATA.value), "split_csv": _absolute(_SPLIT_CSV.value),
             "times_csv": _absolute(_TIMES_CSV.value), "ood_partitions": _OOD_PARTITIONS.value, "fps": _FPS.value,
             "seed": _DATA_SEED.value, "limit": _LIMIT.value}
-    images, validation, data["description"] = _load(data, size)
+    found = dataset.open(data["spec"], **{name: value for name, value in data.items() if name != "spec"})
+    data["description"] = found.description
+    images, validation = (found.where((found.split == split) & ~found.ood) for split in ("train", "validation"))
+    if not len(images):
+        raise ValueError(f"{data['spec']} has no in-distribution image in its split \"train\"")
+    _say(f"{found.description}: {len(images)} images to train on, {len(validation)} for validation")
+    if not len(validation):
+        _say("no validation images: the last epoch counts as the best")
     quiet.tensorflow()
     import tensorflow as tf
 
     if _DETERMINISTIC.value:
         tf.config.experimental.enable_op_determinism()
     train = _train_bvae if _MODEL.value == "bvae" else _train_resnet18
-    folder, outcome = train(images, validation, data, size)
+    folder, outcome, unreadable = train(images, validation, data, size)
+    for line in unreadable:
+        _say(f"unreadable, left out: {line}")
     best = outcome.history[outcome.best_epoch - 1]
     result = {"out": folder.path, "epochs": len(outcome.history), "best_epoch": outcome.best_epoch,
-              "stopped_early": outcome.stopped_early, "train_images": len(images.frames),
-              "validation_images": len(validation.frames), **{k: v for k, v in best.items() if k != "epoch"}}
-    if _JSON.value:
-        print(json.dumps(result))
-    else:
-        print(command.table(list(result.items()), ["result", "value"]))
+              "stopped_early": outcome.stopped_early, "train_images": len(images),
+              "validation_images": len(validation), "unreadable_images": len(unreadable),
+              **{name: value for name, value in best.items() if name != "epoch"}}
+    print(json.dumps(result) if _JSON.value else command.table(list(result.items()), ["result", "value"]))
 
 
-class _Images(NamedTuple):
-    frames: np.ndarray  # uint8 [N, h, w, 3]
-    partition: np.ndarray  # str [N]
-
-
-def _train_bvae(images: _Images, validation: _Images, data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[Any, Any]:
+def _train_bvae(images: dataset.Dataset, validation: dataset.Dataset, data: Dict[str, Any],
+                size: Tuple[int, int]) -> Tuple[Any, Any, List[str]]:
+    from leanood.data import pipeline
     from leanood.models import bvae_training, precision, strategy
 
+    distribution = strategy.choose(_DISTRIBUTION.value)  # before TensorFlow computes anything
     settings = bvae_training.Settings(
         size=size, widths=_numbers("widths", _WIDTHS.value), latents=_LATENTS.value,
         dense=_numbers("dense", _DENSE.value), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
         pool=_POOL.value, beta=_BETA.value, reconstruction=_RECONSTRUCTION.value, patience=_PATIENCE.value,
         seed=_SEED.value, precision=precision.resolve(_PRECISION.value), **_given())
-    return bvae_training.train(images.frames, validation.frames, settings, _OUT.value, data=data,
-                               distribution=strategy.choose(_DISTRIBUTION.value))
+    sources = [pipeline.Source(part, size) for part in (images, validation) if len(part)]
+    folder, outcome = bvae_training.train(
+        lambda epoch: sources[0].batches(settings.batch_size, seed=settings.seed, epoch=epoch), settings, _OUT.value,
+        steps=-(-len(images) // settings.batch_size),
+        validation=sources[1].batches(settings.batch_size, shuffle=False) if len(validation) else None,
+        data=data, distribution=distribution)
+    return folder, outcome, [line for source in sources for line in source.unreadable]
 
 
-def _train_resnet18(images: _Images, validation: _Images, data: Dict[str, Any],
-                    size: Tuple[int, int]) -> Tuple[Any, Any]:
+def _train_resnet18(images: dataset.Dataset, validation: dataset.Dataset, data: Dict[str, Any],
+                    size: Tuple[int, int]) -> Tuple[Any, Any, List[str]]:
     from leanood.models import precision, resnet_training, strategy
 
+    distribution = strategy.choose(_DISTRIBUTION.value)
     classes = np.unique(images.partition)
     unknown = sorted(set(validation.partition.tolist()) - set(classes.tolist()))
     if unknown:
@@ -108,10 +120,11 @@ def _train_resnet18(images: _Images, validation: _Images, data: Dict[str, Any],
     settings = resnet_training.Settings(
         size=size, stem=_STEM.value, width=_WIDTH.value, seed=_SEED.value,
         precision=precision.resolve(_PRECISION.value), **_given())
-    return resnet_training.train(
-        images.frames, np.searchsorted(classes, images.partition),
-        (validation.frames, np.searchsorted(classes, validation.partition)), classes.tolist(), settings, _OUT.value,
-        data=data, distribution=strategy.choose(_DISTRIBUTION.value))
+    (frames, shown, bad), (judged, known, also_bad) = images.load(size), validation.load(size)
+    folder, outcome = resnet_training.train(
+        frames, np.searchsorted(classes, shown.partition), (judged, np.searchsorted(classes, known.partition)),
+        classes.tolist(), settings, _OUT.value, data=data, distribution=distribution)
+    return folder, outcome, [*bad, *also_bad]
 
 
 def _given() -> Dict[str, Any]:
@@ -119,26 +132,6 @@ def _given() -> Dict[str, Any]:
     named = {"epochs": _EPOCHS.value, "batch_size": _BATCH_SIZE.value, "learning_rate": _LEARNING_RATE.value,
              "warm_up_epochs": _WARM_UP.value}
     return {name: value for name, value in named.items() if value is not None}
-
-
-def _load(data: Dict[str, Any], size: Tuple[int, int]) -> Tuple[_Images, _Images, str]:
-    from leanood.data import dataset
-
-    options = {name: value for name, value in data.items() if name != "spec"}
-    found = dataset.open(data["spec"], **options)
-    loaded: List[_Images] = []
-    for split in ("train", "validation"):
-        images, readable, bad = found.where((found.split == split) & ~found.ood).load(size)
-        for line in bad:
-            print(f"unreadable, left out: {line}", file=sys.stderr)
-        loaded.append(_Images(images, readable.partition))
-    print(f"{found.description}: {len(loaded[0].frames)} images to train on, {len(loaded[1].frames)} for validation",
-          file=sys.stderr)
-    if not len(loaded[0].frames):
-        raise ValueError(f"{data['spec']} has no readable in-distribution image in its split \"train\"")
-    if not len(loaded[1].frames):
-        print("no validation images: the last epoch counts as the best", file=sys.stderr)
-    return loaded[0], loaded[1], found.description
 
 
 def _numbers(name: str, words: Sequence[str]) -> Tuple[int, ...]:
@@ -152,6 +145,10 @@ def _absolute(path: Any) -> Any:
     prefix = "sequences:" if path and path.startswith("sequences:") else ""
     rest = path[len(prefix):] if path else path
     return prefix + os.path.abspath(rest) if rest and os.path.exists(rest) else path
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def run() -> None:

@@ -1,0 +1,223 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from leanood.models import bvae_training, precision, run, strategy, training
+
+SETTINGS = bvae_training.Settings(size=(8, 8), widths=(4,), latents=2, epochs=4, patience=0, batch_size=16,
+                                  warm_up_epochs=2, learning_rate=0.01)
+
+
+@pytest.fixture(scope="module")
+def images():
+    level = np.random.default_rng(0).integers(40, 200, (48, 1, 1, 3), dtype=np.uint8)
+    return np.tile(level, (1, 8, 8, 1))
+
+
+def _weights(folder):
+    return [*folder.encoder().get_weights(), *folder.decoder().get_weights()]
+
+
+def _train(images, settings, out, **options):
+    """32 images in an order of each epoch's own, the rest for validation."""
+    kept = images / np.float32(255)
+
+    def batches(epoch):
+        return tf.data.Dataset.from_tensor_slices(kept[np.random.default_rng(epoch).permutation(32)]).batch(16)
+
+    judge = tf.data.Dataset.from_tensor_slices(kept[32:]).batch(16)
+    return bvae_training.train(batches, settings, str(out), steps=2, validation=judge, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(images, tmp_path_factory):
+    """A run of four epochs that nothing disturbed."""
+    return _train(images, SETTINGS, tmp_path_factory.mktemp("whole") / "run")
+
+
+class _Killed(Exception):
+    pass
+
+
+def test_a_resumed_run_ends_like_a_whole_one(whole, images, tmp_path, monkeypatch):
+    """Stopped twice: at once after a checkpoint, and in the middle of the next epoch."""
+    out = str(tmp_path / "run")
+    for dies_at in (2, 3):
+        real, calls = training._epoch, []
+
+        def dies(*arguments, real=real, calls=calls, at=dies_at):
+            calls.append(arguments[3])
+            if arguments[3] == at:
+                raise _Killed
+            return real(*arguments)
+
+        monkeypatch.setattr(training, "_epoch", dies)
+        with pytest.raises(_Killed):
+            _train(images, SETTINGS, out)
+        assert calls[-1] == dies_at
+        assert len(calls) == (3 if dies_at == 2 else 2)  # the second process did not start over
+        monkeypatch.setattr(training, "_epoch", real)
+    folder, outcome = _train(images, SETTINGS, out)
+    assert [row["epoch"] for row in outcome.history] == [1, 2, 3, 4]
+    for mine, theirs in zip(outcome.history, whole[1].history):
+        assert mine == pytest.approx(theirs, rel=1e-5)
+    for mine, theirs in zip(_weights(folder), _weights(whole[0])):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_the_folder_holds_what_a_reader_needs(whole):
+    folder, outcome = whole
+    assert {"config.json", "encoder.h5", "decoder.h5", "history.csv", "reconstructions.png", "checkpoints",
+            "tensorboard"} <= set(os.listdir(folder.path))
+    assert not [name for name in os.listdir(folder.path) if "partial" in name]
+    with open(folder.file("history.csv")) as stream:
+        lines = stream.read().splitlines()
+    assert lines[0].startswith("epoch,loss,reconstruction,kl,val_loss")
+    assert len(lines) == 5
+    assert float(lines[4].split(",")[1]) == outcome.history[3]["loss"]
+    again = run.Run(folder.path)
+    assert again.config["widths"] == [4]
+    z = again.encoder()(np.zeros((1, 8, 8, 3), np.float32))["mu"]
+    assert again.decoder()(z).shape == (1, 8, 8, 3)
+
+
+def test_the_best_epochs_weights_come_back(images, tmp_path):
+    """A validation loss that is made up: the second epoch is the best, the third and fourth wait in vain."""
+    folder = run.Run.create(str(tmp_path / "run"), {})
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    seen = []
+    made_up = iter([3.0, 1.0, 2.0, 1.5, 0.0])
+    model.evaluate = lambda *_, **__: {"loss": next(made_up)}
+    data = tf.data.Dataset.from_tensors((np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)))
+    outcome = training.fit(model, lambda epoch: data, folder=folder, epochs=5, validation=data, patience=2,
+                           on_epoch=lambda epoch: seen.append(model.get_weights()))
+    assert outcome.best_epoch == 2
+    assert outcome.stopped_early
+    assert len(outcome.history) == 4
+    for mine, theirs in zip(model.get_weights(), seen[1]):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_more_epochs_go_on_and_other_settings_are_refused(whole, images, tmp_path):
+    out = str(tmp_path / "run")
+    short = dataclasses.replace(SETTINGS, epochs=2)
+    _train(images, short, out)
+    _, outcome = _train(images, SETTINGS, out)
+    assert outcome.history[3] == pytest.approx(whole[1].history[3], rel=1e-5)
+    with pytest.raises(ValueError, match="trained with beta=1.4, not with beta=2.0; give another --out"):
+        _train(images, dataclasses.replace(SETTINGS, beta=2.0), out)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    folder = run.Run.create(str(tmp_path / "run"), {})
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e30), "mse")
+    data = tf.data.Dataset.from_tensors((np.ones((1, 1), np.float32), np.full((1, 1), 1e9, np.float32))).repeat(5)
+    with pytest.raises(ValueError, match=r"loss became (nan|inf) in epoch 1; train with a lower --learning_rate"):
+        training.fit(model, lambda epoch: data, folder=folder, epochs=3)
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    folder = run.Run.create(str(tmp_path / "run"), {})
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "/x/epoch-1; No space left on device")
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    data = tf.data.Dataset.from_tensors((np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)))
+    with pytest.raises(OSError, match="checkpoint to .*: .*No space left on device; make room and run the same"):
+        training.fit(model, lambda epoch: data, folder=folder, epochs=1)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    folder = run.Run.create(str(tmp_path / "run"), {})
+    with folder.lock(), pytest.raises(ValueError, match="being trained by another process"), folder.lock():
+        pass
+    with folder.lock():
+        pass  # free again
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (None, "holds no training run"), ("{", "config.json is damaged"),
+])
+def test_run_refuses_what_is_no_run(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        run.Run(str(tmp_path))
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="not empty and holds no training run"):
+        run.Run.create(str(tmp_path), {"model": "bvae"})
+
+
+def test_an_unfinished_run_has_no_encoder_yet(tmp_path):
+    with pytest.raises(ValueError, match="encoder.h5 is not there: the training has not finished"):
+        run.Run.create(str(tmp_path / "run"), {}).encoder()
+
+
+def test_bf16_trains_and_is_saved_as_float32(images, tmp_path):
+    folder, outcome = _train(
+        images, dataclasses.replace(SETTINGS, precision="bf16", epochs=2), str(tmp_path / "run"))
+    assert keras.mixed_precision.global_policy().name == "float32"
+    encoder = folder.encoder()
+    assert {layer.compute_dtype for layer in encoder.layers} == {"float32"}
+    assert encoder(images[:2] / np.float32(255))["mu"].dtype == tf.float32
+    assert np.isfinite(outcome.history[-1]["val_loss"])
+
+
+def test_mirrored_replicas_take_the_step_of_one(images, tmp_path, whole):
+    _, outcome = _train(images, dataclasses.replace(SETTINGS, epochs=1),
+                                     str(tmp_path / "run"), distribution=strategy.choose("mirrored"))
+    assert outcome.history[0] == pytest.approx(whole[1].history[0], rel=1e-4)
+
+
+def test_choices_are_named(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="needs the environment variable TF_CONFIG"):
+        strategy.choose("multi_worker_mirrored")
+    with pytest.raises(ValueError, match="should be one of off, mirrored"):
+        strategy.choose("tpu")
+    with pytest.raises(ValueError, match="precision is 'fp8', but should be one of float32, bf16, auto"):
+        precision.resolve("fp8")
+    assert precision.resolve("auto") in ("float32", "bf16")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"epochs": 0}, "epochs is 0"), ({"patience": -1}, "patience is -1"),
+    ({"learning_rate": 0.0}, "learning_rate is 0"),
+])
+def test_settings_refuse(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SETTINGS, **change)
+
+
+def test_kill_9_loses_at_most_an_epoch(tiny_run, tmp_path, python):
+    """The command that made `tiny_run`, killed while it trains and started again, ends as that one did."""
+    arguments = [python, "-m", "leanood.tools.main", "train", "--data=lanes:frames=600", "--size=32x32",
+                 "--widths=8,16", "--latents=6", "--epochs=3", "--warm_up_epochs=1", f"--out={tmp_path / 'run'}"]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("epoch 1/3"):
+            time.sleep(0.05)  # into the second
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    resumed = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after epoch " in resumed.stderr
+    mine, theirs = (np.genfromtxt(folder / "history.csv", delimiter=",", skip_header=1)
+                    for folder in (tmp_path / "run", tiny_run))
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4)
