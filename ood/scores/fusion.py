@@ -1,7 +1,7 @@
 """Several scores made comparable by how rare their values are in distribution, and added."""
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class Fusion(Score):
         held_outputs = _rows(outputs, table)
         self.tables = [Table(member.score(held_outputs)) for member in self.members]
         return self
+
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that the members read."""
+        return tuple(sorted({name for member in self.members for name in member.reads()}))
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In nats, float64 [N], >= 0."""

@@ -1,7 +1,7 @@
 """Distance to the k-th nearest in-distribution frame."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class KNN(Score):
             rows = rows[np.sort(np.random.RandomState(self.seed).permutation(len(rows))[:self.rows])]
         self.table = unit(rows)
         return self
+
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return (self.output,)
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """Distance, float64 [N] in [0, 2]."""

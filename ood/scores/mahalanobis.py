@@ -1,7 +1,7 @@
 """Distances to class means in units of the covariance: Mahalanobis, relative Mahalanobis, early-layer statistics."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Mahalanobis(Score):
         self.whitening = np.ascontiguousarray(whitening, np.float32)
         self.means = ((pooled.means - centre) @ whitening).astype(np.float32)
         return self
+
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return (self.output,)
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """Squared distance, float64 [N], >= 0."""
@@ -108,6 +112,10 @@ class RelativeMahalanobis(Score):
         self.squared = np.diag(gram).copy()
         self.between = root[:, None] * np.linalg.cholesky((inner + inner.T) / 2)
         return self
+
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return (self.output,)
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """Difference of squared distances, float64 [N]; negative where one class explains z better than all do."""

@@ -28,6 +28,10 @@ class Score:
         """How odd each frame is, float64 [N]; higher = more out-of-distribution."""
         raise NotImplementedError
 
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return ("logits",)
+
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Options and learned statistics as arrays that `numpy.savez` stores without pickling."""
         self.require_fit()

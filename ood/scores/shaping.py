@@ -27,6 +27,10 @@ class _Headed(Score):
             raise ValueError(f"weight has {len(self.kernel)} rows; the features have {features.shape[1]} columns")
         return self
 
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return ("features",)
+
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In logits, float64 [N]."""
         self.require_fit()

@@ -1,6 +1,8 @@
 """Simplified Hopfield energy: likeness to the predicted class's mean features."""
 from __future__ import annotations
 
+from typing import Tuple
+
 import numpy as np
 
 from leanood.ood.scores import covariance, inputs
@@ -11,7 +13,8 @@ class SHE(Score):
     """Minus the inner product with the predicted class's mean feature (Zhang et al., ICLR 2023, eq. 8).
 
     The mean is taken over frames whose predicted class is their label, as in the paper; without labels over all
-    frames predicted so. A frame predicted as a class that the fit never met scores 0, the score of no likeness.
+    frames predicted so. A frame predicted as a class that the fit never met scores 0, the score of no likeness; where
+    several logits tie for the largest, as quantized ones do, the mean over those classes counts.
     """
 
     LEARNED = ("patterns",)
@@ -34,10 +37,16 @@ class SHE(Score):
         self.patterns = covariance.class_means(features, predicted, np.maximum(counts, 1)).astype(np.float32)
         return self
 
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return ("features", "logits")
+
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In squared feature units, float64 [N]."""
         self.require_fit()
         features = inputs.read(outputs, "features", self.patterns.shape[1])
-        predicted = inputs.read(outputs, "logits", len(self.patterns)).argmax(axis=1)
+        logits = inputs.read(outputs, "logits", len(self.patterns))
+        largest = logits == logits.max(axis=1, keepdims=True)
         # All classes' products cost one small matrix product and no copy of a pattern for every frame.
-        return -(features @ self.patterns.T)[np.arange(len(features)), predicted].astype(np.float64)
+        likeness = (features @ self.patterns.T).astype(np.float64)
+        return -(likeness * largest).sum(axis=1) / largest.sum(axis=1)

@@ -47,6 +47,10 @@ class Residual(Score):
         self.complement = np.ascontiguousarray(axes[:, :max(width - dimensions, 1)], np.float32)
         return self
 
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return ("features",)
+
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """Length in feature units, float64 [N], >= 0."""
         self.require_fit()
@@ -80,6 +84,10 @@ class ViM(Residual):
         # Features that never leave the subspace (a single frame) say nothing of how to scale it.
         self.alpha = np.asarray(float(logits.max(axis=1).mean()) / length if length > 0 else 1.0)
         return self
+
+    def reads(self) -> Tuple[str, ...]:
+        """Names of the outputs that `score` reads."""
+        return ("features", "logits")
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In logits, float64 [N]."""

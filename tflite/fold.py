@@ -1,0 +1,200 @@
+"""Puts a fitted score into a converted file as one more output, so that C++ and Android users get it with no Python.
+
+The score's arithmetic is appended behind the file's own outputs, in float32: the network before it stays as it was to
+the last bit, quantized or not, and so the statistics can first be fitted on what this very file puts out.
+"""
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from leanood.ood import scores
+from leanood.tflite import silence
+
+NAME = "ood_score"
+Tensors = Mapping[str, tf.Tensor]
+
+
+def fold(model: bytes, score: scores.Score, name: str = NAME) -> bytes:
+    """Returns the flatbuffer with one more output, float32 [1]: what `score` says of its other outputs.
+
+    Args:
+      model: a converted file with a signature and the float32 outputs that the score reads.
+      score: fitted (where it learns) on outputs of this file; see `FOLDABLE`.
+      name: of the new output.
+
+    Raises:
+      ValueError: if the score is no matrix arithmetic, or the file lacks its inputs.
+    """
+    if type(score) not in _ARITHMETIC:
+        raise ValueError(f"{scores.name(score)} cannot be folded into a graph; these can: {', '.join(FOLDABLE)}")
+    score.require_fit()
+    base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    if not base.signatureDefs or len(base.subgraphs) != 1:
+        raise ValueError("the file has no signature, or more than one graph; convert it with leanood convert")
+    outputs = {_text(entry.name): entry.tensorIndex for entry in base.signatureDefs[0].outputs}
+    if name in outputs:
+        raise ValueError(f"the file already has an output {name!r}; fold into the file without it")
+    widths = {}
+    for needed in score.reads():
+        if needed not in outputs:
+            raise ValueError(f"{scores.name(score)} reads the output {needed!r}; the file has {', '.join(outputs)}")
+        tensor = base.subgraphs[0].tensors[outputs[needed]]
+        if tensor.type != schema.TensorType.FLOAT32:
+            raise ValueError(f"the file's output {needed!r} is not float32; convert it with float32 outputs")
+        widths[needed] = int(tensor.shape[-1])
+    return _graft(base, outputs, _head(score, widths), list(widths), name)
+
+
+def _head(score: scores.Score, widths: Dict[str, int]) -> Any:
+    """The score's arithmetic as a graph of its own: the outputs it reads, in order, float32 [1, D] -> float32 [1]."""
+    names = list(widths)
+    signature = [tf.TensorSpec((1, widths[needed]), tf.float32, name=needed) for needed in names]
+
+    @tf.function(input_signature=signature)
+    def arithmetic(*values: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(_ARITHMETIC[type(score)](score, dict(zip(names, values))), [1])
+
+    with silence.silence():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([arithmetic.get_concrete_function()], arithmetic)
+        return flatbuffer_utils.convert_bytearray_to_object(bytearray(converter.convert()))
+
+
+def _graft(base: Any, outputs: Dict[str, int], head: Any, reads: List[str], name: str) -> bytes:
+    """Appends the head's operators to the base's graph, its inputs tied to the base's outputs that it reads."""
+    graph, added = base.subgraphs[0], head.subgraphs[0]
+    place: Dict[int, int] = {int(index): outputs[needed] for index, needed in zip(added.inputs, reads)}
+    codes = len(base.operatorCodes)
+    base.operatorCodes.extend(head.operatorCodes)
+    for index, tensor in enumerate(added.tensors):
+        if index in place:
+            continue
+        moved = copy.copy(tensor)
+        moved.name = f"{name}/{_text(tensor.name)}".encode()
+        if tensor.buffer:  # buffer 0 is every graph's empty one
+            base.buffers.append(head.buffers[tensor.buffer])
+            moved.buffer = len(base.buffers) - 1
+        place[index] = len(graph.tensors)
+        graph.tensors.append(moved)
+    for operator in added.operators:
+        operator.opcodeIndex += codes
+        operator.inputs = _moved(operator.inputs, place)
+        operator.outputs = _moved(operator.outputs, place)
+        graph.operators.append(operator)
+    result = schema.TensorMapT()
+    result.name, result.tensorIndex = name.encode(), place[int(added.outputs[0])]
+    base.signatureDefs[0].outputs.append(result)
+    graph.outputs = np.append(graph.outputs, result.tensorIndex).astype(np.int32)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(base))
+
+
+def _moved(indices: Any, place: Dict[int, int]) -> np.ndarray:
+    return np.array([index if index < 0 else place[int(index)] for index in indices], np.int32)
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _log_sum_exp(logits: tf.Tensor) -> tf.Tensor:
+    top = tf.reduce_max(logits, axis=1, keepdims=True)
+    return tf.math.log(tf.reduce_sum(tf.exp(logits - top), axis=1, keepdims=True)) + top
+
+
+def _least(values: tf.Tensor) -> tf.Tensor:
+    return -tf.reduce_max(-values, axis=1, keepdims=True)
+
+
+def _constant(value: Any) -> tf.Tensor:
+    return tf.constant(np.atleast_2d(np.asarray(value, np.float32)))
+
+
+def _unconfidence(logits: tf.Tensor) -> tf.Tensor:
+    return 1.0 - tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True)
+
+
+def _energy(score: scores.Energy, outputs: Tensors) -> tf.Tensor:
+    return -score.temperature * _log_sum_exp(outputs["logits"] * (1.0 / score.temperature))
+
+
+def _mahalanobis(score: scores.Mahalanobis, outputs: Tensors) -> tf.Tensor:
+    white = tf.matmul(outputs[score.output] - _constant(score.centre), _constant(score.whitening))
+    squared = np.sum(np.asarray(score.means, np.float64) ** 2, axis=1)
+    nearest = _least(_constant(squared) - 2.0 * tf.matmul(white, _constant(score.means.T)))
+    return tf.nn.relu(tf.reduce_sum(white * white, axis=1, keepdims=True) + nearest)
+
+
+def _relative_mahalanobis(score: scores.RelativeMahalanobis, outputs: Tensors) -> tf.Tensor:
+    along = tf.matmul(outputs[score.output] - _constant(score.centre), _constant(score.directions))
+    spread = tf.matmul(along, _constant(score.between))
+    return _least(_constant(score.squared) - 2.0 * along) + tf.reduce_sum(spread * spread, axis=1, keepdims=True)
+
+
+def _residual(score: scores.Residual, outputs: Tensors) -> tf.Tensor:
+    outside = tf.matmul(outputs["features"] - _constant(score.origin), _constant(score.complement))
+    return tf.sqrt(tf.reduce_sum(outside * outside, axis=1, keepdims=True))
+
+
+def _vim(score: scores.ViM, outputs: Tensors) -> tf.Tensor:
+    return float(score.alpha) * _residual(score, outputs) - _log_sum_exp(outputs["logits"])
+
+
+def _react(score: scores.ReAct, outputs: Tensors) -> tf.Tensor:
+    clipped = tf.minimum(outputs["features"], _constant(score.limit))
+    return -_log_sum_exp(tf.matmul(clipped, _constant(score.kernel)) + _constant(score.offset))
+
+
+def _dice(score: scores.DICE, outputs: Tensors) -> tf.Tensor:
+    return -_log_sum_exp(tf.matmul(outputs["features"], _constant(score.kernel)) + _constant(score.offset))
+
+
+def _she(score: scores.SHE, outputs: Tensors) -> tf.Tensor:
+    logits = outputs["logits"]
+    likeness = tf.matmul(outputs["features"], _constant(score.patterns.T))
+    # 1 where the logit is the largest, else 0, in operators that a GPU has.
+    top = tf.cast(logits >= tf.reduce_max(logits, axis=1, keepdims=True), tf.float32)
+    return -tf.reduce_sum(likeness * top, axis=1, keepdims=True) / tf.reduce_sum(top, axis=1, keepdims=True)
+
+
+_ARITHMETIC: Dict[type, Callable[[Any, Tensors], tf.Tensor]] = {
+    scores.MSP: lambda score, outputs: _unconfidence(outputs["logits"]),
+    scores.ODIN: lambda score, outputs: _unconfidence(outputs["logits"] * (1.0 / score.temperature)),
+    scores.MaxLogit: lambda score, outputs: -tf.reduce_max(outputs["logits"], axis=1, keepdims=True),
+    scores.Energy: _energy,
+    scores.Mahalanobis: _mahalanobis,
+    scores.EarlyStatistics: _mahalanobis,
+    scores.RelativeMahalanobis: _relative_mahalanobis,
+    scores.Residual: _residual,
+    scores.ViM: _vim,
+    scores.ReAct: _react,
+    scores.DICE: _dice,
+    scores.SHE: _she,
+}
+FOLDABLE: Tuple[str, ...] = tuple(name for name, kind in scores.NAMES.items() if kind in _ARITHMETIC)
+
+
+def fitted(model: bytes, score: scores.Score, images: np.ndarray, labels: Any = None) -> scores.Score:
+    """Returns `score`, fitted on what the file itself puts out for in-distribution images.
+
+    Args:
+      model: a converted file.
+      score: to be fitted; one that learns nothing is returned as it is.
+      images: uint8 [N, h, w, 3] at the file's size.
+      labels: [N] or None.
+    """
+    from leanood.tflite import runtime
+
+    if not score.LEARNED:
+        return score
+    outputs: List[str] = list(score.reads())
+    runner = runtime.load(model, trusted=True)
+    found = runner.each(images)
+    missing = [name for name in outputs if name not in found]
+    if missing:
+        raise ValueError(f"{scores.name(score)} reads the output {missing[0]!r}; the file has {', '.join(found)}")
+    return score.fit(found, labels)
