@@ -40,7 +40,7 @@ class Lanes:
         if scene < 2 or min(size) < 16:
             raise ValueError(f"lanes: scenes of {scene} frames at {size[1]}x{size[0]}; at least 2, at 16x16")
         self.seed, self.size, self.world, self.scene = seed, (size[0], size[1]), world, scene
-        self._road = functools.lru_cache(maxsize=8)(self._make_road)
+        self._road = functools.lru_cache(maxsize=64)(self._make_road)
         self._factor = functools.lru_cache(maxsize=64)(self._make_factor)
         self._half = functools.lru_cache(maxsize=4096)(self._make_half)
 
@@ -88,7 +88,7 @@ class Lanes:
 
     def _make_factor(self, scene: int) -> Tuple[float, float, float, float]:
         rng = np.random.default_rng((self.seed, scene, 43))
-        slow, fast = rng.uniform(0.5, 1.0) * self.scene, rng.uniform(0.2, 0.4) * self.scene
+        slow, fast = rng.uniform(0.5, 1.0) * self.scene, rng.uniform(0.5, 0.9) * self.scene
         return slow, fast, rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
 
 

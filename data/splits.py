@@ -19,6 +19,7 @@ ALLOWED = NAMES + ("ood", "")
 GUARD_SECONDS = 10.0
 GUARD_SHARE = 0.02  # of a short recording
 BLOCK = 10
+SMALL = 8
 GAP_SECONDS = 0.5
 
 
@@ -51,11 +52,14 @@ def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0,
       seed: another seed, another deal; the order of the files on disk plays no part.
       shares: of NAMES, sum 1.
 
-    Groups of fewer than 200 names have smaller blocks, down to single images.
+    Groups of fewer than 200 names have smaller blocks, down to single images; those of fewer than eight are too small
+    to be in every split, and dealt out together.
     """
     split = np.full(len(names), "", "<U11")
-    for one in np.unique(group):
-        members = np.flatnonzero(group == one)
+    _, number, counts = np.unique(group, return_inverse=True, return_counts=True)
+    number = np.where(counts[number] < SMALL, -1, number)
+    for one in np.unique(number):
+        members = np.flatnonzero(number == one)
         size = min(BLOCK, max(1, len(members) // 20))
         blocks = [members[i:i + size] for i in range(0, len(members), size)]
         blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode()).digest())

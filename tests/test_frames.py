@@ -224,7 +224,8 @@ def test_damaged_png_fails_its_checksum(tmp_path):
 
 @pytest.mark.parametrize(("data", "reason"), [
     (b"", "the file is empty"), (b"not a picture at all", "not an image"), (b"\xff\xd8\xff\xd9", "not an image"),
-    (b"\xff\xd8\xff", "truncated"), (b"BM", "not an image"), (b"RIFF", "not an image"), (b"\x89PNG\r\n\x1a\n", "trunc")])
+    (b"\xff\xd8\xff", "truncated"), (b"BM", "not an image"), (b"RIFF", "not an image"),
+    (b"\x89PNG\r\n\x1a\n", "truncated PNG")])
 def test_what_is_no_image_is_refused_by_name(tmp_path, data, reason):
     path = tmp_path / "50%s.jpg"
     path.write_bytes(data)

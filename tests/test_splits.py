@@ -23,7 +23,8 @@ def test_recordings_are_cut_by_time_with_a_guard():
 def test_short_recordings_have_short_guards_and_each_is_cut():
     split = splits.by_time(np.repeat([0, 1], 200), fps=20.0)
     for part in (split[:200], split[200:]):
-        assert collections.Counter(part.tolist()) == {"train": 96, "calibration": 26, "validation": 16, "test": 50, "": 12}
+        counts = collections.Counter(part.tolist())
+        assert counts == {"train": 96, "calibration": 26, "validation": 16, "test": 50, "": 12}
 
 
 @pytest.mark.parametrize("count", [4, 10, 37, 100, 1000, 1003])
@@ -53,6 +54,16 @@ def test_every_partition_is_in_every_split():
     split = splits.by_blocks(partition, [f"{i}" for i in range(len(partition))])
     for name in "abc":
         assert set(split[partition == name]) == set(splits.NAMES)
+
+
+@pytest.mark.parametrize("count", range(8, 60))
+def test_eight_images_suffice_for_every_split(count):
+    assert set(splits.by_blocks(np.zeros(count), [str(i) for i in range(count)])) == set(splits.NAMES)
+
+
+def test_tiny_partitions_are_dealt_out_together():
+    counts = collections.Counter(splits.by_blocks(np.arange(100) // 2, [str(i) for i in range(100)]).tolist())
+    assert counts == {"train": 50, "calibration": 15, "validation": 10, "test": 25}
 
 
 def test_sequences_end_at_gaps_jumps_back_and_recordings():

@@ -1,0 +1,55 @@
+"""Frames a second of the procedural scenes and of the corruptions, on one core: `python benchmarks/lanes_speed.py`.
+
+Prints a table; exits with 1 if scenes are drawn at less than 200 frames a second at 160x120.
+"""
+from __future__ import annotations
+
+import sys
+import time
+from typing import Callable
+
+import cv2
+import numpy as np
+
+from leanood.data import corruptions, frames, lanes
+
+LEAST = 200.0
+REPEATS = 5
+
+
+def rate(draw: Callable[[int], object], count: int) -> float:
+    """Calls a second of `draw(i)`, by processor time, the best of REPEATS runs."""
+    best = float("inf")
+    for repeat in range(REPEATS):
+        start = time.process_time()
+        for i in range(repeat * count, (repeat + 1) * count):
+            draw(i)
+        best = min(best, time.process_time() - start)
+    return count / best
+
+
+def main() -> int:
+    cv2.setNumThreads(1)
+    rates = {}
+    for size in ((120, 160), (64, 64), (240, 320)):
+        stream = lanes.Lanes(0, size)
+        stream.frame(0)
+        rates[f"lanes {size[1]}x{size[0]}"] = rate(stream.frame, 400)
+    stream = lanes.Lanes(0)
+    order = np.random.default_rng(0).integers(0, 10 ** 6, REPEATS * 400).tolist()
+    rates["lanes 160x120, any order"] = rate(lambda i: stream.frame(order[i]), 400)
+    frame = stream.frame(0)
+    for name in corruptions.NAMES:
+        rates[f"{name} 160x120"] = rate(lambda i, name=name: corruptions.corrupt(name, frame, 5, 0, i), 100)
+    large = lanes.Lanes(0, (240, 320)).frame(0)
+    for size in ((120, 160), (64, 64)):
+        for opencv in (True, False):
+            label = f"resize 320x240 to {size[1]}x{size[0]}, {'OpenCV' if opencv else 'NumPy'}"
+            rates[label] = rate(lambda i, s=size, o=opencv: frames.resize(large, s, o), 200)
+    for label, value in rates.items():
+        print(f"{label:45s} {value:10.0f} frames/s")
+    return int(rates["lanes 160x120"] < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
