@@ -23,8 +23,8 @@ def prune(model: tf_keras.Model, sparsity: float | Mapping[str, float] = 0.5, *,
       model: Functional; depthwise convolutions and biases are never pruned.
       sparsity: share of zeros in (0, 1) of every layer (or of all, with method "global"), or one for each of the
         named layers, the others staying dense. Ignored with a `structure`.
-      method: "layer" gives each layer the same sparsity; "global" sets one threshold on |weight| over the whole
-        model (the paper's global L1-unstructured pruning).
+      method: "layer" gives each layer its sparsity; "global" sets one threshold on |weight| over all those layers
+        (the paper's global L1-unstructured pruning).
       structure: "2:4" makes two zeros in every four weights along the input channels; "" has none.
       schedule: "polynomial" raises the sparsity from 0 over the first three quarters of the fine-tuning (Zhu & Gupta,
         arXiv 1710.01878), "constant" prunes at once.
@@ -89,20 +89,18 @@ def _targets(model: tf_keras.Model, sparsity: float | Mapping[str, float], metho
         if value not in allowed:
             raise ValueError(f"prune: {name} {value!r} is unknown; it may be {', '.join(map(repr, allowed))}")
     names = [layer.name for layer in _prunable(model)]
-    asked = dict(sparsity) if isinstance(sparsity, Mapping) else {}
+    asked = dict(sparsity) if isinstance(sparsity, Mapping) else dict.fromkeys(names, sparsity)
     for name in [*asked, *(exclude or ())]:
         if name not in names:
             raise ValueError(f"prune: no layer named {name!r} can be pruned; those that can: {', '.join(names)}")
-    for share in asked.values() if asked else [sparsity]:
+    for share in asked.values():
         if not 0 < share < 1:
             raise ValueError(f"prune: the sparsity {share} is not in (0, 1)")
-    left_out = rebuild.heads(model) if exclude is None else exclude
-    if asked:
-        return {name: share for name, share in asked.items() if name not in (exclude or ())}
-    if method == "global" and not structure:
-        targets = global_sparsities(model, sparsity, left_out)
-    else:
-        targets = {name: sparsity for name in names if name not in left_out}
+    if exclude is None:
+        exclude = () if isinstance(sparsity, Mapping) else rebuild.heads(model)
+    targets = {name: share for name, share in asked.items() if name not in exclude}
+    if method == "global" and targets:
+        targets = global_sparsities(model, max(targets.values()), [name for name in names if name not in targets])
     if structure:  # tfmot's 2:4 masks need four input channels to choose from
         targets = {name: 0.5 for name in targets if model.get_layer(name).kernel.shape[-2] % 4 == 0}
     if not targets:

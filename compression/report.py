@@ -11,6 +11,8 @@ import tf_keras
 from leanood.compression import rebuild
 
 GZIP_LEVEL = 6  # the gzip command's own default
+# Variables of tfmot's: ranges and steps of quantization, clusters that it preserves.
+_TFMOT = ("_min:0", "_max:0", "optimizer_step:0", "_tf:0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +53,8 @@ def measure(model: tf_keras.Model, flatbuffer: bytes | None = None) -> Size:
 
 
 def model_weights(model: tf_keras.Model) -> list[np.ndarray]:
-    """The weights that are deployed: those of the layers themselves, not of tfmot's wrappers around them."""
-    found: dict[int, Any] = {}
-    for layer in model.layers:
-        inner = getattr(layer, "layer", layer)  # a tfmot wrapper keeps the layer it wraps in .layer
-        found.update((id(variable), variable) for variable in inner.weights)
-    return [variable.numpy() for variable in found.values()
-            if "quantize_layer" not in variable.name and "optimizer_step" not in variable.name]
+    """The weights that are deployed: the layers' own, not what tfmot's wrappers keep beside them."""
+    return [variable.numpy() for variable in model.weights if not variable.name.endswith(_TFMOT)]
 
 
 def multiply_adds(model: tf_keras.Model) -> dict[str, int]:

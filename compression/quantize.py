@@ -1,0 +1,137 @@
+"""Quantization-aware training (QAT) on tfmot, which may keep the zeros and the shared weights of earlier steps.
+
+The result computes in float32 as int8 will; `tflite.convert(model, quantize="int8")` takes the ranges that it learnt.
+(float16, dynamic-range and static int8 need no training: the converter makes them of any model.)
+"""
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
+    default_8bit_cluster_preserve_quantize_scheme as cluster_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
+    default_8bit_prune_preserve_quantize_scheme as prune_preserve,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
+
+from leanood.compression import rebuild
+
+PRESERVE = ("", "sparsity", "clusters", "both")
+PREFIX = "quant_"
+_EMA_DECAY = 0.999  # fixed inside tfmot's MovingAverageQuantizer
+_BEFORE_BATCH_NORM = (tf_keras.layers.Conv2D, tf_keras.layers.DepthwiseConv2D, tf_keras.layers.Dense)
+
+
+def qat(model: tf_keras.Model, *, preserve: str = "", exclude: Sequence[str] = (), images: np.ndarray | None = None,
+        finetune: Callable[..., None] | None = None, teacher: tf_keras.Model | None = None) -> tf_keras.Model:
+    """A copy of the model that computes with int8's rounding; its output names stay.
+
+    Args:
+      model: Functional, of layers that tfmot can quantize; see `check`.
+      preserve: "sparsity" keeps zeros (PQAT), "clusters" shared weights (CQAT), "both" both (PCQAT); "" neither.
+      exclude: layers to leave in float.
+      images: float32 [N, h, w, c] in the model's input range, from which the activations' ranges start. Without
+        them they start at ±6 and a short fine-tuning leaves them there.
+      finetune: `finetune(model, teacher)` trains in place, or None, if there are `images`.
+      teacher: what to distil from; None takes `model`.
+    """
+    check(model, exclude)
+    if preserve not in PRESERVE:
+        raise ValueError(f"qat: preserve {preserve!r} is unknown; it may be {', '.join(map(repr, PRESERVE))}")
+    if finetune is None and images is None:
+        raise ValueError("qat: ranges are learnt from images: give images, or finetune, or both")
+
+    def annotate(layer: Any) -> Any:
+        if layer.name in exclude:
+            return layer
+        return tfmot.quantization.keras.quantize_annotate_layer(layer)
+
+    # A fresh clone, because tfmot miscounts the weights of models that an earlier wrapper went through.
+    annotated = tf_keras.models.clone_model(rebuild.clone(model), clone_function=annotate)
+    schemes = {"sparsity": prune_preserve.Default8BitPrunePreserveQuantizeScheme,
+               "clusters": lambda: cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=False),
+               "both": lambda: cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=True)}
+    arguments = (schemes[preserve](),) if preserve else ()
+    quantized = tfmot.quantization.keras.quantize_apply(annotated, *arguments)
+    if images is not None:
+        observe_ranges(quantized, images)
+    if finetune is not None:
+        finetune(quantized, model if teacher is None else teacher)
+    return quantized
+
+
+def check(model: tf_keras.Model, exclude: Sequence[str] = ()) -> None:
+    """Raises UnsupportedModel, naming the layer and why, unless tfmot can quantize all layers but the excluded ones.
+
+    Args:
+      model: any Keras model.
+      exclude: layers that stay in float.
+    """
+    rebuild.check(model)
+    names = [layer.name for layer in model.layers]
+    for name in exclude:
+        if name not in names:
+            raise ValueError(f"qat: there is no layer named {name!r} to exclude; there are {', '.join(names)}")
+    if any(name.startswith(PREFIX) for name in names):
+        raise rebuild.UnsupportedModel(f"qat: model {model.name!r} is quantization-aware already")
+    registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    for node in rebuild.nodes(model):
+        layer = node.layer
+        if layer.name in exclude:
+            continue
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            before = tf.nest.flatten(node.inbound_layers)[0]
+            if not isinstance(before, _BEFORE_BATCH_NORM) or isinstance(before, tf_keras.layers.Conv2DTranspose):
+                raise rebuild.UnsupportedModel(
+                    f"qat: layer {layer.name!r} (BatchNormalization) follows {before.name!r} "
+                    f"({type(before).__name__}); only one right after Conv2D, DepthwiseConv2D or Dense can be folded: "
+                    "exclude it")
+        elif isinstance(layer, tf_keras.layers.SeparableConv2D):
+            continue  # tfmot splits it
+        elif not registry.supports(layer):
+            raise rebuild.UnsupportedModel(f"qat: layer {layer.name!r} ({type(layer).__name__}) can't be quantized by "
+                                           "tfmot: exclude it, or quantize after training (int8) instead")
+
+
+def observe_ranges(model: tf_keras.Model, images: np.ndarray) -> None:
+    """Sets the ranges of a quantization-aware model's activations to what the images make of them, in place.
+
+    Layer by layer, since a layer's range shows only once the layers before it have theirs.
+
+    Args:
+      model: what `quantize_apply` returned.
+      images: float32 [N, h, w, c]; all of them pass at once, so a few dozen.
+    """
+    values: dict[int, Any] = {id(model.inputs[0]): tf.convert_to_tensor(images)}
+    for node in rebuild.nodes(model):
+        args, kwargs = tf.nest.map_structure(lambda t: values.get(id(t), t),
+                                             (tuple(node.call_args), dict(node.call_kwargs)))
+        layer = node.layer
+        kwargs.pop("training", None)
+        if layer.weights:
+            before = [variable.numpy() for variable in layer.weights]
+            inner = getattr(layer, "layer", layer)
+            trainable, inner.trainable = inner.trainable, False  # batch normalisation then infers
+            layer(*args, training=True, **kwargs)
+            inner.trainable = trainable
+            for variable, old in zip(layer.weights, before):
+                if _is_activation_range(variable):  # one step of the moving average, undone
+                    variable.assign(old + (variable.numpy() - old) / (1 - _EMA_DECAY))
+                elif not variable.name.endswith(("_min:0", "_max:0")):
+                    variable.assign(old)
+            result = layer(*args, training=False, **kwargs)
+        else:
+            result = layer(*args, **kwargs)
+        for tensor, value in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(result)):
+            values[id(tensor)] = value
+
+
+def _is_activation_range(variable: tf.Variable) -> bool:
+    # Kernels' ranges, and the input's ("quantize_layer"), are the last or the widest seen, not averages.
+    return variable.name.endswith(("_min:0", "_max:0")) and not any(
+        part in variable.name for part in ("kernel_", "quantize_layer_"))
