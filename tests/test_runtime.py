@@ -84,7 +84,7 @@ def test_quantize_rounds_ties_to_even_and_clips():
 
 def test_outputs_without_a_signature_go_by_their_tensors_names(tiny_models, frame):
     runner = runtime.load(tiny_models / "without_signature.tflite")
-    assert list(runner.outputs) == ["StatefulPartitionedCall:1", "StatefulPartitionedCall:0"]
+    assert list(runner.outputs) == ["StatefulPartitionedCall:0", "StatefulPartitionedCall:1"]
     np.testing.assert_array_equal(runner(frame)["StatefulPartitionedCall:1"],
                                   runtime.load(tiny_models / "latent_float32.tflite")(frame)["mu"])
 

@@ -53,6 +53,13 @@ def _dense_12(model: keras.Model) -> bytes:
     return bytes(converter.convert())
 
 
+def _reverse() -> bytes:
+    """Three operators of which LiteRT's GPU accelerator takes two."""
+    reverse = tf.function(lambda x: {"reversed": tf.reverse_sequence(x * 2.0, [3], 1, 0) * 2.0},
+                          input_signature=[tf.TensorSpec((1, 8), tf.float32, name="x")])
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([reverse.get_concrete_function()]).convert())
+
+
 def _without_signature(flatbuffer: bytes) -> bytes:
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(flatbuffer))
     model.signatureDefs = []
@@ -80,6 +87,7 @@ def main(folder: str) -> None:
         "two_inputs": bytes(tf.lite.TFLiteConverter.from_keras_model(_two_inputs()).convert()),
         "int8_ends": _int8_ends(latent, images),
         "dense_12": _dense_12(large),
+        "reverse": _reverse(),
         "huge_input": _huge_input(float32),
         "without_signature": _without_signature(float32),
         "not_for_gpu": bytes(tf.lite.TFLiteConverter.from_keras_model(

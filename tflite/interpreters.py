@@ -72,7 +72,7 @@ def _module(name: str) -> Any:
 
 
 def build(source: Union[str, bytes], name: str, num_threads: int, load: Tuple[Any, ...] = ()) -> Any:
-    """An interpreter with its tensors allocated.
+    """An interpreter, its tensors not yet allocated.
 
     Args:
       source: a path or a flatbuffer's bytes.
@@ -84,11 +84,9 @@ def build(source: Union[str, bytes], name: str, num_threads: int, load: Tuple[An
     interpreter_class = module.lite.Interpreter if name == "tf.lite" else module.Interpreter
     where: Dict[str, Any] = {"model_path": source} if isinstance(source, str) else {"model_content": source}
     try:
-        interpreter = interpreter_class(num_threads=num_threads, experimental_delegates=list(load) or None, **where)
-        interpreter.allocate_tensors()
+        return interpreter_class(num_threads=num_threads, experimental_delegates=list(load) or None, **where)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{describe(name)} cannot load {_called(source)}: {one_line(error)}") from None
-    return interpreter
 
 
 def delegate(name: str, library: str, options: Optional[Dict[str, str]] = None) -> Any:
@@ -108,11 +106,19 @@ class Backend:
         self._delegates = load
         self._interpreter = build(source, name, num_threads, load)
         self.runtime = describe(name)
+        self._begin()
+        try:
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{self.runtime} cannot load {_called(source)}: {one_line(error)}") from None
         self.accelerator = "cpu"
         self.placement = f"cpu: the whole graph, {num_threads} thread{'s' if num_threads > 1 else ''}"
         self.inputs, self.outputs = named_tensors(self._interpreter)
         # `tensor` gives a function that makes the view: a view held during invoke() is refused.
         self._views = {key: self._interpreter.tensor(tensor.index) for key, tensor in self.inputs.items()}
+
+    def _begin(self) -> None:
+        """Called between the interpreter's construction and the allocation of its tensors."""
 
     def write(self, writer: tensors.Input, array: np.ndarray) -> None:
         writer.write(self._views[writer.tensor.name](), array)
@@ -150,7 +156,7 @@ def _by_tensor_name(details: List[Dict[str, Any]], word: str) -> Dict[str, tenso
         if name in named:
             name = f"{name}_{position}"
         named[name] = _tensor(name, detail)
-    return named
+    return dict(sorted(named.items()))
 
 
 def _tensor(name: str, detail: Dict[str, Any]) -> tensors.Tensor:
