@@ -129,7 +129,8 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
       ood_partitions: partitions that are out of distribution.
       fps: frames a second of ordered frames (a video file knows its own).
       seed: of the automatic splits.
-      limit: at most about this many frames, an equal share of every partition and split.
+      limit: at most about this many frames, an equal share of every partition and split: of unordered images evenly
+        spread ones, of recordings their beginning.
 
     Raises:
       ValueError, OSError: in one line that names what is wrong.
@@ -183,7 +184,9 @@ def _limited(found: Dataset, limit: int) -> Dataset:
     groups = np.stack([found.partition, found.split], axis=1)
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))
-        keep[members[:-(-limit * len(members) // len(found))]] = True
+        wanted = min(len(members), -(-limit * len(members) // len(found)))
+        ordered = found.sequence[members[0]] >= 0  # frames that follow each other stay together
+        keep[members[:wanted] if ordered else members[np.arange(wanted) * len(members) // wanted]] = True
     return found.where(keep)
 
 

@@ -1,7 +1,7 @@
 """TensorFlow Datasets by name (`tfds:cifar10`): labelled images, kept encoded in memory (extra `tfds`)."""
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import numpy as np
 
@@ -35,21 +35,21 @@ def open(name: str, seed: int = 0) -> dataset.Dataset:  # noqa: A001
     image, label = images[0], labels[0] if len(labels) == 1 else ""
     encoded: List[bytes] = []
     partition: List[str] = []
-    own: List[str] = []
+    names: List[str] = []
     for split in sorted(builder.info.splits):
         stream = builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()}, shuffle_files=False)
-        for example in tfds.as_numpy(stream):
+        for number, example in enumerate(tfds.as_numpy(stream)):
             encoded.append(example[image])
             partition.append(features[label].int2str(int(example[label])) if label else "all")
-            own.append(split)
-    return _dataset(name, encoded, np.array(partition), np.array(own), seed)
+            names.append(f"{split}/{number:07d}")
+    return _dataset(name, encoded, np.array(partition), tuple(names), seed)
 
 
-def _dataset(name: str, encoded: List[bytes], partition: np.ndarray, own: np.ndarray, seed: int) -> dataset.Dataset:
-    names = tuple(f"{split}/{i:07d}" for i, split in enumerate(own.tolist()))
+def _dataset(name: str, encoded: List[bytes], partition: np.ndarray, names: Tuple[str, ...],
+             seed: int) -> dataset.Dataset:
     split = splits.by_blocks(partition, names, seed)
-    if "test" in own:
-        dealt = own != "test"
+    dealt = np.array([not one.startswith("test/") for one in names], bool)
+    if not dealt.all():
         split[dealt] = splits.by_blocks(partition[dealt], [n for n, d in zip(names, dealt) if d], seed,
                                         shares=splits.SHARES_BESIDE_TEST)
         split[~dealt] = "test"
