@@ -1,0 +1,128 @@
+"""Students drawn from their teacher's own graph: narrower, shallower, of cheaper convolutions, or informed by pruning.
+
+Each is a fresh model with the teacher's input and output names. Where a layer kept its shape it may start from the
+teacher's weights (`inherit`); the rest is initialised anew, for distillation.
+"""
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+import tensorflow as tf
+import tf_keras
+
+from leanood.compression import rebuild, shrink
+
+_layers = tf_keras.layers
+_POOLS = (_layers.MaxPooling2D, _layers.AveragePooling2D)
+
+
+def narrower(teacher: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, *, inherit: bool = True,
+             **arguments: Any) -> tf_keras.Model:
+    """A student with a share of the teacher's channels fewer in every layer, or in each of the named ones.
+
+    With the ratios of `sensitivity.Sensitivity.ratios_within` it is the paper's pruning-informed student.
+
+    Args:
+      teacher: see `shrink.shrink`.
+      ratio: share of channels to leave out, in [0, 1).
+      inherit: start from the teacher's best channels; False starts from random weights.
+      **arguments: passed on to `shrink.shrink`.
+    """
+    student = shrink.shrink(teacher, ratio, **arguments)
+    return student if inherit else tf_keras.models.clone_model(student)
+
+
+def shallower(teacher: tf_keras.Model, drop: Sequence[str]) -> tf_keras.Model:
+    """A student without some of the teacher's layers; it inherits the weights of the layers whose shapes stay.
+
+    Args:
+      teacher: Functional.
+      drop: names of layers with one input.
+    """
+    names = [layer.name for layer in teacher.layers]
+    for name in drop:
+        if name not in names:
+            raise ValueError(f"shallower: there is no layer named {name!r}; there are {', '.join(names)}")
+    kept = rebuild.heads(teacher)
+    for name in drop:
+        if name in kept:
+            raise ValueError(f"shallower: layer {name!r} makes an output and can't be dropped")
+    student = rebuild.rewrite(teacher, lambda layer: [] if layer.name in drop else [rebuild.fresh(layer)])
+    return _inherit(student, teacher)
+
+
+def separable(teacher: tf_keras.Model) -> tf_keras.Model:
+    """A student of "compact filters": each Conv2D with a window becomes a depthwise and a 1×1 convolution.
+
+    The first convolution, which reads the image's few channels, stays. The rest of the layers keep their weights.
+    """
+    first = next((node.layer.name for node in rebuild.nodes(teacher) if type(node.layer) is _layers.Conv2D), "")
+
+    def split(layer: Any) -> list[Any]:
+        if (type(layer) is not _layers.Conv2D or layer.name == first or tuple(layer.kernel_size) == (1, 1)
+                or layer.groups != 1):
+            return [rebuild.fresh(layer)]
+        depthwise = _layers.DepthwiseConv2D(layer.kernel_size, strides=layer.strides, padding=layer.padding,
+                                            dilation_rate=layer.dilation_rate, use_bias=False,
+                                            name=f"{layer.name}_depthwise")
+        return [depthwise, rebuild.fresh(layer, kernel_size=(1, 1), strides=(1, 1), padding="valid",
+                                         dilation_rate=(1, 1))]
+
+    return _inherit(rebuild.rewrite(teacher, split), teacher)
+
+
+def strided(teacher: tf_keras.Model, *, relu: bool = True) -> tf_keras.Model:
+    """A student that strides where the teacher pools: a 2×2 pool's convolution computes a quarter of the places.
+
+    It keeps every weight of the teacher.
+
+    Args:
+      teacher: Functional; pools of other layers than convolutions stay.
+      relu: leaky activations become ReLU, which fuses into the convolution when quantized.
+    """
+    strides: dict[str, tuple[int, int]] = {}
+    dropped: set[str] = set()
+    made_by = {id(t): node for node in rebuild.nodes(teacher) for t in tf.nest.flatten(node.outputs)}
+    readers: dict[int, int] = {}
+    for node in rebuild.nodes(teacher):
+        for tensor in tf.nest.flatten(node.keras_inputs):
+            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
+    outputs = {id(t) for t in rebuild.named_outputs(teacher).values()}
+    for node in rebuild.nodes(teacher):
+        if not isinstance(node.layer, _POOLS) or tuple(node.layer.pool_size) != tuple(node.layer.strides):
+            continue
+        above = tf.nest.flatten(node.keras_inputs)[0]
+        while above is not None:
+            source = made_by.get(id(above))
+            if source is None or readers[id(above)] > 1 or id(above) in outputs:
+                break  # someone else reads the full resolution
+            if type(source.layer) is _layers.Conv2D:
+                if tuple(source.layer.strides) == (1, 1) and source.layer.padding == "same":
+                    strides[source.layer.name] = tuple(node.layer.strides)
+                    dropped.add(node.layer.name)
+                break
+            inputs = tf.nest.flatten(source.keras_inputs)
+            pointwise = isinstance(source.layer, (_layers.BatchNormalization, _layers.ReLU, _layers.LeakyReLU,
+                                                  _layers.Activation, _layers.Dropout))
+            above = inputs[0] if pointwise and len(inputs) == 1 else None
+
+    def stride(layer: Any) -> list[Any]:
+        if layer.name in dropped:
+            return []
+        if layer.name in strides:
+            return [rebuild.fresh(layer, strides=strides[layer.name])]
+        if relu and isinstance(layer, _layers.LeakyReLU):
+            return [_layers.ReLU(name=layer.name)]
+        return [rebuild.fresh(layer)]
+
+    return _inherit(rebuild.rewrite(teacher, stride), teacher)
+
+
+def _inherit(student: tf_keras.Model, teacher: tf_keras.Model) -> tf_keras.Model:
+    """Copies the teacher's weights into the student's layers of the same name and shapes."""
+    old = {layer.name: layer for layer in teacher.layers}
+    for layer in student.layers:
+        twin = old.get(layer.name)
+        if twin is not None and layer.weights and [w.shape for w in layer.weights] == [w.shape for w in twin.weights]:
+            layer.set_weights(twin.get_weights())
+    return student
