@@ -50,8 +50,9 @@ def p_value(calibration: List[float], score: float, u: float) -> float:
       score: one nonconformity.
       u: one uniform random number in (0, 1].
     """
-    below_or_equal = bisect.bisect_right(calibration, score)
-    below = bisect.bisect_left(calibration, score, 0, below_or_equal)
+    below_or_equal = below = bisect.bisect_right(calibration, score)
+    if below and calibration[below - 1] == score:
+        below = bisect.bisect_left(calibration, score, 0, below)
     count = len(calibration)
     return ((count - below_or_equal) + u * (below_or_equal - below + 1)) / (count + 1)
 

@@ -1,0 +1,59 @@
+"""How long device code takes to import, each module in a fresh process: `python benchmarks/import_time.py`.
+
+Prints a table of medians, the interpreter's own start taken off; exits with 1 if one takes 0.3 s or more, or drags in
+TensorFlow, scikit-learn, SciPy or OpenCV.
+"""
+from __future__ import annotations
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+from typing import Tuple
+
+from leanood.tools import command
+
+_MODULES = ("leanood.tflite.runtime", "leanood.tflite.bundle", "leanood.tflite.compat", "leanood.tflite.delegates",
+            "leanood.tflite.benchmark", "leanood.ood.detector", "leanood.ood.scores", "leanood.ood.baselines",
+            "leanood.data.frames", "leanood.data.flow", "leanood.tools.monitor", "leanood.tools.benchmark",
+            "leanood.tools.info")
+_HEAVY = ("tensorflow", "tf_keras", "sklearn", "scipy", "cv2", "tflite_runtime", "ai_edge_litert")
+_REPEATS, _MOST_SECONDS = 7, 0.3
+_CHILD = """
+import json, sys, time
+begin = time.perf_counter()
+__import__(sys.argv[1])
+seconds = time.perf_counter() - begin
+print(json.dumps([seconds, [name for name in sys.argv[2:] if name in sys.modules]]))
+"""
+
+
+def imported(module: str) -> Tuple[float, list]:
+    """Returns the median seconds of `import module` in a child process, and which heavy packages came with it."""
+    seconds, heavy = [], []
+    for _ in range(_REPEATS):
+        child = subprocess.run([sys.executable, "-c", _CHILD, module, *_HEAVY], check=True, stdout=subprocess.PIPE,
+                               text=True)
+        took, heavy = json.loads(child.stdout.splitlines()[-1])
+        seconds.append(took)
+    return statistics.median(seconds), heavy
+
+
+def main() -> int:
+    imported("numpy")  # read from disk once
+    rows, good = [], True
+    for module in _MODULES:
+        if importlib.util.find_spec(module) is None:
+            rows.append([module, None, "not in this version"])
+            continue
+        seconds, heavy = imported(module)
+        good &= seconds < _MOST_SECONDS and not heavy
+        rows.append([module, 1e3 * seconds, ", ".join(heavy)])
+    print(command.table(rows, ["import", "median ms", "drags in"]))
+    print(f"at most {1e3 * _MOST_SECONDS:.0f} ms each")
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
