@@ -123,7 +123,7 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     Args:
       spec: "lanes" or "lanes:frames=20000,seed=1,size=120x160" (procedural driving scenes); an image folder
         `<partition>/<image>` (unordered images, unless `times_csv` gives their times); "sequences:DIR", a folder whose
-        sub-folders are recordings at `fps`; a video file; "tfds:NAME".
+        sub-folders are recordings at `fps` (a gap in the frames' numbers ends a sequence); a video file; "tfds:NAME".
       split_csv: a table `image,split` that fixes the splits; without it they are made by `splits`.
       times_csv: a table `frame,milliseconds` (empty: unknown); more than 0.5 s, or a jump back, starts a new sequence.
       ood_partitions: partitions that are out of distribution.

@@ -6,6 +6,8 @@ images, which may be subsampled video, are dealt out in blocks of consecutive na
 from __future__ import annotations
 
 import hashlib
+import posixpath
+import re
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -21,6 +23,7 @@ GUARD_SHARE = 0.02  # of a short recording
 BLOCK = 10
 SMALL = 8
 GAP_SECONDS = 0.5
+_DIGITS = re.compile(r"\d+")
 
 
 def by_time(recording: np.ndarray, fps: float) -> np.ndarray:
@@ -98,18 +101,38 @@ def recorded(recording: np.ndarray, names: Sequence[str], times_csv: Optional[st
     Args:
       recording: int64 [N], frames of one recording in time order.
       names: [N], as the table names them.
-      times_csv: a table `frame,milliseconds`, or None: no gaps, `fps` holds.
+      times_csv: a table `frame,milliseconds`, or None: `fps` holds, and gaps show in the names' numbers.
       fps: frames a second.
     """
     if not times_csv:
-        return sequences(recording, None, fps), float(fps)
+        return sequences(recording, times_from_numbers(recording, names, fps), fps), float(fps)
     seconds = times_from_csv(times_csv, names)
     fps = frame_rate(seconds, fps)
     return sequences(recording, seconds, fps), fps
 
 
+def times_from_numbers(recording: np.ndarray, names: Sequence[str], fps: float) -> np.ndarray:
+    """float64 [N]: seconds by the last number in each name (frame00123.jpg), whose usual step is a frame; NaN if none.
+
+    Args:
+      recording: int64 [N], frames of one recording in time order.
+      names: [N].
+      fps: frames a second.
+    """
+    found = [_DIGITS.findall(posixpath.splitext(posixpath.basename(name))[0]) for name in names]
+    numbers = np.array([float(digits[-1]) if digits else np.nan for digits in found])
+    seconds = np.full(len(names), np.nan)
+    for one in np.unique(recording):
+        members = np.flatnonzero(recording == one)
+        steps = np.diff(numbers[members])
+        steps = steps[steps > 0]
+        if len(steps):
+            seconds[members] = numbers[members] / (np.median(steps) * fps)
+    return seconds
+
+
 def sequences(recording: np.ndarray, seconds: Optional[np.ndarray], fps: float) -> np.ndarray:
-    """int64 [N]: numbers the sequences: a recording's frames until a gap of over 0.5 s, or a jump back in time.
+    """int64 [N]: numbers the sequences: a recording's frames until a gap of over 0.5 s, or a jump back.
 
     Args:
       recording: int64 [N], frames of one recording in time order.

@@ -41,7 +41,7 @@ class Video:
             raise ValueError(f"{path}: the video has no frames")
 
     def read(self, i: int) -> np.ndarray:
-        """Frame i, uint8 RGB [H, W, 3]; raises frames.FrameError if the video cannot be decoded so far."""
+        """Frame i, uint8 RGB [H, W, 3], read-only; raises frames.FrameError if the video cannot be decoded so far."""
         with self._lock:
             if i not in self._kept:
                 self._decode_to(i)
@@ -55,7 +55,9 @@ class Video:
             if image is None:
                 self._end = min(self._end, self._next)
                 raise frames.FrameError(f"{self._path}#{i:06d}: cannot be decoded; the video is damaged or cut short")
-            self._kept[self._next] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            frame = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            frame.setflags(write=False)  # it may be handed out again
+            self._kept[self._next] = frame
             self._next += 1
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

@@ -6,8 +6,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import zipfile
 import tempfile
+import zipfile
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
