@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +12,10 @@ import tf_keras as keras
 from tensorflow.lite.python import convert as tf_convert
 from tensorflow.lite.python import schema_py_generated as schema
 
-from leanood.tflite import silence
+from leanood.tflite import compat, silence
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
-TARGETS = ("generic", "jetson-nano", "gpu")
+TARGETS = tuple(compat.TARGETS)
 # What the model wants -> (scale, offset) that turns a frame in [0, 1] into it.
 INPUT_SCALES = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "bytes": (255.0, 0.0)}
 
@@ -29,6 +29,7 @@ def convert(
     target: str = "generic",
     size: Optional[Tuple[int, int]] = None,
     float_outputs: bool = True,
+    float_branches: Sequence[str] = ("early",),
 ) -> bytes:
     """Returns the flatbuffer of `model`: one frame in, every output by its name, float32.
 
@@ -45,6 +46,8 @@ def convert(
       size: (height, width) to fix a model to whose own is open.
       float_outputs: in "int8", the operation that makes an output (a head) computes in float32, since scores need more
         resolution than 256 steps. A quantization-aware model decides this itself.
+      float_branches: outputs, where the model has them, of which in "int8" all that leads to them alone computes in
+        float32: statistics with powers, which 256 steps cannot hold.
 
     Raises:
       ValueError: if an argument doesn't fit, or if the file would not load on its target.
@@ -70,10 +73,11 @@ def convert(
         tf.saved_model.save(model, folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         try:
-            flatbuffer = _convert(converter, quantize, representative if not aware else None, float_outputs)
+            flatbuffer = _convert(converter, quantize, representative if not aware else None,
+                                  float_outputs, float_branches)
         except Exception as error:
             raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error)}") from error
-    problems = _problems(flatbuffer, target)
+    problems = compat.check(flatbuffer, target)
     if problems:
         raise ValueError(f"the file would not load on {target}: {'; '.join(problems)}")
     return flatbuffer
@@ -118,7 +122,8 @@ def with_outputs(model: keras.Model, layers: Dict[str, str]) -> keras.Model:
                        name=model.name)
 
 
-def _convert(converter: Any, quantize: str, representative: Optional[np.ndarray], float_outputs: bool) -> bytes:
+def _convert(converter: Any, quantize: str, representative: Optional[np.ndarray], float_outputs: bool,
+             float_branches: Sequence[str]) -> bytes:
     # Per-channel fully connected layers become version 12 of the operation, which tflite-runtime 2.14 lacks.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if quantize != "float32":
@@ -136,12 +141,33 @@ def _convert(converter: Any, quantize: str, representative: Optional[np.ndarray]
     # Only this step below the converter can leave chosen operations in float.
     return bytes(tf_convert.mlir_quantize(
         calibrated, input_data_type=tf.uint8, output_data_type=tf.float32, disable_per_channel_for_dense_layers=True,
-        denylisted_nodes=_output_nodes(calibrated) if float_outputs else None))
+        denylisted_nodes=_float_nodes(calibrated, float_outputs, float_branches)))
 
 
-def _output_nodes(flatbuffer: bytes) -> List[str]:
-    graph = schema.Model.GetRootAs(flatbuffer, 0).Subgraphs(0)
-    return [graph.Tensors(i).Name().decode() for i in graph.OutputsAsNumpy()]
+def _float_nodes(flatbuffer: bytes, float_outputs: bool, float_branches: Sequence[str]) -> List[str]:
+    """Names of the operations that are to stay float: each is named like the tensor it makes."""
+    model = schema.Model.GetRootAs(flatbuffer, 0)
+    graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
+    outputs = {signature.Outputs(i).Name().decode(): signature.Outputs(i).TensorIndex()
+               for i in range(signature.OutputsLength())}
+    operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+    makers = {int(made): operator for operator in operators for made in operator.OutputsAsNumpy()}
+
+    def leading_to(tensors: Iterable[int]) -> Set[int]:
+        found: Set[int] = set()
+        waiting = list(tensors)
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in makers and tensor not in found:
+                found.add(tensor)
+                waiting.extend(int(i) for i in makers[tensor].InputsAsNumpy())
+        return found
+
+    branches = leading_to(tensor for name, tensor in outputs.items() if name in float_branches)
+    kept = branches - leading_to(tensor for name, tensor in outputs.items() if name not in float_branches)
+    if float_outputs:
+        kept.update(outputs.values())
+    return [graph.Tensors(tensor).Name().decode() for tensor in sorted(kept)]
 
 
 def _samples(images: np.ndarray) -> Iterator[Dict[str, np.ndarray]]:
@@ -187,14 +213,6 @@ def _input_shape(model: keras.Model, size: Optional[Tuple[int, int]]) -> Tuple[i
     if any(o not in (None, f) for o, f in zip(own, fixed)):
         raise ValueError(f"size is {fixed}, but the model is fixed to {own}")
     return (int(fixed[0]), int(fixed[1]), int(shape[-1]))
-
-
-def _problems(flatbuffer: bytes, target: str) -> List[str]:
-    try:
-        from leanood.tflite import compat
-    except ImportError:
-        return []
-    return list(compat.check(flatbuffer, target))
 
 
 def _reason(error: Exception) -> str:

@@ -16,14 +16,16 @@ from absl import flags
 from leanood.tools import command, quiet
 
 _MODEL = flags.DEFINE_string("model", None, "a run's folder, or a Keras model (.h5, .keras)", required=True)
-_OUT = flags.DEFINE_string("out", None, "the file; default: encoder_<quantize>.tflite in the run's folder")
-_PART = flags.DEFINE_enum("part", "encoder", ["encoder", "decoder"], "which of a run's models")
+_OUT = flags.DEFINE_string("out", None, "the file; default: <part>_<quantize>.tflite in the run's folder")
+_PART = flags.DEFINE_string("part", None, "which of a run's models; default: its encoder or classifier")
 _QUANTIZE = flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic", "int8"], "what becomes smaller")
 _TARGET = flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu"],
                             "a file that could not be loaded there is refused")
 _INPUT_SCALE = flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes"],
                                  "what the model was trained on: x/255, x/127.5-1 or x; default: the run's, or unit")
 _OUTPUTS = flags.DEFINE_list("outputs", [], "layers to put out, e.g. features=avg_pool,logits=predictions")
+_EARLY = flags.DEFINE_boolean("early", None, "add the output `early`, a fixed first layer's statistics, which the "
+                              "default detector reads; default: to a run's encoder")
 _SIZE = flags.DEFINE_string("size", None, "height x width, where the model leaves them open")
 _FLOAT_OUTPUTS = flags.DEFINE_boolean("float_outputs", True, "int8: compute the output layers in float, for resolution")
 _DATA = flags.DEFINE_string("data", None, "int8: an image folder, a video, lanes or tfds:NAME; default: the run's own")
@@ -38,19 +40,22 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
     if not os.path.exists(_MODEL.value):
         raise FileNotFoundError(f"{_MODEL.value} is not there; --model takes a run's folder or a Keras model")
-    out = _out()
+    part = _PART.value or ("classifier" if _has("classifier") else "encoder")
+    out = _out(part)
     quiet.tensorflow()
-    from leanood.models import run
+    from leanood.models import early, run
     from leanood.tflite import convert
 
     config: Dict[str, Any] = {}
     if os.path.isdir(_MODEL.value):
         folder = run.Run(_MODEL.value)
-        config, model = folder.config, folder.model(_PART.value)
+        config, model = folder.config, folder.model(part)
     else:
         model = run.load(_MODEL.value)
     if _OUTPUTS.value:
         model = convert.with_outputs(model, _pairs(_OUTPUTS.value))
+    if _EARLY.value or (_EARLY.value is None and config and part == "encoder"):
+        model = early.with_statistics(model)
     size = command.size(_SIZE.value) if _SIZE.value else None
     input_scale = _INPUT_SCALE.value or config.get("input_scale", "unit")
     data = _data(config)
@@ -59,23 +64,28 @@ def main(argv: Sequence[str]) -> None:
         model, quantize=_QUANTIZE.value, representative=images, input_scale=input_scale, target=_TARGET.value,
         size=size, float_outputs=_FLOAT_OUTPUTS.value)
     provenance = convert.describe(
-        flatbuffer, model=os.path.abspath(_MODEL.value), quantize=_QUANTIZE.value, target=_TARGET.value,
-        input_scale=input_scale, representative=0 if images is None else len(images), data=data, run=config)
+        flatbuffer, model=os.path.abspath(_MODEL.value), outputs=",".join(sorted(convert.named(model, model.output))),
+        quantize=_QUANTIZE.value, target=_TARGET.value, input_scale=input_scale,
+        representative=0 if images is None else len(images), data=data, run=config)
     _write(out, flatbuffer)
     _write(os.path.splitext(out)[0] + ".json", (json.dumps(provenance, indent=2) + "\n").encode())
     result = {"out": out, **{name: provenance[name] for name in
-                             ("quantize", "target", "input_scale", "representative", "bytes", "sha256")}}
+                             ("outputs", "quantize", "target", "input_scale", "representative", "bytes", "sha256")}}
     print(json.dumps(result) if _JSON.value else command.table(list(result.items()), ["result", "value"]))
 
 
-def _out() -> str:
+def _has(part: str) -> bool:
+    return os.path.exists(os.path.join(_MODEL.value, f"{part}.h5"))
+
+
+def _out(part: str) -> str:
     if _OUT.value:
         if not os.path.isdir(os.path.dirname(os.path.abspath(_OUT.value))):
             raise FileNotFoundError(f"the folder of --out={_OUT.value} is not there; make it first")
         return _OUT.value
     if not os.path.isdir(_MODEL.value):
         raise ValueError("--out is needed where --model is no run's folder; e.g. --out=model.tflite")
-    return os.path.join(_MODEL.value, f"{_PART.value}_{_QUANTIZE.value}.tflite")
+    return os.path.join(_MODEL.value, f"{part}_{_QUANTIZE.value}.tflite")
 
 
 def _data(config: Dict[str, Any]) -> Dict[str, Any]:
