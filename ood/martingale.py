@@ -26,21 +26,21 @@ def log_mixture(n: int, x: float) -> float:
       x: −Σ ln p over them, in nats, finite and ≥ 0.
     """
     if x <= n + 1:
-        k = n + 1
+        k = n + 2.0
         term = total = 1.0
-        while term > _NEGLIGIBLE * total:
-            k += 1
+        while term > _NEGLIGIBLE:  # total is at least 1
             term *= x / k
             total += term
+            k += 1.0
         return math.log(total / (n + 1))
     log_x = math.log(x)
     log_factorial = math.lgamma(n + 1)
-    j = n
+    j = float(n)
     term = tail = math.exp(n * log_x - x - log_factorial)  # Q's largest term; the earlier ones only fall
     while j and term > _NEGLIGIBLE:
         term *= j / x
         tail += term
-        j -= 1
+        j -= 1.0
     return x - (n + 1) * log_x + log_factorial + math.log1p(-tail)
 
 
