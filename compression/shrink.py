@@ -32,13 +32,22 @@ def shrink(model: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, *, i
       finetune: `finetune(student, teacher)` trains the result in place; None leaves it as cut.
       teacher: what to distil from; None takes `model`.
     """
-    graph = channels.trace(model, free)
+    graph = dependencies(model, free)
     removed = select(graph, importance_.scores(model, graph, importance, images), ratio, scope=scope,
                      multiple=multiple, minimum=minimum, exclude=exclude)
     small = cut(model, graph, removed)
     if finetune is not None:
         finetune(small, model if teacher is None else teacher)
     return small
+
+
+def dependencies(model: tf_keras.Model, free: Sequence[str] = ("early",)) -> channels.Graph:
+    """`channels.trace`, refusing a model that nothing can be removed from."""
+    graph = channels.trace(model, free)
+    if not graph.removable():
+        raise rebuild.UnsupportedModel(f"shrink: no layer of model {model.name!r} has channels that could be removed: "
+                                       "each leads to an output or to a layer that mixes channels in an unknown way")
+    return graph
 
 
 def select(graph: channels.Graph, scores: np.ndarray, ratio: float | Mapping[str, float], *, scope: str = "layer",
@@ -131,13 +140,9 @@ def _check(graph: channels.Graph, ratio: float | Mapping[str, float], scope: str
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise ValueError(f"shrink: the ratio {share} of {name} is not in [0, 1)")
-    removable = graph.removable()
     for name in [*(shares if isinstance(ratio, Mapping) else ()), *exclude]:
         if name not in graph.makes:
             raise ValueError(f"shrink: no layer named {name!r} makes channels; those that do: {', '.join(graph.makes)}")
-    if not removable:
-        raise rebuild.UnsupportedModel("shrink: no layer of the model has channels that could be removed: each leads "
-                                       "to an output or to a layer that mixes channels in an unknown way")
     if scope not in SCOPES:
         raise ValueError(f"shrink: scope {scope!r} is unknown; it may be {', '.join(SCOPES)}")
     if multiple < 1 or minimum < 1:

@@ -114,7 +114,7 @@ def test_outputs_keep_their_width_unless_they_are_free():
     x = L.Conv2D(8, 3, name="a")(frame)
     early = L.GlobalAveragePooling2D(name="early")(x)
     model = randomise(tf_keras.Model(frame, {"mu": L.Dense(2, name="mu")(L.Flatten()(x)), "early": early}))
-    with pytest.raises(rebuild.UnsupportedModel, match="no layer of the model has channels that could be removed"):
+    with pytest.raises(rebuild.UnsupportedModel, match="no layer of model .* has channels that could be removed"):
         shrink.shrink(model, 0.5, free=())
     small, _ = assert_equals_masking(model, free=("early",))
     assert {k: v.shape[-1] for k, v in small.output.items()} == {"mu": 2, "early": 4}

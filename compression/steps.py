@@ -1,0 +1,297 @@
+"""The steps that a recipe may hold, a frozen dataclass each: its settings, what it needs, what it does to a model."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, ClassVar, Sequence
+
+import numpy as np
+import tf_keras
+
+from leanood.compression import (
+    cluster,
+    distances,
+    distill,
+    factorize,
+    importance,
+    prune,
+    quantize,
+    rebuild,
+    shrink,
+    students,
+    views,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a recipe's steps work with.
+
+    Attributes:
+      teacher: the model before the first step, which every step distils from.
+      images: uint8 [N, h, w, c], in-distribution.
+      samples: float32 [M, h, w, c], a few dozen of them as the model takes them.
+      finetune: (epochs, learning_rate factor, **more of `distill.Finetune`'s fields) -> a finetuner, or None where
+        there are no epochs.
+    """
+    teacher: tf_keras.Model
+    images: np.ndarray
+    samples: np.ndarray
+    finetune: Callable[..., Callable[..., None] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step of a recipe.
+
+    Attributes:
+      epochs: of fine-tuning; -1 leaves it to the runner (0 where a `distill` comes next).
+    """
+    # Steps come in the order of their stages; within a stage as they are written.
+    stage: ClassVar[int] = 0
+    trains: ClassVar[bool] = True
+    once: ClassVar[bool] = True
+    epochs: int = dataclasses.field(default=-1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.epochs <= 100_000:
+            self.refuse("epochs", "an integer of at least 0")
+
+    @property
+    def name(self) -> str:
+        """As the recipe writes it."""
+        return type(self).__name__.lower()
+
+    def refuse(self, field: str, allowed: str) -> None:
+        """Raises ValueError naming the step, the value and what is allowed."""
+        raise ValueError(f"{self.name}: {field} is {getattr(self, field)!r}, but must be {allowed}")
+
+    def check(self, model: tf_keras.Model) -> None:
+        """Raises, naming the layer, if the step can't work on the model; before anything is trained."""
+        rebuild.check(model)
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        """The compressed model."""
+        raise NotImplementedError
+
+    def _share(self, field: str, low: float = 0.0, high: float = 1.0) -> None:
+        if not low < getattr(self, field) < high:
+            self.refuse(field, f"between {low:g} and {high:g}, both excluded")
+
+    def _one_of(self, field: str, allowed: Sequence[str]) -> None:
+        if getattr(self, field) not in allowed:
+            self.refuse(field, f"one of {', '.join(map(repr, allowed))}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink(Step):
+    """Removes filters and units, see `shrink.shrink`."""
+    once: ClassVar[bool] = False
+    ratio: float = 0.5
+    importance: str = "activation"
+    scope: str = "layer"
+    multiple: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._share("ratio")
+        self._one_of("importance", importance.CRITERIA)
+        self._one_of("scope", shrink.SCOPES)
+        if self.multiple < 1:
+            self.refuse("multiple", "at least 1")
+
+    def check(self, model: tf_keras.Model) -> None:
+        shrink.dependencies(model)
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return shrink.shrink(model, self.ratio, importance=self.importance, scope=self.scope, multiple=self.multiple,
+                             images=context.samples, finetune=context.finetune(self.epochs), teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Factorize(Step):
+    """Low-rank layers where they pay, see `factorize.factorize`."""
+    energy: float = 0.9
+    speedup: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._share("energy", 0, 1 + 1e-9)
+        if self.speedup and self.speedup <= 1:
+            self.refuse("speedup", "above 1, or 0 to go by the energy")
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return factorize.factorize(model, self.energy, speedup=self.speedup, finetune=context.finetune(self.epochs),
+                                   teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Student(Step):
+    """A student drawn from the model's graph, see `students`: kind "strided", "separable" or "narrow"."""
+    once: ClassVar[bool] = False
+    kind: str = "strided"
+    ratio: float = 0.5  # of "narrow"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._one_of("kind", ("strided", "separable", "narrow"))
+        self._share("ratio")
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        if self.kind == "narrow":
+            student = students.narrower(model, self.ratio, inherit=False)
+        else:
+            student = (students.strided if self.kind == "strided" else students.separable)(model)
+        finetune = context.finetune(self.epochs)
+        if finetune is not None:
+            finetune(student, context.teacher)
+        return student
+
+
+@dataclasses.dataclass(frozen=True)
+class Distill(Step):
+    """Trains towards the original on unlabelled images; "matching" adds crops, flips and mixup (function matching)."""
+    once: ClassVar[bool] = False
+    epochs: int = dataclasses.field(default=20)
+    temperature: float = 4.0
+    matching: bool = False
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs < 1:
+            self.refuse("epochs", "at least 1")
+        if self.temperature <= 0:
+            self.refuse("temperature", "positive")
+        self._share("learning_rate")
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        distance = None
+        if "logits" in rebuild.named_outputs(model) and (self.matching or self.temperature != 4.0):
+            distance = distances.SoftTargets(self.temperature)
+        finetune = context.finetune(self.epochs, learning_rate=self.learning_rate, distance=distance,
+                                    augment=views.FUNCTION_MATCHING if self.matching else None)
+        assert finetune is not None  # there is at least one epoch
+        return distill.distill(model, context.teacher, finetune=finetune)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prune(Step):
+    """Zeros by magnitude, see `prune.prune`."""
+    stage: ClassVar[int] = 1
+    sparsity: float = 0.5
+    method: str = "layer"
+    structure: str = ""
+    schedule: str = "polynomial"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._share("sparsity")
+        self._one_of("method", prune.METHODS)
+        self._one_of("structure", ("", "2:4"))
+        self._one_of("schedule", prune.SCHEDULES)
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return prune.prune(model, self.sparsity, method=self.method, structure=self.structure, schedule=self.schedule,
+                           finetune=context.finetune(self.epochs), teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster(Step):
+    """Shared weights, see `cluster.cluster`; zeros of a `prune` before it stay."""
+    stage: ClassVar[int] = 2
+    clusters: int = 16
+    per_channel: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 <= self.clusters <= 256:
+            self.refuse("clusters", "from 2 to 256")
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return cluster.cluster(model, self.clusters, per_channel=self.per_channel,
+                               finetune=context.finetune(self.epochs, learning_rate=1e-4), teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Qat(Step):
+    """Quantization-aware training to int8, see `quantize.qat`; `exclude` names layers, with commas between them."""
+    stage: ClassVar[int] = 3
+    format: ClassVar[str] = "int8"
+    preserve: ClassVar[str] = ""
+    exclude: str = ""
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The layers to leave in float."""
+        return tuple(name.strip() for name in self.exclude.split(",") if name.strip())
+
+    def check(self, model: tf_keras.Model) -> None:
+        quantize.check(model, self.excluded)
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return quantize.qat(model, preserve=self.preserve, exclude=self.excluded, images=context.samples,
+                            finetune=context.finetune(self.epochs, learning_rate=1e-4), teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pqat(Qat):
+    """Quantization-aware training that keeps the zeros of `prune`."""
+    preserve: ClassVar[str] = "sparsity"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cqat(Qat):
+    """Quantization-aware training that keeps the shared weights of `cluster`."""
+    preserve: ClassVar[str] = "clusters"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pcqat(Qat):
+    """Quantization-aware training that keeps both."""
+    preserve: ClassVar[str] = "both"
+
+
+@dataclasses.dataclass(frozen=True)
+class Format(Step):
+    """What the converter writes; nothing is trained."""
+    stage: ClassVar[int] = 3
+    trains: ClassVar[bool] = False
+
+    @property
+    def format(self) -> str:
+        """A name of `tflite.convert`'s quantizations."""
+        return self.name
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return model
+
+
+class Float16(Format):
+    """Weights of 16 bits."""
+
+
+class Dynamic(Format):
+    """Weights of 8 bits, activations in float."""
+
+
+class Int8(Format):
+    """Weights and activations of 8 bits, their ranges from representative images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Huffman(Step):
+    """Stores the file packed, see `huffman.pack`."""
+    stage: ClassVar[int] = 4
+    trains: ClassVar[bool] = False
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return model
+
+
+ALL: tuple[type[Step], ...] = (Shrink, Factorize, Student, Distill, Prune, Cluster, Qat, Pqat, Cqat, Pcqat, Float16,
+                               Dynamic, Int8, Huffman)
+
+
+def settings(kind: type[Step]) -> dict[str, Any]:
+    """A step's settings and their defaults, in the order in which a recipe may give them."""
+    return {field.name: field.default for field in sorted(dataclasses.fields(kind), key=lambda f: bool(f.kw_only))}

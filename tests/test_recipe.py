@@ -1,0 +1,105 @@
+"""Recipes: read, refused before anything runs, run, resumed."""
+import numpy as np
+import pytest
+import tf_keras
+
+from leanood.compression import distill, rebuild, recipe, steps
+
+L = tf_keras.layers
+IMAGES = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
+
+
+def encoder():
+    tf_keras.utils.set_random_seed(0)
+    x = frame = L.Input((16, 16, 3), name="frame")
+    for i, width in enumerate((8, 16)):
+        x = L.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv{i}")(x)
+        x = L.MaxPooling2D(name=f"pool{i}")(L.LeakyReLU(0.1, name=f"act{i}")(L.BatchNormalization(name=f"bn{i}")(x)))
+    x = L.Flatten(name="flat")(x)
+    return tf_keras.Model(frame, {"mu": L.Dense(4, name="mu")(x), "logvar": L.Dense(4, name="logvar")(x)})
+
+
+def test_a_recipe_is_a_tuple_of_frozen_dataclasses():
+    assert recipe.parse("shrink(0.5)+distill(epochs=20)+qat") == (
+        steps.Shrink(ratio=0.5), steps.Distill(epochs=20), steps.Qat())
+    assert recipe.parse("prune(0.25, structure='2:4', epochs=0)") == (
+        steps.Prune(sparsity=0.25, structure="2:4", epochs=0),)
+    assert recipe.parse("student(separable)+int8") == (steps.Student(kind="separable"), steps.Int8())
+
+
+@pytest.mark.parametrize("text", [
+    "shrink", "shrink(0.25, importance='l1')+distill(3)+qat('mu,logvar')", "prune(0.7)+cluster(8)+pcqat+huffman",
+    "factorize(speedup=2.0)+float16", "shrink+shrink(0.25)+dynamic"])
+def test_what_is_written_reads_back(text):
+    assert recipe.write(recipe.parse(text)) == text
+    assert recipe.parse(recipe.write(recipe.parse(text))) == recipe.parse(text)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("shrnk(0.5)", "there is no step 'shrnk'; the steps are shrink, factorize, student, distill, prune"),
+    ("shrink(1.5)", "shrink: ratio is 1.5, but must be between 0 and 1"),
+    ("shrink(ratio='big')", "shrink: ratio is 'big', but must be of type float"),
+    ("shrink(rate=0.5)", "shrink: there is no setting 'rate'; its settings are ratio, importance"),
+    ("shrink(importance=l7)", "shrink: importance is 'l7', but must be one of 'l1', 'l2'"),
+    ("float16(1, 2)", "float16: 2 values are too many"),
+    ("shrink(0.5", "can't be read at character"),
+    ("shrink*2", r"'shrink \* 2' is no step"),
+    ("distill(epochs=0)", "distill: epochs is 0, but must be at least 1"),
+    ("cluster(1)", "cluster: clusters is 1, but must be from 2 to 256"),
+    ("shrink(0.1+x)", r"shrink: ratio is 0.1 \+ x, but must be a number or a word"),
+    ("prune+distill", "distill can't follow prune, whose work it would undo; the order is"),
+    ("qat+shrink", "shrink can't follow qat"),
+    ("prune+prune", "prune comes 2 times"),
+    ("qat+int8", "qat and int8 are two quantizations; choose one"),
+    ("prune+qat", "qat doesn't keep just what the steps before it made; use pqat"),
+    ("prune+cluster+cqat", "cqat doesn't keep just what the steps before it made; use pcqat"),
+    ("pqat", "pqat doesn't keep just what the steps before it made; use qat"),
+])
+def test_wrong_recipes_are_refused_in_a_line_that_names_step_and_value(text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        recipe.parse(text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_a_later_step_can_not_handle_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr(distill.Finetune, "__call__", lambda *arguments, **more: pytest.fail("training began"))
+    frame = L.Input((8, 8, 3), name="frame")
+    x = L.PReLU(name="odd")(L.Conv2D(8, 3, name="conv")(frame))
+    model = tf_keras.Model(frame, {"mu": L.Dense(2, name="mu")(L.Flatten()(x))})
+    with pytest.raises(rebuild.UnsupportedModel, match=r"qat: layer 'odd' \(PReLU\)"):
+        recipe.run(recipe.parse("shrink(0.5)+distill(epochs=5)+qat"), model, IMAGES)
+    open_size = L.Input((None, None, 3), name="frame")
+    with pytest.raises(rebuild.UnsupportedModel, match="layer 'c' has an open size"):
+        recipe.run(recipe.parse("shrink"), tf_keras.Model(open_size, L.Conv2D(4, 3, name="c")(open_size)), IMAGES)
+
+
+def test_steps_run_in_order_and_are_reported():
+    lines = []
+    result = recipe.run(recipe.parse("shrink(0.5)+prune(0.5)+cluster(8)+dynamic+huffman"), encoder(), IMAGES, epochs=1,
+                        batch_size=16, progress=lines.append)
+    assert (result.quantize, result.pack) == ("dynamic", True)
+    assert [what for what, _ in result.sizes] == ["original", "shrink", "prune", "cluster(8)", "dynamic", "huffman"]
+    sizes = [size for _, size in result.sizes]
+    assert sizes[1].multiply_adds < 0.5 * sizes[0].multiply_adds
+    # The heads stay dense, so the whole model's share of zeros is below the asked half.
+    assert sizes[1].sparsity < 0.01 < 0.1 < sizes[2].sparsity == sizes[3].sparsity
+    assert sizes[3].gzipped_bytes < sizes[2].gzipped_bytes < sizes[1].gzipped_bytes
+    assert lines[0] == "step 1/5: shrink"
+    assert set(result.model.output) == {"mu", "logvar"}
+
+
+def test_a_killed_recipe_goes_on_from_the_last_finished_step(tmp_path, monkeypatch):
+    text, arguments = "shrink(epochs=1)+distill(epochs=1)+qat(epochs=1)", {"batch_size": 16, "folder": str(tmp_path)}
+    first = steps.Qat.apply
+    monkeypatch.setattr(steps.Qat, "apply", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        recipe.run(recipe.parse(text), encoder(), IMAGES, **arguments)
+    monkeypatch.setattr(steps.Qat, "apply", first)
+    monkeypatch.setattr(steps.Shrink, "apply", lambda *_: pytest.fail("shrink ran again"))
+    result = recipe.run(recipe.parse(text), encoder(), IMAGES, **arguments)
+    assert result.quantize == "int8"
+    again = recipe.run(recipe.parse(text), encoder(), IMAGES, **arguments)
+    x = IMAGES[:4] / np.float32(255)
+    np.testing.assert_allclose(again.model(x)["mu"], result.model(x)["mu"], atol=1e-6)
+    with pytest.raises(ValueError, match="was trained with recipe="):
+        recipe.run(recipe.parse("shrink"), encoder(), IMAGES, **arguments)
