@@ -23,7 +23,7 @@ class Jump(nonconformity.Nonconformity):
         x = float(np.ravel(outputs["x"])[0])
         move = 0.0 if first else abs(x - self._last)
         self._last = x
-        return np.array([move, 2 * move])
+        return [move, 2 * move]
 
 
 def outputs(count, seed=0, shift=0.0):
