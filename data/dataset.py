@@ -70,7 +70,10 @@ class Dataset:
         return ~follows
 
     def where(self, chosen: Any) -> Dataset:
-        """The data set of the chosen frames: a bool mask [N], or indices."""
+        """The data set of the chosen frames: a bool mask [N], or indices.
+
+        Where the choice skips over 0.5 s of a sequence, or goes back in it, a new sequence begins.
+        """
         chosen = np.asarray(chosen)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise ValueError(f"chosen: a mask of shape {chosen.shape} for {len(self)} frames")
@@ -78,8 +81,18 @@ class Dataset:
         read = self.read
         return dataclasses.replace(
             self, names=tuple(self.names[i] for i in indices), partition=self.partition[indices],
-            sequence=self.sequence[indices], split=self.split[indices], ood=self.ood[indices],
+            sequence=self._pieces(indices), split=self.split[indices], ood=self.ood[indices],
             read=lambda i: read(int(indices[i])))
+
+    def _pieces(self, indices: np.ndarray) -> np.ndarray:
+        sequence = self.sequence[indices]
+        steps = np.diff(indices)
+        torn = np.zeros(len(indices), bool)
+        torn[1:] = (sequence[1:] == sequence[:-1]) & (sequence[1:] >= 0) & ((steps < 1) | (steps - 1 > 0.5 * self.fps))
+        # The first piece keeps its number, the others get new ones.
+        news = np.cumsum(torn)
+        opened = np.maximum.accumulate(np.where(np.r_[True, sequence[1:] != sequence[:-1]][:len(indices)], news, 0))
+        return np.where((news > opened) & (sequence >= 0), self.sequence.max(initial=-1) + news, sequence)
 
     def splits(self, name: str) -> Dataset:
         """The frames of one split; raises ValueError if the word is none of SPLITS."""
@@ -121,9 +134,10 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     """The data set that a word names.
 
     Args:
-      spec: "lanes" or "lanes:frames=20000,seed=1,size=120x160" (procedural driving scenes); an image folder
-        `<partition>/<image>` (unordered images, unless `times_csv` gives their times); "sequences:DIR", a folder whose
-        sub-folders are recordings at `fps` (a gap in the frames' numbers ends a sequence); a video file; "tfds:NAME".
+      spec: "lanes" or "lanes:frames=20000,seed=1,size=120x160" (procedural driving scenes; a folder of that name is
+        "./lanes"); an image folder `<partition>/<image>` (unordered images, unless `times_csv` gives their times);
+        "sequences:DIR", a folder whose sub-folders are recordings at `fps` (a gap in the frames' numbers ends a
+        sequence); a video file; "tfds:NAME".
       split_csv: a table `image,split` that fixes the splits; without it they are made by `splits`.
       times_csv: a table `frame,milliseconds` (empty: unknown); more than 0.5 s, or a jump back, starts a new sequence.
       ood_partitions: partitions that are out of distribution.
@@ -143,11 +157,11 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
         raise ValueError(f"fps: {fps} is not positive")
     kind, _, rest = spec.partition(":")
     tables = dict(split_csv=split_csv, times_csv=times_csv)
-    if kind in ("lanes", "tfds") and not os.path.isdir(spec):
+    if kind in ("lanes", "tfds"):
         for name, value in tables.items():
             if value:
                 raise ValueError(f"{name}: {spec} fixes this itself; leave {name} out")
-    if kind == "lanes" and not os.path.isdir(spec):
+    if kind == "lanes":
         from leanood.data import lanes
         found = lanes.open(rest, seed=seed)
     elif kind == "tfds":

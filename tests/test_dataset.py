@@ -92,6 +92,23 @@ def test_where_and_splits_keep_everything_together(folder):
         found.where(np.ones(3, bool))
 
 
+@pytest.mark.parametrize(("chosen", "starts"), [
+    (range(40), [0, 20]),
+    ([0, 1, 3, 4, 14, 15], [0]),  # ten frames of twenty a second are missing: 0.5 s
+    ([0, 1, 3, 4, 16, 17], [0, 4]),
+    ([5, 6, 2, 3, 25, 26, 38], [0, 2, 4, 6]),
+    ([19, 20], [0, 1]),
+    ([], []),
+])
+def test_a_choice_that_tears_a_sequence_begins_a_new_one(chosen, starts):
+    whole = _made(40, sequence=np.repeat([3, 8], 20))
+    part = whole.where(list(chosen))
+    assert np.flatnonzero(part.starts).tolist() == starts
+    assert len(set(part.sequence)) == len(starts)
+    assert (part.where(np.ones(len(part), bool)).sequence == part.sequence).all()
+    assert (_made(40, sequence=np.full(40, -1)).where(list(chosen)).sequence == -1).all()
+
+
 def test_labels_say_partition_and_truth(folder):
     names = [f"{p}/frame{i}.png" for p in ("dusk", "day") for i in range(30)]
     rows = [f"{name},{'x' if 'day' in name else 'y'},{int(name == 'day/frame7.png')}" for name in names]
