@@ -71,12 +71,15 @@ def test_steps_equal_runs(kind, window):
     assert 0 < expected["alarm"].sum() < 200
 
 
-def test_steps_equal_runs_of_a_measure_with_memory():
+@pytest.mark.parametrize("extrapolates", [False, True])
+def test_steps_equal_runs_of_a_measure_with_memory(extrapolates):
     tables = [conformal.table(np.random.default_rng(0).random(50))] * 2
     x = np.random.default_rng(1).normal(size=200).cumsum()
     out = with_invalid_frames({"x": x})
     starts = np.isin(np.arange(200), [0, 60, 61, 90])
-    judge = detector.Detector(Jump(), tables, partition_kind="factor", window=20, seed=0)
+    measure = Jump()
+    measure.extrapolates = extrapolates
+    judge = detector.Detector(measure, tables, partition_kind="factor", window=20, seed=0)
     expected = judge.run(out, starts)
     for field, values in steps(judge, out, starts).items():
         np.testing.assert_array_equal(values, expected[field], err_msg=field)
