@@ -47,7 +47,7 @@ class Road:
         self._phases = rng.uniform(0, 2 * np.pi, 3)
         self._sway = rng.uniform(0, 2 * np.pi, (5, 2))
         self._start = rng.uniform(0, 100)
-        self._noise = rng.integers(1 << 30)
+        self._noise = int(rng.integers(1 << 30))
         self._columns = ((np.arange(width, dtype=np.float32) + 0.5) / width - 0.5) / np.float32(FOCAL_ACROSS)
         self._light = scenery.light(rng, size)
 

@@ -44,7 +44,7 @@ def apply(name: str, frames: np.ndarray, where: np.ndarray, *, severity: Optiona
         raise ValueError("severity, level: give exactly one of them")
     if where.shape != (len(frames),):
         raise ValueError(f"where: its shape is {where.shape}, the sequence has {len(frames)} frames")
-    physical = corruptions.level_of(name, severity) if severity is not None else float(level or 0.0)
+    physical = level if level is not None else corruptions.level_of(name, severity or 0)
     out = np.array(frames, np.uint8)
     corrupted = np.flatnonzero(where)
     if name == "frozen":
