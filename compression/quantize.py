@@ -27,27 +27,31 @@ _EMA_DECAY = 0.999  # fixed inside tfmot's MovingAverageQuantizer
 _BEFORE_BATCH_NORM = (tf_keras.layers.Conv2D, tf_keras.layers.DepthwiseConv2D, tf_keras.layers.Dense)
 
 
-def qat(model: tf_keras.Model, *, preserve: str = "", exclude: Sequence[str] = (), images: np.ndarray | None = None,
-        finetune: Callable[..., None] | None = None, teacher: tf_keras.Model | None = None) -> tf_keras.Model:
+def qat(model: tf_keras.Model, *, preserve: str = "", exclude: Sequence[str] | None = None,
+        images: np.ndarray | None = None, finetune: Callable[..., None] | None = None,
+        teacher: tf_keras.Model | None = None) -> tf_keras.Model:
     """A copy of the model that computes with int8's rounding; its output names stay.
 
     Args:
       model: Functional, of layers that tfmot can quantize; see `check`.
       preserve: "sparsity" keeps zeros (PQAT), "clusters" shared weights (CQAT), "both" both (PCQAT); "" neither.
-      exclude: layers to leave in float.
+      exclude: layers to leave in float; None leaves the heads that make the outputs, since scores want more
+        resolution than 256 steps.
       images: float32 [N, h, w, c] in the model's input range, from which the activations' ranges start. Without
         them they start at ±6 and a short fine-tuning leaves them there.
       finetune: `finetune(model, teacher)` trains in place, or None, if there are `images`.
       teacher: what to distil from; None takes `model`.
     """
-    check(model, exclude)
+    rebuild.check(model)
+    left_out = rebuild.heads(model) if exclude is None else exclude
+    check(model, left_out)
     if preserve not in PRESERVE:
         raise ValueError(f"qat: preserve {preserve!r} is unknown; it may be {', '.join(map(repr, PRESERVE))}")
     if finetune is None and images is None:
         raise ValueError("qat: ranges are learnt from images: give images, or finetune, or both")
 
     def annotate(layer: Any) -> Any:
-        if layer.name in exclude:
+        if layer.name in left_out:
             return layer
         return tfmot.quantization.keras.quantize_annotate_layer(layer)
 

@@ -9,7 +9,6 @@ import os
 from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
-import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from leanood.compression import distill, rebuild, report, steps, views
@@ -117,12 +116,6 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
                   any(isinstance(step, steps.Huffman) for step in recipe))
 
 
-def load(path: str) -> tf_keras.Model:
-    """A saved Keras model; quantization-aware ones too."""
-    with tfmot.quantization.keras.quantize_scope():
-        return tf_keras.models.load_model(path, compile=False)
-
-
 class _Kept:
     """The finished steps in a run's folder, or nothing where there is no folder."""
 
@@ -136,7 +129,7 @@ class _Kept:
     def load(self, name: str) -> tf_keras.Model | None:
         if self._run is None or not os.path.exists(self._run.file(f"{name}.h5")):
             return None
-        return load(self._run.file(f"{name}.h5"))
+        return self._run.model(name)
 
     def save(self, name: str, model: tf_keras.Model) -> None:
         if self._run is not None:

@@ -214,22 +214,26 @@ class Cluster(Step):
 
 @dataclasses.dataclass(frozen=True)
 class Qat(Step):
-    """Quantization-aware training to int8, see `quantize.qat`; `exclude` names layers, with commas between them."""
+    """Quantization-aware training to int8, see `quantize.qat`; the heads stay in float.
+
+    Attributes:
+      exclude: more layers to leave in float, with commas between them.
+    """
     stage: ClassVar[int] = 3
     format: ClassVar[str] = "int8"
     preserve: ClassVar[str] = ""
     exclude: str = ""
 
-    @property
-    def excluded(self) -> tuple[str, ...]:
+    def excluded(self, model: tf_keras.Model) -> tuple[str, ...]:
         """The layers to leave in float."""
-        return tuple(name.strip() for name in self.exclude.split(",") if name.strip())
+        return (*rebuild.heads(model), *(name.strip() for name in self.exclude.split(",") if name.strip()))
 
     def check(self, model: tf_keras.Model) -> None:
-        quantize.check(model, self.excluded)
+        super().check(model)
+        quantize.check(model, self.excluded(model))
 
     def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
-        return quantize.qat(model, preserve=self.preserve, exclude=self.excluded, images=context.samples,
+        return quantize.qat(model, preserve=self.preserve, exclude=self.excluded(model), images=context.samples,
                             finetune=context.finetune(self.epochs, learning_rate=1e-4), teacher=context.teacher)
 
 

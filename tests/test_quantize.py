@@ -73,6 +73,7 @@ def test_shared_weights_outlive_training():
 
 
 def test_excluded_layers_stay_in_float():
+    assert not {"quant_mu", "quant_logvar"} & {layer.name for layer in quantize.qat(encoder(), images=X).layers}
     aware = quantize.qat(encoder(), images=X, exclude=("dense",))
     rounded = [layer.name for layer in aware.layers if any("kernel_min" in w.name for w in layer.weights)]
     assert rounded == ["quant_conv0", "quant_conv1", "quant_logvar", "quant_mu"]
