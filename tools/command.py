@@ -7,7 +7,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from typing import Any, Callable, NoReturn, Sequence, Tuple
+from typing import Any, Callable, Dict, NoReturn, Sequence, Tuple
 
 from absl import flags
 
@@ -93,6 +93,15 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(list(headers)), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def pairs(words: Sequence[str]) -> Dict[str, str]:
+    """Reads name=value words of a list flag, e.g. ["logits=predictions"] -> {"logits": "predictions"}."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{word!r} should be name=value, e.g. logits=predictions")
+    return dict(word.split("=", 1) for word in words)
 
 
 def size(text: str) -> Tuple[int, int]:
