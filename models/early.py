@@ -17,8 +17,8 @@ NAME = "early"
 SCALES = 3
 # The columns, in order; the moments come first because scores read them linearly too.
 MOMENTS = 6  # mean of R, G, B; standard deviation of R, G, B
+SIZE = MOMENTS + 2 + 3 * SCALES + SCALES + 2  # moments, tails, magnitudes, peaks, stuck column and row
 _FILTERS = 5  # Laplacian of luma, R − G, B − G; second difference of luma across columns, across rows
-SIZE = MOMENTS + 2 + _FILTERS * SCALES + SCALES + 2  # moments, tails, magnitudes, peaks, stuck column and row
 _SHADOW, _HIGHLIGHT = 0.1, 0.85  # luma below and above which a sensor clips
 _OPPONENT = np.array([[0.299, 0.587, 0.114], [1.0, -1.0, 0.0], [0.0, -1.0, 1.0]], np.float32)  # luma, R − G, B − G
 _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
@@ -31,9 +31,9 @@ def with_statistics(model: keras.Model) -> keras.Model:
     """Returns the model (weights shared) with one more output, `early` float32 [N, SIZE], all values ≥ 0.
 
     Columns: mean R, G, B; standard deviation R, G, B (at half resolution); mean depth of shadows, of highlights; at
-    each of three scales the mean magnitude of the Laplacian of luma, R − G, B − G and of the second difference of luma
-    across columns and across rows; at each scale the 4th-power mean of luma's Laplacian (high where a few pixels stand
-    out: rain, dead pixels); the largest column's and row's mean second difference (dead columns and rows).
+    each of three scales the mean magnitude of the Laplacian of luma, R − G and B − G; at each scale the 4th-power mean
+    of luma's Laplacian (high where a few pixels stand out: rain, dead pixels); the largest column's and the largest
+    row's mean second difference (dead columns and rows).
 
     Args:
       model: Functional, one input `frame` float32 [N, h, w, 3] in [0, 1], h and w at least 16, outputs by name.
@@ -57,7 +57,7 @@ def statistics(frame: tf.Tensor) -> tf.Tensor:
             # Every other pixel is sample enough of the full resolution, at a quarter of its cost.
             response = tf.nn.relu(tf.nn.conv2d(image, _KERNEL, 1 if scale else 2, "VALID") + _BIAS)
             mean = tf.reduce_mean(response, axis=[1, 2])
-            magnitudes.append(_both_signs(mean))
+            magnitudes.append(_both_signs(mean)[:, :3])
             square = response * response
             fourth = _both_signs(tf.reduce_mean(square * square, axis=[1, 2]))
             peaks.append(tf.sqrt(tf.sqrt(fourth[:, :1])))

@@ -8,14 +8,15 @@ from bright to medium would raise the alarm. With window 0 frames are single ima
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from leanood.ood import conformal, cusum, martingale, nonconformity, partitions, validity
+from leanood.ood import conformal, cusum, martingale, nonconformity, partitions, scored, tail, typicality, validity
 
-_NONCONFORMITIES = (nonconformity.KlTopK,)
+_NONCONFORMITIES = (nonconformity.KlTopK, typicality.Typicality, scored.Scored)
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
+_MOST_EVIDENCE = 50.0  # nats a frame, where p-values are extrapolated: p = 2e-22 is as sure as anything needs to be
 
 
 class Step(NamedTuple):
@@ -39,6 +40,7 @@ class Detector:
     Attributes:
       decay: δ of the CUSUM, nats a frame; set it, like the threshold, by `tuning` on validation sequences.
       threshold: the alarm's; infinite until it is set.
+      ceiling: of S; infinite unless it is set.
     """
 
     def __init__(self, measure: nonconformity.Nonconformity, tables: List[np.ndarray], *, partition_kind: str,
@@ -54,7 +56,10 @@ class Detector:
         self.seed = seed
         self.decay = 0.0
         self.threshold = math.inf
+        self.ceiling = math.inf
         self._tables = tables
+        self._tails = [tail.Tail.fit(table) if measure.extrapolates and len(table) >= tail.FEWEST else None
+                       for table in tables]
         self._lists = [table.tolist() for table in tables]  # bisecting a list is faster than searching an array
         self._uniform = conformal.Uniform(seed)
         self._windows = [martingale.Window(max(window, 1)) for _ in tables]
@@ -105,23 +110,30 @@ class Detector:
         Args:
           outputs: of the network on that frame, named arrays [1, …] or […].
         """
-        odd: Sequence[float] = ()
+        odd: List[float] = []
         invalid = not validity.frame(outputs, self.nonconformity.inputs)
         if not invalid:
-            odd = [float(alpha) for alpha in self.nonconformity.score_frame(outputs, self._first)]
-            invalid = any(alpha != alpha for alpha in odd)
+            odd = self.nonconformity.score_frame(outputs, self._first)
+            for alpha in odd:
+                invalid = invalid or alpha != alpha
             self._first = not self.window
         if invalid:
             odd = [math.inf] * len(self._lists)
-        p = [conformal.p_value(table, alpha, self._uniform.one()) for table, alpha in zip(self._lists, odd)]
-        logs = [window.push(value) for window, value in zip(self._windows, p)]
+        p, logs = [], []
+        for column, alpha in enumerate(odd):
+            value = conformal.p_value(self._lists[column], alpha, self._uniform.one())
+            beyond = self._tails[column]
+            if beyond is not None and alpha > beyond.start:
+                value = math.exp(-min(beyond.log_p_one(alpha), _MOST_EVIDENCE))
+            p.append(value)
+            logs.append(self._windows[column].push(value))
         columns = logs if self.window else odd
         if self.partition_kind == "subset":
             column, p_value, oddness = columns.index(min(columns)), max(p), min(odd)
         else:
             column, p_value, oddness = columns.index(max(columns)), min(min(p) * len(p), 1.0), max(odd)
         if self.window:
-            score = self._score = cusum.update(self._score, logs[column], self.decay)
+            score = self._score = cusum.update(self._score, logs[column], self.decay, self.ceiling)
         else:
             score = oddness
         return Step(score, p_value, logs[column], oddness, invalid or score > self.threshold, column, invalid)
@@ -139,15 +151,20 @@ class Detector:
         u = conformal.Uniform(self.seed).many(odd.size).reshape(odd.shape)
         p = np.stack([conformal.p_values(table, odd[:, column], u[:, column])
                       for column, table in enumerate(self._tables)], axis=1)
+        for column, beyond in enumerate(self._tails):
+            if beyond is not None:
+                far = odd[:, column] > beyond.start
+                p[far, column] = [math.exp(-min(value, _MOST_EVIDENCE))  # as in step: NumPy's exp rounds otherwise
+                                  for value in beyond.log_p(odd[far, column]).tolist()]
         logs = np.stack([martingale.windowed(p[:, column], begins, max(self.window, 1))
                          for column in range(p.shape[1])], axis=1)
-        column = partitions.deciding(logs if self.window else odd, self.partition_kind)
-        log_martingale = logs[np.arange(len(logs)), column]
+        decides = partitions.deciding(logs if self.window else odd, self.partition_kind)
+        log_martingale = logs[np.arange(len(logs)), decides]
         oddness = partitions.combine(odd, self.partition_kind)
-        score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else oddness
+        score = cusum.scores(log_martingale, begins, [self.decay], [self.ceiling])[0] if self.window else oddness
         return {"score": score, "p_value": partitions.combine_p_values(p, self.partition_kind),
                 "log_martingale": log_martingale, "nonconformity": oddness,
-                "alarm": invalid | (score > self.threshold), "partition": column, "invalid": invalid}
+                "alarm": invalid | (score > self.threshold), "partition": decides, "invalid": invalid}
 
     def _scores(self, outputs: Mapping[str, np.ndarray],
                 starts: Optional[np.ndarray]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -174,7 +191,7 @@ class Detector:
         """Returns the settings for `from_arrays`, fit for JSON."""
         return {"detector": self.nonconformity.name, "partitions": list(self.partitions),
                 "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed, "decay": self.decay,
-                "threshold": self.threshold if math.isfinite(self.threshold) else None}
+                "threshold": _finite(self.threshold), "ceiling": _finite(self.ceiling)}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Returns the calibration tables and the nonconformity's arrays."""
@@ -205,9 +222,14 @@ class Detector:
                            seed=int(config["seed"]))
             detector.decay = float(config["decay"])
             detector.threshold = math.inf if config["threshold"] is None else float(config["threshold"])
+            detector.ceiling = math.inf if config.get("ceiling") is None else float(config["ceiling"])
         except KeyError as error:
             raise ValueError(f"the detector lacks {error}: calibrate it again with this version") from error
         return detector
+
+
+def _finite(value: float) -> Optional[float]:
+    return value if math.isfinite(value) else None  # JSON has no infinity
 
 
 def _labels(measure: nonconformity.Nonconformity, partition: Optional[np.ndarray], count: int) -> np.ndarray:

@@ -4,7 +4,7 @@
 """
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Dict, List, Mapping, Optional, Tuple, Type, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,12 @@ _Self = TypeVar("_Self", bound="Nonconformity")
 
 
 class Nonconformity:
-    """What a detector asks of a nonconformity. Higher = more OOD; `score` and `score_frame` agree to the last bit."""
+    """What a detector asks of a nonconformity. Higher = more OOD; `score` and `score_frame` agree to rounding."""
 
     name: str  # as the detector's configuration calls it
     inputs: Tuple[str, ...]  # the outputs of the network that it reads
     partitions: Tuple[str, ...]  # names of its columns, known once fitted
+    extrapolates: bool = False  # its α has a tail worth following beyond the calibration frames (see `tail`)
     warnings: Tuple[str, ...] = ()  # one sentence for each thing that the user should know of the fit
 
     def fit(self: _Self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
@@ -36,8 +37,8 @@ class Nonconformity:
         """Returns the nonconformity, float64 [N, P], of outputs [N, …] that are finite; `starts` as in `fit`."""
         raise NotImplementedError
 
-    def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> Sequence[float]:
-        """Returns the nonconformity, P floats, of one frame's finite outputs [1, …] or […].
+    def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
+        """Returns the nonconformity, a list of P floats, of one frame's finite outputs [1, …] or […].
 
         Args:
           first: whether the frame begins a sequence; otherwise it follows the frame of the previous call.

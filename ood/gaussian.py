@@ -1,0 +1,59 @@
+"""Squared Mahalanobis distance to a Gaussian fitted with Ledoit & Wolf's shrinkage, one matrix product a frame."""
+from __future__ import annotations
+
+from typing import Dict, Mapping
+
+import numpy as np
+
+
+class Gaussian:
+    """N(mean, covariance) over D features, kept as the map to white noise: d²(x) = ‖x·whitening − offset‖².
+
+    The covariance is shrunk towards a multiple of the identity, in units of each feature's standard deviation: Ledoit &
+    Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Analysis 88 (2004)
+    365-411. So it is invertible however few the frames are, and a feature that is constant in training counts little
+    until it moves.
+
+    Attributes:
+      whitening: float64 [D, D]; offset: float64 [D].
+    """
+
+    def __init__(self, whitening: np.ndarray, offset: np.ndarray):
+        if whitening.ndim != 2 or whitening.shape != (len(offset), len(offset)) or not len(offset):
+            raise ValueError(f"gaussian: whitening {list(whitening.shape)} and offset {list(offset.shape)} don't fit")
+        self.whitening = np.ascontiguousarray(whitening, dtype=np.float64)
+        self.offset = np.ascontiguousarray(offset, dtype=np.float64)
+        self._white = np.empty(len(offset))
+
+    @classmethod
+    def fit(cls, features: np.ndarray) -> Gaussian:
+        """Returns the Gaussian of finite features [N, D], N ≥ 2 (needs scikit-learn)."""
+        from sklearn.covariance import LedoitWolf
+
+        features = np.asarray(features, dtype=np.float64)
+        if features.ndim != 2 or len(features) < 2:
+            raise ValueError(f"a Gaussian needs at least 2 frames to fit, not {len(features)}; give more training data")
+        mean, scale = features.mean(axis=0), features.std(axis=0)
+        # A feature that never moved in training has no scale of its own; a thousandth keeps it quiet, not blind.
+        scale = np.maximum(scale, 1e-3 * max(1.0, float(np.abs(mean).max())) * (scale < 1e-12) + 1e-12)
+        precision = LedoitWolf(assume_centered=True).fit((features - mean) / scale).precision_
+        whitening = np.linalg.cholesky(precision) / scale[:, np.newaxis]
+        return cls(whitening, mean @ whitening)
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Returns d² float64 [N] of features [N, D]."""
+        white = features @ self.whitening - self.offset
+        return np.einsum("nd,nd->n", white, white)
+
+    def distance(self, features: np.ndarray) -> float:
+        """Returns d² of one frame's features [D], without allocating."""
+        np.dot(features, self.whitening, out=self._white)
+        self._white -= self.offset
+        return float(np.dot(self._white, self._white))
+
+    def to_arrays(self) -> Dict[str, np.ndarray]:
+        return {"whitening": self.whitening, "offset": self.offset}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Gaussian:
+        return cls(np.asarray(arrays["whitening"]), np.asarray(arrays["offset"]))

@@ -1,0 +1,200 @@
+"""The default nonconformity: two-sided typicality of early statistics, latents and change, fused by their p-values.
+
+Five channels, each a squared distance to what training frames look like, so that too little counts like too much:
+  early: Mahalanobis distance of the first layer's pooled statistics, linear (colour) and logarithmic (all), since light
+    multiplies;
+  texture: the same of the filters' statistics alone, and sharpness: of the finest Laplacian's alone; few numbers tell a
+    change in those few more sharply;
+  latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
+  change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
+Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
+by the weighted minimum p-value, α = max_c(−ln p_c + ln w_c), Σ w_c = 1, which is −ln of a valid p-value for whatever
+dependence there is between the channels (weighted Bonferroni: Genovese, Roeder & Wasserman, Biometrika 93 (2006)
+509-524). Typicality as the two-sided alternative to likelihood: Nalisnick et al., arXiv 1906.02994; KL as the latent
+nonconformity: Ramakrishna et al., arXiv 2108.11800; early layers for OOD: Lee et al., arXiv 1807.03888, section 2.3.
+"""
+from __future__ import annotations
+
+import math
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from leanood.ood import gaussian, kl, nonconformity, tail
+
+EARLY, TEXTURE, SHARPNESS, LATENT, CHANGE = "early", "texture", "sharpness", "latent", "change"
+WEIGHTS = {EARLY: 0.6, TEXTURE: 0.15, SHARPNESS: 0.1, LATENT: 0.05, CHANGE: 0.1}
+CHANNELS = tuple(WEIGHTS)
+_MOMENTS = 6  # of the early statistics' columns: mean and deviation of R, G, B, which count linearly as well
+# The channels' features among [the moments, the logarithms of all statistics]: the filters follow moments and tails.
+_COLUMNS = {EARLY: slice(None), TEXTURE: slice(_MOMENTS + 8, None), SHARPNESS: slice(_MOMENTS + 8, _MOMENTS + 9)}
+_FLOOR = 1e-4  # a fortieth of a grey level: below it a statistic is zero but for rounding
+_KL_FLOOR = 1e-3  # nats: below it a latent says nothing
+_CHANGE_FLOOR = 1e-6  # of the mean change in ln: exactly equal frames are that far, not infinitely far
+_FOLDS = 5
+
+
+class Typicality(nonconformity.Nonconformity):
+    """α = max over channels of −ln p + ln w, one column, on the outputs `early` [N, E], `mu`, `logvar` [N, Z].
+
+    Args:
+      channels: which of CHANNELS to use (for ablations); "change" needs sequences and is left out without them.
+    """
+
+    name = "typicality"
+    extrapolates = True
+
+    def __init__(self, channels: Tuple[str, ...] = CHANNELS):
+        unknown = [channel for channel in channels if channel not in CHANNELS]
+        if unknown or not channels:
+            raise ValueError(f"typicality has the channels {', '.join(CHANNELS)}, not {', '.join(unknown) or 'none'}")
+        self.channels = tuple(channel for channel in CHANNELS if channel in channels)
+        self.partitions = ("all",)
+        self._columns_used = [(channel, _COLUMNS[channel]) for channel in self.channels if channel in _COLUMNS]
+        self._gaussians: Dict[str, gaussian.Gaussian] = {}
+        self._tails: Dict[str, tail.Tail] = {}
+        self._pace = (0.0, 1.0)  # mean and standard deviation of the ln of the change between consecutive frames
+        self._features = np.empty(0)
+        self._before = np.empty(0)
+
+    @property
+    def inputs(self) -> Tuple[str, ...]:  # type: ignore[override]
+        """The outputs of the network that the channels read."""
+        early = (EARLY,) if set(self.channels) - {LATENT} else ()
+        return early + (("mu", "logvar") if LATENT in self.channels else ())
+
+    def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
+            starts: Optional[np.ndarray] = None) -> Typicality:
+        missing = [name for name in self.inputs if name not in outputs]
+        if missing:
+            raise ValueError(f"the detector 'typicality' reads the output {missing[0]!r}, which the network lacks; "
+                             "convert it with leanood convert, or choose --detector=kl-topk")
+        first = np.ones(len(outputs[self.inputs[0]]), bool) if starts is None else np.asarray(starts, bool)
+        if first.all() and CHANGE in self.channels:
+            self.channels = tuple(channel for channel in self.channels if channel != CHANGE)
+            self.warnings = ("unordered images: nothing is known of the change from frame to frame",)
+        if not self.channels:
+            raise ValueError("the channel 'change' needs sequences, and the training frames are unordered images")
+        features = self._columns(outputs)
+        held_out = {channel: np.empty(len(first)) for channel in self.channels}
+        # Whole stretches are held out: neighbouring frames look alike, so that random folds would flatter.
+        for fold in np.array_split(np.arange(len(first)), min(_FOLDS, len(first))):
+            rest = np.ones(len(first), bool)
+            rest[fold] = False
+            self._fit(features, first, rest)
+            for channel, distance in self._distances(features, first).items():
+                held_out[channel][fold] = distance[fold]
+        self._tails = {channel: tail.Tail.fit(distance if channel != CHANGE else distance[~first])
+                       for channel, distance in held_out.items()}
+        self._fit(features, first, np.ones(len(first), bool))
+        return self
+
+    def _fit(self, features: Dict[str, np.ndarray], first: np.ndarray, chosen: np.ndarray) -> None:
+        self._gaussians = {channel: gaussian.Gaussian.fit(_of(channel, features)[chosen])
+                           for channel in self.channels if channel != CHANGE}
+        if CHANGE in self.channels:
+            pace = _pace(features[EARLY], first)[chosen & ~first]
+            if len(pace) < 2:
+                raise ValueError("too few consecutive training frames to tell the change between them; give more")
+            self._pace = (float(pace.mean()), max(float(pace.std()), 1e-3))
+        self._allocate(features[EARLY].shape[1] if EARLY in features else 0)
+
+    def _allocate(self, width: int) -> None:
+        self._features, self._before = np.zeros(width), np.zeros(width)
+
+    def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Returns the features of the early statistics and of the latents, float64 [N, D] each."""
+        features = {}
+        if EARLY in self.inputs:
+            early = np.asarray(outputs[EARLY], np.float64)
+            features[EARLY] = np.concatenate([early[:, :_MOMENTS], np.log(np.maximum(early, 0.0) + _FLOOR)], axis=1)
+        if LATENT in self.channels:
+            features[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
+        return features
+
+    def _distances(self, features: Dict[str, np.ndarray], first: np.ndarray) -> Dict[str, np.ndarray]:
+        """Returns each channel's squared distance, float64 [N]; where a sequence begins, the change's is 0."""
+        found = {channel: one.distances(_of(channel, features)) for channel, one in self._gaussians.items()}
+        if CHANGE in self.channels:
+            mean, deviation = self._pace
+            found[CHANGE] = np.where(first, 0.0, ((_pace(features[EARLY], first) - mean) / deviation) ** 2)
+        return found
+
+    def evidence(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
+        """Returns each channel's weighted evidence −ln p + ln w, float64 [N]: what α is the maximum of."""
+        first = np.ones(len(outputs[self.inputs[0]]), bool) if starts is None else np.asarray(starts, bool)
+        return {channel: self._tails[channel].log_p(distance) + math.log(WEIGHTS[channel])
+                for channel, distance in self._distances(self._columns(outputs), first).items()}
+
+    def score(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> np.ndarray:
+        return np.max(list(self.evidence(outputs, starts).values()), axis=0)[:, np.newaxis]
+
+    def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
+        most = -math.inf
+        if EARLY in self.inputs:
+            features, before = self._before, self._features  # the buffers take turns: what was new is now old
+            self._features, self._before = features, before
+            early = np.ravel(outputs[EARLY])
+            features[:_MOMENTS] = early[:_MOMENTS]
+            np.maximum(early, 0.0, out=features[_MOMENTS:])
+            features[_MOMENTS:] += _FLOOR
+            np.log(features[_MOMENTS:], out=features[_MOMENTS:])
+            for channel, columns in self._columns_used:
+                most = max(most, self._weigh(channel, self._gaussians[channel].distance(features[columns])))
+            if CHANGE in self.channels:
+                distance = 0.0
+                if not first:
+                    before -= features
+                    moved = float(np.abs(before, out=before)[_MOMENTS:].mean())
+                    mean, deviation = self._pace
+                    distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
+                most = max(most, self._weigh(CHANGE, distance))
+        if LATENT in self.channels:
+            divergence = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
+            divergence += _KL_FLOOR
+            most = max(most, self._weigh(LATENT, self._gaussians[LATENT].distance(np.log(divergence, out=divergence))))
+        return [most]
+
+    def _weigh(self, channel: str, distance: float) -> float:
+        return self._tails[channel].log_p_one(distance) + _LOG_WEIGHTS[channel]
+
+    def to_arrays(self) -> Dict[str, np.ndarray]:
+        arrays = {"channels": np.array(self.channels), "pace": np.array(self._pace),
+                  "width": np.array(len(self._features))}
+        for kind, parts in (("gaussian", self._gaussians), ("tail", self._tails)):
+            for channel, part in parts.items():
+                arrays.update({f"{kind}.{channel}.{name}": array for name, array in part.to_arrays().items()})
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Typicality:
+        measure = cls(tuple(np.asarray(arrays["channels"]).tolist()))
+        mean, deviation = np.asarray(arrays["pace"], np.float64).tolist()
+        if not deviation > 0:
+            raise ValueError("typicality: the pace of change is no positive number; calibrate the detector again")
+        measure._pace = (mean, deviation)
+
+        def part(kind: str, channel: str) -> Dict[str, np.ndarray]:
+            prefix = f"{kind}.{channel}."
+            return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+        measure._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
+                              for channel in measure.channels if channel != CHANGE}
+        measure._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in measure.channels}
+        measure._allocate(int(arrays["width"]))
+        return measure
+
+
+_LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}
+
+
+def _of(channel: str, features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns a channel's features, float64 [N, D]."""
+    return features[EARLY][:, _COLUMNS[channel]] if channel in _COLUMNS else features[channel]
+
+
+def _pace(features: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Returns ln of the mean absolute change of the logarithmic features from the frame before, float64 [N]."""
+    moved = np.zeros(len(features))
+    moved[1:] = np.abs(np.diff(features[:, _MOMENTS:], axis=0)).mean(axis=1)
+    return np.log(moved + _CHANGE_FLOOR)

@@ -1,0 +1,167 @@
+"""Typicality: its channels recomputed by other roads, its two paths, its storage, what it should and shouldn't see."""
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.covariance import LedoitWolf
+
+from leanood.ood import detector, gaussian, tail, typicality
+
+
+def outputs(seed=0, count=600, scale=1.0):
+    """Early statistics as of real frames: positive, of different sizes, varying together; latents of a β-VAE."""
+    rng = np.random.default_rng(seed)
+    base = np.random.default_rng(99).uniform(0.01, 0.5, 22)
+    common = rng.normal(0, 0.1, (count, 1))
+    early = base * np.exp(common + rng.normal(0, 0.05, (count, 22))) * scale
+    return {"early": early.astype(np.float32), "mu": rng.normal(0, 1, (count, 8)).astype(np.float32),
+            "logvar": rng.normal(-2, 0.3, (count, 8)).astype(np.float32)}
+
+
+def starts(count=600, length=200):
+    return np.arange(count) % length == 0
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return typicality.Typicality().fit(outputs(), starts=starts())
+
+
+def test_gaussian_is_mahalanobis_with_ledoit_wolf():
+    x = np.random.default_rng(0).normal(3, [1, 5, 0.1], (200, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0.3, 1]])
+    one = gaussian.Gaussian.fit(x)
+    z = (x - x.mean(0)) / x.std(0)
+    reference = LedoitWolf().fit(z).mahalanobis(z)
+    np.testing.assert_allclose(one.distances(x), reference, rtol=1e-9)
+    assert [one.distance(row) for row in x[:5]] == pytest.approx(reference[:5])
+
+
+def test_gaussian_survives_constant_and_few_features():
+    x = np.random.default_rng(0).normal(size=(5, 20))
+    x[:, 3] = 7.0
+    one = gaussian.Gaussian.fit(x)
+    assert np.isfinite(one.distances(x)).all()
+    moved = x.copy()
+    moved[:, 3] += 1.0
+    assert (one.distances(moved) > one.distances(x)).all()
+
+
+def test_gaussian_names_too_few_frames():
+    with pytest.raises(ValueError, match="at least 2 frames to fit, not 1"):
+        gaussian.Gaussian.fit(np.zeros((1, 4)))
+
+
+def test_tail_is_the_empirical_p_value_below_and_exponential_above():
+    values = np.random.default_rng(1).exponential(2.0, 5000)
+    one = tail.Tail.fit(values)
+    inside = np.quantile(values, [0.1, 0.5, 0.8])
+    np.testing.assert_allclose(one.log_p(inside), -np.log([0.9, 0.5, 0.2]), atol=0.02)
+    far = np.array([20.0, 40.0])
+    np.testing.assert_allclose(one.log_p(far), -stats.expon(scale=2.0).logsf(far), rtol=0.1)
+    assert one.log_p_one(np.inf) == np.inf
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=10, max_size=60), st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=20))
+def test_tail_is_monotone_non_negative_and_the_same_one_by_one(values, queries):
+    one = tail.Tail.fit(np.array(values))
+    queries = np.sort(np.array(queries))
+    evidence = one.log_p(queries)
+    assert (evidence >= 0).all()
+    assert (np.diff(evidence) >= -1e-9).all()
+    assert [one.log_p_one(query) for query in queries] == pytest.approx(evidence.tolist(), rel=1e-6, abs=1e-9)
+
+
+def test_tail_names_too_few_values():
+    with pytest.raises(ValueError, match="at least 10 finite calibration values; it was given 9"):
+        tail.Tail.fit(np.arange(9.0))
+
+
+def test_alpha_is_the_weighted_maximum_of_the_channels(fitted):
+    fresh, begin = outputs(seed=1), starts()
+    evidence = fitted.evidence(fresh, begin)
+    assert set(evidence) == {"early", "texture", "sharpness", "latent", "change"}
+    np.testing.assert_array_equal(fitted.score(fresh, begin)[:, 0], np.max(list(evidence.values()), axis=0))
+    assert sum(typicality.WEIGHTS.values()) == pytest.approx(1.0)
+
+
+def test_alpha_is_a_conservative_log_p_value(fitted):
+    # P(α > −ln p) ≤ p on frames like the training's: the weighted Bonferroni bound, tails measured by cross-fitting.
+    alpha = np.concatenate([fitted.score(outputs(seed=s), starts())[:, 0] for s in range(1, 9)])
+    for p in (0.2, 0.1, 0.05):
+        assert np.mean(alpha > -np.log(p)) <= 1.6 * p
+
+
+def test_a_frame_at_a_time_is_the_same(fitted):
+    fresh, begin = outputs(seed=2), starts()
+    whole = fitted.score(fresh, begin)[:, 0]
+    single = [fitted.score_frame({k: v[i:i + 1] for k, v in fresh.items()}, bool(begin[i]))[0] for i in range(300)]
+    np.testing.assert_allclose(single, whole[:300], rtol=1e-9)
+
+
+def test_survives_storage(fitted):
+    fresh = outputs(seed=3)
+    again = typicality.Typicality.from_arrays(fitted.to_arrays())
+    np.testing.assert_array_equal(again.score(fresh, starts()), fitted.score(fresh, starts()))
+    assert all(array.dtype.kind in "fiuU" for array in fitted.to_arrays().values())
+
+
+@pytest.mark.parametrize("factor", [0.4, 2.5])
+def test_sees_too_little_like_too_much(fitted, factor):
+    odd = outputs(seed=4, scale=factor)
+    assert np.median(fitted.score(odd, starts())) > np.quantile(fitted.score(outputs(seed=5), starts()), 0.99)
+
+
+def test_sees_a_frozen_camera_by_its_second_frame(fitted):
+    frozen = {name: np.repeat(array[:1], 50, axis=0) for name, array in outputs(seed=6).items()}
+    change = fitted.evidence(frozen, np.arange(50) == 0)["change"]
+    assert change[0] < 1
+    assert (change[1:] > 10).all()
+
+
+def test_unordered_images_have_no_change_and_say_so():
+    one = typicality.Typicality().fit(outputs())
+    assert "change" not in one.channels
+    assert "unordered images" in one.warnings[0]
+    assert one.inputs == ("early", "mu", "logvar")
+
+
+def test_channels_can_be_left_out():
+    one = typicality.Typicality(("latent",)).fit(outputs())
+    assert one.inputs == ("mu", "logvar")
+    assert one.score(outputs(seed=1)).shape == (600, 1)
+    only_change = typicality.Typicality(("change",)).fit(outputs(), starts=starts())
+    again = typicality.Typicality.from_arrays(only_change.to_arrays())
+    fresh = outputs(seed=7)
+    assert [again.score_frame({k: v[i] for k, v in fresh.items()}, i == 0)[0] for i in range(20)] == pytest.approx(
+        only_change.score(fresh, starts())[:20, 0].tolist())
+
+
+def test_errors_teach():
+    with pytest.raises(ValueError, match="typicality has the channels early, texture, .*, not colour"):
+        typicality.Typicality(("colour",))
+    with pytest.raises(ValueError, match="reads the output 'early', which the network lacks; convert it with"):
+        typicality.Typicality().fit({"mu": np.zeros((20, 3)), "logvar": np.zeros((20, 3))})
+    with pytest.raises(ValueError, match="'change' needs sequences"):
+        typicality.Typicality(("change",)).fit(outputs())
+
+
+def test_in_a_detector_steps_equal_runs(fitted):
+    made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
+    made.decay, made.threshold, made.ceiling = 1.0, 30.0, 60.0
+    fresh = outputs(seed=9, count=120)
+    odd = {name: array.copy() for name, array in fresh.items()}
+    odd["early"][60:90] *= 3.0
+    ran = made.run(odd, np.arange(120) == 0)
+    again = detector.Detector.from_arrays(made.config(), made.to_arrays())
+    steps = [again.step({name: array[i:i + 1] for name, array in odd.items()}) for i in range(120)]
+    np.testing.assert_allclose([step.score for step in steps], ran["score"], rtol=1e-9)
+    assert ran["score"].max() == 60.0  # the ceiling
+    assert ran["alarm"][65:90].all()
+    assert not ran["alarm"][:60].any()
+
+
+def test_evidence_grows_beyond_the_calibration_frames(fitted):
+    made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
+    p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min() for factor in (1.4, 1.6)]
+    assert p[1] < p[0] < 1 / 601
