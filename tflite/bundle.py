@@ -116,9 +116,14 @@ def flatbuffer(path: _Path) -> bytes:
     try:
         return read(path).model
     except DetectorFileError as error:
-        if isinstance(error.__cause__, appendix.NoAppendix) and data[4:8] == b"TFL3":
+        if is_plain(error):
             return data
         raise
+
+
+def is_plain(error: DetectorFileError) -> bool:
+    """True if the file was refused for being a plain .tflite, without a calibration."""
+    return isinstance(error.__cause__, appendix.NoAppendix)
 
 
 def _flatbuffer_of(data: bytes) -> bytes:

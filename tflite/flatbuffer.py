@@ -5,6 +5,7 @@ Field numbers: tensorflow/lite/schema/schema.fbs; encoding: https://flatbuffers.
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -15,6 +16,8 @@ from leanood.tflite import operators
 # TensorType -> name.
 TYPES = ("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64",
          "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4")
+_BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "int8": 1,
+          "float64": 8, "complex64": 8, "complex128": 16, "uint64": 8, "uint32": 4, "uint16": 2, "bfloat16": 2}
 _LONGEST = 1 << 16  # shapes, channels, operators' tensors
 
 
@@ -44,6 +47,11 @@ class TensorInfo:
     zero_points: Tuple[int, ...]
     constant: bool
 
+    @property
+    def size(self) -> int:
+        """Bytes; an open dimension counts as 1."""
+        return math.prod(max(1, n) for n in self.shape) * _BYTES.get(self.type, 0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
@@ -55,6 +63,21 @@ class Graph:
     outputs: Tuple[int, ...]
     subgraphs: int
     metadata: Dict[str, bytes]
+
+    def arena_bytes(self) -> int:
+        """Bytes of the tensors that are alive at once at the worst operator: the least that an arena can have."""
+        last: Dict[int, int] = {}
+        born: Dict[int, int] = {tensor: -1 for tensor in self.inputs}
+        for step, operator in enumerate(self.operators):
+            for tensor in operator.inputs:
+                last[tensor] = step
+            for tensor in operator.outputs:
+                born[tensor] = step
+                last.setdefault(tensor, step)
+        last.update({tensor: len(self.operators) for tensor in self.outputs})
+        alive = [sum(self.tensors[tensor].size for tensor in born if born[tensor] <= step <= last.get(tensor, -1))
+                 for step in range(len(self.operators))]
+        return max(alive, default=0)
 
 
 def read(data: bytes) -> Graph:
@@ -69,6 +92,27 @@ def read(data: bytes) -> Graph:
         return _graph(_Table(data, struct.unpack_from("<I", data, 0)[0]))
     except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise FlatbufferError(f"the flatbuffer is corrupt ({error})") from None
+
+
+def truncated(data: bytes, count: int) -> bytes:
+    """The same model cut after its first `count` operators; the last one's first output is the graph's.
+
+    The bytes are patched in place: vectors are only shortened. Signatures, which would name tensors that are no outputs
+    any more, are emptied.
+    """
+    graph = read(data)
+    if not 0 < count <= len(graph.operators):
+        raise FlatbufferError(f"the model has {len(graph.operators)} operators, it cannot be cut after {count}")
+    model = _Table(data, struct.unpack_from("<I", data, 0)[0])
+    main = next(model.tables(2))
+    patched = bytearray(data)
+    struct.pack_into("<I", patched, main.place_of(3), count)
+    outputs = main.place_of(2)
+    struct.pack_into("<I", patched, outputs, 1)
+    struct.pack_into("<i", patched, outputs + 4, graph.operators[count - 1].outputs[0])
+    if model.place_of(7):
+        struct.pack_into("<I", patched, model.place_of(7), 0)
+    return bytes(patched)
 
 
 class _Table:
@@ -104,6 +148,10 @@ class _Table:
         if place + 4 + count * dtype.itemsize > len(self._data) or (code != "u1" and count > _LONGEST):
             raise FlatbufferError("a vector ends outside the file, or is absurdly long")
         return tuple(np.frombuffer(self._data, dtype, count, place + 4).tolist())
+
+    def place_of(self, number: int) -> int:
+        """Where a vector's length stands; 0 if there is none."""
+        return self._target(number) or 0
 
     def length(self, number: int) -> int:
         place = self._target(number)

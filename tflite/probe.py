@@ -50,7 +50,7 @@ def _open_in_child(path: str, name: str, runtime: str, timeout_s: float) -> None
     command = [sys.executable, "-m", "leanood.tflite.probe", path, runtime]
     try:
         child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
-                               env=_environment())
+                               env=environment())
     except subprocess.TimeoutExpired:
         raise ValueError(f"{name} is corrupt or far too large: not loaded and run within {timeout_s:g} s") from None
     if child.returncode == 0:
@@ -58,15 +58,16 @@ def _open_in_child(path: str, name: str, runtime: str, timeout_s: float) -> None
     said = child.stdout.decode(errors="replace").strip()
     if child.returncode == 2 and said:
         raise ValueError(said.replace(path, name))
-    raise ValueError(f"{name} is corrupt: loading it {_end(child.returncode)}")
+    raise ValueError(f"{name} is corrupt: loading it {end(child.returncode)}")
 
 
-def _environment() -> Dict[str, str]:
-    """Ours, with leanood importable however this process came to it."""
+def environment() -> Dict[str, str]:
+    """This process's environment, with leanood importable for a child however we came to it."""
     return dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
 
 
-def _end(status: int) -> str:
+def end(status: int) -> str:
+    """How a child's exit status reads: "ended in SIGSEGV"."""
     if status < 0:
         try:
             return f"ended in {signal.Signals(-status).name}"

@@ -87,15 +87,9 @@ class Runner:
           inputs: the one input's array (uint8 frames mean frame / 255; floats are real values; the batch dimension may
             be missing), or a mapping of input names to arrays.
         """
-        if self._single is not None and not isinstance(inputs, Mapping):
-            writer = self._writers[self._single]
-            fitted = {self._single: writer.fit(inputs)}
-        else:
-            fitted = self._fit(inputs)
-        self._check_thread()
+        fitted = self._fit(inputs)
         with self._lock:
-            for name, array in fitted.items():
-                self._backend.write(self._writers[name], array)
+            self._write(fitted)
             self._backend.invoke()
             return {name: tensors.dequantize(self._backend.read(name), tensor) if tensor.quantized
                     else self._backend.read(name) for name, tensor in self.outputs.items()}
@@ -118,12 +112,24 @@ class Runner:
                 progress(i + 1)
         return results
 
+    def feed(self, inputs: Any) -> None:
+        """Puts the inputs in place without running; with `invoke`, for benchmarks."""
+        fitted = self._fit(inputs)
+        with self._lock:
+            self._write(fitted)
+
+    def invoke(self) -> None:
+        """Runs the network on the inputs that are in place, and nothing else."""
+        self._backend.invoke()
+
     def close(self) -> None:
         """Frees the runtime's memory; the runner can't be used afterwards."""
         self._backend = None
 
     def _fit(self, inputs: Any) -> Dict[str, np.ndarray]:
         if not isinstance(inputs, Mapping):
+            if self._single is not None:
+                return {self._single: self._writers[self._single].fit(inputs)}
             raise ValueError(f"the model has {len(self._writers)} inputs ({', '.join(self._writers)}): "
                              "pass a mapping of their names to arrays")
         if set(inputs) != set(self._writers):
@@ -131,12 +137,14 @@ class Runner:
                              f"the model's are {', '.join(self._writers)}")
         return {name: self._writers[name].fit(array) for name, array in inputs.items()}
 
-    def _check_thread(self) -> None:
+    def _write(self, fitted: Mapping[str, np.ndarray]) -> None:
         if self._backend is None:
             raise ValueError("the runner was closed")
         if self._thread is not None and self._thread != threading.get_ident():
             raise ValueError(f"a model on {self.accelerator} runs only on the thread that loaded it "
                              "(its graphics context belongs to that thread): load it there")
+        for name, array in fitted.items():
+            self._backend.write(self._writers[name], array)
 
 
 def _source(model: Model) -> Union[str, bytes]:
