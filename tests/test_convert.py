@@ -112,6 +112,12 @@ def test_the_models_own_scale_is_folded_in(scale, wanted, quantize):
         assert error < (1e-5 if quantize == "float32" else 0.1), name
 
 
+def test_a_rescaled_model_gives_the_same(encoder):
+    model = convert.with_unit_input(encoder, "signed")
+    expected = encoder(FRAMES / np.float32(127.5) - 1)["mu"]
+    np.testing.assert_allclose(model(FRAMES / np.float32(255))["mu"], expected, atol=1e-5)
+
+
 def test_an_open_size_is_fixed():
     frame = keras.Input((None, None, 3), name="frame")
     model = keras.Model(frame, {"mean": keras.layers.GlobalAveragePooling2D()(frame)})

@@ -4,15 +4,13 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow.lite.python import convert as tf_convert
-from tensorflow.lite.python import schema_py_generated as schema
 
-from leanood.tflite import compat, silence
+from leanood.tflite import compat, int8, silence
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 TARGETS = tuple(compat.TARGETS)
@@ -73,8 +71,12 @@ def convert(
         tf.saved_model.save(model, folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         try:
-            flatbuffer = _convert(converter, quantize, representative if not aware else None,
-                                  float_outputs, float_branches)
+            # Per-channel fully connected layers become version 12 of the operation, which tflite-runtime 2.14 lacks.
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+            if quantize == "int8" and not aware:
+                flatbuffer = int8.convert(converter, representative, float_outputs, float_branches)
+            else:
+                flatbuffer = _plain(converter, quantize)
         except Exception as error:
             raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error)}") from error
     problems = compat.check(flatbuffer, target)
@@ -107,6 +109,19 @@ def named(model: keras.Model, outputs: Any) -> Dict[str, Any]:
     return plain
 
 
+def with_unit_input(model: keras.Model, input_scale: str) -> keras.Model:
+    """Returns the model behind a rescaling, so that it takes frames in [0, 1].
+
+    Args:
+      model: Functional or Sequential, one image in.
+      input_scale: what it was trained on, see `convert`.
+    """
+    scale, offset = INPUT_SCALES[input_scale]
+    frame = keras.Input(model.inputs[0].shape[1:], name="frame")
+    outputs = model(keras.layers.Rescaling(scale, offset, name="input_scale")(frame))
+    return keras.Model(frame, named(model, outputs), name=model.name)
+
+
 def with_outputs(model: keras.Model, layers: Dict[str, str]) -> keras.Model:
     """Returns the same model (weights shared) with chosen layers as its outputs.
 
@@ -122,61 +137,14 @@ def with_outputs(model: keras.Model, layers: Dict[str, str]) -> keras.Model:
                        name=model.name)
 
 
-def _convert(converter: Any, quantize: str, representative: Optional[np.ndarray], float_outputs: bool,
-             float_branches: Sequence[str]) -> bytes:
-    # Per-channel fully connected layers become version 12 of the operation, which tflite-runtime 2.14 lacks.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+def _plain(converter: tf.lite.TFLiteConverter, quantize: str) -> bytes:
     if quantize != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize != "int8":
-        return bytes(converter.convert())
-    if representative is None:  # the graph carries its own ranges
+    if quantize == "int8":  # the graph carries its own ranges
         converter.inference_input_type = tf.uint8
-        return bytes(converter.convert())
-    converter.representative_dataset = lambda: _samples(representative)
-    converter._experimental_calibrate_only = True
-    calibrated = converter.convert()
-    # Only this step below the converter can leave chosen operations in float.
-    return bytes(tf_convert.mlir_quantize(
-        calibrated, input_data_type=tf.uint8, output_data_type=tf.float32, disable_per_channel_for_dense_layers=True,
-        denylisted_nodes=_float_nodes(calibrated, float_outputs, float_branches)))
-
-
-def _float_nodes(flatbuffer: bytes, float_outputs: bool, float_branches: Sequence[str]) -> List[str]:
-    """Names of the operations that are to stay float: each is named like the tensor it makes."""
-    model = schema.Model.GetRootAs(flatbuffer, 0)
-    graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
-    outputs = {signature.Outputs(i).Name().decode(): signature.Outputs(i).TensorIndex()
-               for i in range(signature.OutputsLength())}
-    operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
-    makers = {int(made): operator for operator in operators for made in operator.OutputsAsNumpy()}
-
-    def leading_to(tensors: Iterable[int]) -> Set[int]:
-        found: Set[int] = set()
-        waiting = list(tensors)
-        while waiting:
-            tensor = waiting.pop()
-            if tensor in makers and tensor not in found:
-                found.add(tensor)
-                waiting.extend(int(i) for i in makers[tensor].InputsAsNumpy())
-        return found
-
-    branches = leading_to(tensor for name, tensor in outputs.items() if name in float_branches)
-    kept = branches - leading_to(tensor for name, tensor in outputs.items() if name not in float_branches)
-    if float_outputs:
-        kept.update(outputs.values())
-    return [graph.Tensors(tensor).Name().decode() for tensor in sorted(kept)]
-
-
-def _samples(images: np.ndarray) -> Iterator[Dict[str, np.ndarray]]:
-    for i, image in enumerate(images):
-        frame = image[np.newaxis].astype(np.float32) / np.float32(255)
-        if i == 0:
-            # The input's range is what was seen: these two pixels make it 0…1, so that raw frames go in unconverted.
-            frame.flat[0], frame.flat[1] = 0.0, 1.0
-        yield {"frame": frame}
+    return bytes(converter.convert())
 
 
 def _check(model: keras.Model, quantize: str, representative: Optional[np.ndarray], input_scale: str,

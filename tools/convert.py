@@ -54,10 +54,12 @@ def main(argv: Sequence[str]) -> None:
         model = run.load(_MODEL.value)
     if _OUTPUTS.value:
         model = convert.with_outputs(model, _pairs(_OUTPUTS.value))
-    if _EARLY.value or (_EARLY.value is None and config and part == "encoder"):
-        model = early.with_statistics(model)
     size = command.size(_SIZE.value) if _SIZE.value else None
-    input_scale = _INPUT_SCALE.value or config.get("input_scale", "unit")
+    input_scale = trained_on = _INPUT_SCALE.value or config.get("input_scale", "unit")
+    if _EARLY.value or (_EARLY.value is None and config and part == "encoder"):
+        if trained_on != "unit":  # the statistics are of frames in [0, 1]
+            model, input_scale = convert.with_unit_input(model, trained_on), "unit"
+        model = early.with_statistics(model)
     data = _data(config)
     images = _images(data, model, size) if _QUANTIZE.value == "int8" else None
     flatbuffer = convert.convert(
@@ -65,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         size=size, float_outputs=_FLOAT_OUTPUTS.value)
     provenance = convert.describe(
         flatbuffer, model=os.path.abspath(_MODEL.value), outputs=",".join(sorted(convert.named(model, model.output))),
-        quantize=_QUANTIZE.value, target=_TARGET.value, input_scale=input_scale,
+        quantize=_QUANTIZE.value, target=_TARGET.value, input_scale=trained_on,
         representative=0 if images is None else len(images), data=data, run=config)
     _write(out, flatbuffer)
     _write(os.path.splitext(out)[0] + ".json", (json.dumps(provenance, indent=2) + "\n").encode())

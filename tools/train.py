@@ -55,6 +55,10 @@ _DISTRIBUTION = flags.DEFINE_enum("distribution_strategy", "off", ["off", "mirro
                                   "one device, all GPUs here, or the machines that TF_CONFIG names")
 _JSON = command.define_json()
 
+for _holder in (_WIDTHS, _DENSE):
+    flags.register_validator(_holder, lambda words: all(word.strip().isdigit() for word in words),
+                             "should be whole numbers with commas between")
+
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
@@ -95,8 +99,8 @@ def _train_bvae(images: dataset.Dataset, validation: dataset.Dataset, data: Dict
 
     distribution = strategy.choose(_DISTRIBUTION.value)  # before TensorFlow computes anything
     settings = bvae_training.Settings(
-        size=size, widths=_numbers("widths", _WIDTHS.value), latents=_LATENTS.value,
-        dense=_numbers("dense", _DENSE.value), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
+        size=size, widths=_numbers(_WIDTHS), latents=_LATENTS.value,
+        dense=_numbers(_DENSE), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
         pool=_POOL.value, beta=_BETA.value, reconstruction=_RECONSTRUCTION.value, patience=_PATIENCE.value,
         seed=_SEED.value, precision=precision.resolve(_PRECISION.value), **_given())
     sources = [pipeline.Source(part, size) for part in (images, validation) if len(part)]
@@ -134,10 +138,8 @@ def _given() -> Dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _numbers(name: str, words: Sequence[str]) -> Tuple[int, ...]:
-    if not all(word.strip().isdigit() for word in words):
-        raise ValueError(f"{name} is {','.join(words)!r}, but should be whole numbers with commas between")
-    return tuple(int(word) for word in words)
+def _numbers(holder: flags.FlagHolder) -> Tuple[int, ...]:
+    return tuple(int(word) for word in holder.value)
 
 
 def _absolute(path: Any) -> Any:
