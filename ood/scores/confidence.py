@@ -14,7 +14,7 @@ class MSP(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, 1), float64 [N]."""
-        return softmax.unconfidence(inputs.read(outputs, "logits"))
+        return _unconfidence(inputs.read(outputs, "logits"))
 
 
 class MaxLogit(Score):
@@ -22,7 +22,9 @@ class MaxLogit(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In logits, float64 [N]."""
-        return -inputs.read(outputs, "logits").max(axis=1).astype(np.float64)
+        logits = inputs.read(outputs, "logits")
+        # Class by class the maximum is a few vector operations.
+        return -np.ascontiguousarray(logits.T).max(axis=0).astype(np.float64)
 
 
 class Energy(Score):
@@ -44,10 +46,7 @@ class Entropy(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, ln C], float64 [N]."""
-        logits = np.asarray(inputs.read(outputs, "logits"), np.float64)
-        # H = lse(z) - sum_j p_j z_j; shifting by the maximum keeps both terms small.
-        logits = logits - logits.max(axis=1, keepdims=True)
-        return np.maximum(softmax.log_sum_exp(logits) - (softmax.probabilities(logits) * logits).sum(axis=1), 0.0)
+        return softmax.entropy(softmax.softmax(inputs.read(outputs, "logits")))
 
 
 class GEN(Score):
@@ -65,15 +64,16 @@ class GEN(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, M 4^-gamma], float64 [N]."""
-        logits = inputs.read(outputs, "logits")
-        if self.top < logits.shape[1]:
-            # The softmax is taken over all classes before the tail is left out.
-            product = softmax.probabilities(logits) * softmax.complements(logits)
-            largest = np.argpartition(-logits, self.top - 1, axis=1)[:, :self.top]
-            product = np.take_along_axis(product, largest, axis=1)
-        else:
-            product = softmax.probabilities(logits) * softmax.complements(logits)
-        return (product ** self.gamma).sum(axis=1)
+        parts = softmax.softmax(inputs.read(outputs, "logits"))
+        # p (1 - p) = power (total - power) / total^2; of the largest, total - power is what the others sum to.
+        rest = np.where(parts.shifted == 0, parts.others, parts.total - parts.powers)
+        with np.errstate(divide="ignore"):  # 0 to the power of gamma is exp(-inf) = 0
+            terms = np.exp(self.gamma * np.log(parts.powers * rest))
+        if self.top < len(terms):
+            # The softmax is over all classes; what is left out is the tail of the sum.
+            chosen = np.argpartition(-parts.powers, self.top - 1, axis=0)[:self.top]
+            terms = np.take_along_axis(terms, chosen, axis=0)
+        return terms.sum(axis=0) * parts.total ** (-2.0 * self.gamma)
 
 
 class ODIN(Score):
@@ -93,7 +93,12 @@ class ODIN(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, 1), float64 [N]."""
-        return softmax.unconfidence(inputs.read(outputs, "logits").astype(np.float64) / self.temperature)
+        return _unconfidence(inputs.read(outputs, "logits").astype(np.float64) / self.temperature)
+
+
+def _unconfidence(logits: np.ndarray) -> np.ndarray:
+    parts = softmax.softmax(logits)
+    return parts.others / parts.total
 
 
 def _positive(name: str, value: Optional[float]) -> float:

@@ -20,15 +20,16 @@ class KLMatching(Score):
 
     def fit(self, outputs: inputs.Outputs, labels: inputs.Array = None) -> KLMatching:
         """Learns the typical softmax of each predicted class from `logits` [N, C]."""
-        p = softmax.probabilities(inputs.fitting(outputs, "logits"))
-        predicted = p.argmax(axis=1)
-        typical = [p[predicted == k].mean(axis=0) for k in np.unique(predicted)]
+        logits = inputs.fitting(outputs, "logits")
+        parts = softmax.softmax(logits)
+        p, predicted = parts.powers / parts.total, logits.argmax(axis=1)
+        typical = [p[:, predicted == k].mean(axis=1) for k in np.unique(predicted)]
         self.log_typical = np.log(np.maximum(typical, _TINY))
         return self
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In nats, float64 [N]."""
         self.require_fit()
-        p = softmax.probabilities(inputs.read(outputs, "logits", self.log_typical.shape[1]))
-        negentropy = (p * np.log(np.maximum(p, _TINY))).sum(axis=1)
-        return np.maximum(negentropy - (p @ self.log_typical.T).max(axis=1), 0.0)
+        parts = softmax.softmax(inputs.read(outputs, "logits", self.log_typical.shape[1]))
+        likeness = (self.log_typical @ parts.powers).max(axis=0) / parts.total
+        return np.maximum(-softmax.entropy(parts) - likeness, 0.0)

@@ -1,39 +1,49 @@
-"""Softmax arithmetic that neither overflows nor cancels."""
+"""Softmax arithmetic that neither overflows nor cancels.
+
+Arrays are held class by class, [C, N]: a reduction over few classes is then a few vector operations over many frames.
+"""
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 
+class Softmax(NamedTuple):
+    """Of logits [N, C], with the largest of each frame taken off.
+
+    shifted: logit - largest, float64 [C, N], <= 0; powers: exp(shifted); total: sum of powers [N], in [1, C];
+    largest: [N]; others: total - 1 without the cancellation, [N].
+    """
+
+    shifted: np.ndarray
+    powers: np.ndarray
+    total: np.ndarray
+    largest: np.ndarray
+    others: np.ndarray
+
+
+def softmax(logits: np.ndarray) -> Softmax:
+    """The softmax's parts, of logits [N, C]."""
+    shifted = logits.T.astype(np.float64, order="C")
+    largest = shifted.max(axis=0)
+    shifted -= largest
+    powers = np.exp(shifted)
+    tops = shifted == 0
+    # Each frame's largest power is exactly 1; where several tie, all but one belong to the others.
+    others = (powers - tops).sum(axis=0) + (np.add.reduce(tops, axis=0, dtype=np.intp) - 1)
+    return Softmax(shifted, powers, 1.0 + others, largest, others)
+
+
 def log_sum_exp(logits: np.ndarray) -> np.ndarray:
-    """ln sum_j exp(logits_j), float64 [N]."""
-    logits = np.asarray(logits, np.float64)
-    top = logits.max(axis=1)
-    return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    """ln sum_j exp(logits_j), float64 [N], of logits [N, C]."""
+    shifted = logits.T.astype(np.float64, order="C")
+    largest = shifted.max(axis=0)
+    shifted -= largest
+    return largest + np.log(np.exp(shifted, out=shifted).sum(axis=0))
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax of [N, C], float64, rows sum to 1."""
-    logits = np.asarray(logits, np.float64)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def complements(logits: np.ndarray) -> np.ndarray:
-    """1 - softmax of [N, C], float64, exact also where the softmax rounds to 1."""
-    logits = np.asarray(logits, np.float64)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    total = powers.sum(axis=1, keepdims=True)
-    rest = total - powers
-    rows, top = np.arange(len(powers)), powers.argmax(axis=1)
-    powers[rows, top] = 0.0
-    rest[rows, top] = powers.sum(axis=1)  # no subtraction of nearly equal numbers
-    return rest / total
-
-
-def unconfidence(logits: np.ndarray) -> np.ndarray:
-    """1 - the largest softmax probability, float64 [N] in [0, 1), exact also where that probability rounds to 1."""
-    logits = np.asarray(logits, np.float64)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    powers[np.arange(len(powers)), powers.argmax(axis=1)] = 0.0
-    others = powers.sum(axis=1)
-    return others / (1.0 + others)
+def entropy(parts: Softmax) -> np.ndarray:
+    """Entropy of the softmax in nats, float64 [N], >= 0."""
+    expected = np.einsum("cn,cn->n", parts.powers, parts.shifted) / parts.total
+    return np.maximum(np.log1p(parts.others) - expected, 0.0)
