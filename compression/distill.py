@@ -64,7 +64,9 @@ class Distiller(tf_keras.Model):
             loss = self._loss(data, training=True)
             total = tf.add_n([loss, *self.student.losses]) if self.student.losses else loss
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
+        gradients = tape.gradient(total, variables)
+        # Cluster-preserving QAT trains centroids, and nothing flows to the kernels that it makes of them.
+        self.optimizer.apply_gradients([pair for pair in zip(gradients, variables) if pair[0] is not None])
         self._mean_loss.update_state(loss)
         return {"loss": self._mean_loss.result()}
 

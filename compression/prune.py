@@ -10,7 +10,7 @@ import tf_keras
 from leanood.compression import rebuild
 
 SCHEDULES = ("constant", "polynomial")
-METHODS = ("layer", "global")
+METHODS = ("layer", "model")
 _PRUNABLE = (tf_keras.layers.Conv2D, tf_keras.layers.Conv1D, tf_keras.layers.Dense)
 
 
@@ -21,9 +21,9 @@ def prune(model: tf_keras.Model, sparsity: float | Mapping[str, float] = 0.5, *,
 
     Args:
       model: Functional; depthwise convolutions and biases are never pruned.
-      sparsity: share of zeros in (0, 1) of every layer (or of all, with method "global"), or one for each of the
+      sparsity: share of zeros in (0, 1) of every layer (or of all, with method "model"), or one for each of the
         named layers, the others staying dense. Ignored with a `structure`.
-      method: "layer" gives each layer its sparsity; "global" sets one threshold on |weight| over all those layers
+      method: "layer" gives each layer its sparsity; "model" sets one threshold on |weight| over all those layers
         (the paper's global L1-unstructured pruning).
       structure: "2:4" makes two zeros in every four weights along the input channels; "" has none.
       schedule: "polynomial" raises the sparsity from 0 over the first three quarters of the fine-tuning (Zhu & Gupta,
@@ -99,7 +99,7 @@ def _targets(model: tf_keras.Model, sparsity: float | Mapping[str, float], metho
     if exclude is None:
         exclude = () if isinstance(sparsity, Mapping) else rebuild.heads(model)
     targets = {name: share for name, share in asked.items() if name not in exclude}
-    if method == "global" and targets:
+    if method == "model" and targets:
         targets = global_sparsities(model, max(targets.values()), [name for name in names if name not in targets])
     if structure:  # tfmot's 2:4 masks need four input channels to choose from
         targets = {name: 0.5 for name in targets if model.get_layer(name).kernel.shape[-2] % 4 == 0}

@@ -23,7 +23,7 @@ class Result(NamedTuple):
 
     Attributes:
       model: the compressed model; quantization-aware if the recipe says so.
-      sizes: (what, size) before the first step and after each.
+      sizes: (what, size) before the first step and after each that changes weights.
       quantize: the format to convert to: "float32", "float16", "dynamic" or "int8".
       pack: True if the file is to be stored Huffman-packed.
     """
@@ -105,12 +105,14 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
 
         if progress:
             progress(f"step {i + 1}/{len(recipe)}: {_written(step)}")
-        done = kept.load(name)
+        done = kept.load(name) if step.trains else None
         if done is None:
             done = step.apply(current, steps.Context(teacher, images, samples, finetune))
-            kept.save(name, done)
+            if step.trains:
+                kept.save(name, done)
         current = done
-        sizes.append((_written(step), report.measure(current)))
+        if step.trains:
+            sizes.append((_written(step), report.measure(current)))
     formats = [step.format for step in recipe if isinstance(step, (steps.Qat, steps.Format))]
     return Result(current, tuple(sizes), formats[0] if formats else "float32",
                   any(isinstance(step, steps.Huffman) for step in recipe))

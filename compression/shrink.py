@@ -9,7 +9,7 @@ import tf_keras
 from leanood.compression import channels, rebuild
 from leanood.compression import importance as importance_
 
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "model")
 
 
 def shrink(model: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, *, importance: str = "l2",
@@ -21,9 +21,9 @@ def shrink(model: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, *, i
     Args:
       model: Functional, channels last, one input; see `channels.trace` for what holds channels together.
       ratio: share of channels to remove, in [0, 1): of every layer (or of all, by one threshold, where scope is
-        "global"); or a share for each of the named layers, the others keeping theirs.
+        "model"); or a share for each of the named layers, the others keeping theirs.
       importance: one of `importance.CRITERIA`.
-      scope: "layer" removes `ratio` in each set of coupled layers, "global" ranks the whole model's channels.
+      scope: "layer" removes `ratio` in each set of coupled layers, "model" ranks the whole model's channels.
       multiple: a layer's kept channels are rounded up to a multiple of this (kernels work on 4 or 8 at a time).
       minimum: channels that every layer keeps at least.
       exclude: layers that keep all their channels.

@@ -46,9 +46,8 @@ class Step:
     Attributes:
       epochs: of fine-tuning; -1 leaves it to the runner (0 where a `distill` comes next).
     """
-    # Steps come in the order of their stages; within a stage as they are written.
-    stage: ClassVar[int] = 0
-    trains: ClassVar[bool] = True
+    stage: ClassVar[int] = 0  # steps come in the order of their stages; within a stage as they are written
+    trains: ClassVar[bool] = True  # False: the step says how to store the model and leaves its weights alone
     once: ClassVar[bool] = True
     epochs: int = dataclasses.field(default=-1, kw_only=True)
 

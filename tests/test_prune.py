@@ -47,7 +47,7 @@ def test_pruning_at_once_zeroes_the_smallest_weights_and_keeps_the_rest():
 
 def test_a_global_threshold_is_one_threshold():
     model = encoder()
-    pruned = prune.prune(model, 0.6, method="global", exclude=())
+    pruned = prune.prune(model, 0.6, method="model", exclude=())
     before = np.concatenate([k.ravel() for k in kernels(model).values()])
     after = np.concatenate([k.ravel() for k in kernels(pruned).values()])
     assert np.mean(after == 0) == pytest.approx(0.6, abs=0.003)
@@ -66,7 +66,7 @@ def test_two_of_every_four_input_channels_are_zero():
     np.testing.assert_array_equal(np.sum(groups == 0, axis=1), 2)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"schedule": "constant"}, {"method": "global"}, {"structure": "2:4"}])
+@pytest.mark.parametrize("arguments", [{}, {"schedule": "constant"}, {"method": "model"}, {"structure": "2:4"}])
 def test_fine_tuning_moves_the_rest_and_keeps_the_zeros(arguments, finetune):
     model = encoder()
     pruned = prune.prune(model, 0.6, finetune=finetune, **arguments)
@@ -79,7 +79,7 @@ def test_fine_tuning_moves_the_rest_and_keeps_the_zeros(arguments, finetune):
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"sparsity": 1.0}, r"sparsity 1.0 is not in \(0, 1\)"),
     ({"sparsity": {"bn0": 0.5}}, "no layer named 'bn0' can be pruned; those that can: conv0, conv1"),
-    ({"method": "l1"}, "method 'l1' is unknown; it may be 'layer', 'global'"),
+    ({"method": "l1"}, "method 'l1' is unknown; it may be 'layer', 'model'"),
     ({"structure": "1:4"}, "structure '1:4' is unknown"),
     ({"schedule": "cubic"}, "schedule 'cubic' is unknown"),
     ({"exclude": ("conv0", "conv1", "dense", "mu", "logvar")}, "no layer of model .* is left to prune"),

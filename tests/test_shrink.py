@@ -135,7 +135,7 @@ def test_a_global_threshold_takes_from_the_weak_layer_and_leaves_every_layer_a_c
     x = np.full(9, 0.5)
     graph = channels.Graph({"strong": np.array([1, 2, 3, 4]), "weak": np.array([5, 6, 7, 8])}, {}, {}, {}, 9)
     x[1:5], x[5:9] = (4, 3, 2, 5), (0.1, 0.4, 0.3, 0.2)
-    removed = shrink.select(graph, x, 0.5, scope="global")
+    removed = shrink.select(graph, x, 0.5, scope="model")
     assert np.flatnonzero(removed).tolist() == [3, 5, 7, 8]  # weak keeps its best, so the fourth comes from strong
     assert np.flatnonzero(shrink.select(graph, x, 0.5)).tolist() == [2, 3, 5, 8]
     assert np.flatnonzero(shrink.select(graph, x, {"weak": 0.25})).tolist() == [5]
@@ -174,7 +174,7 @@ def test_fine_tuning_is_handed_the_small_model_and_the_teacher():
     ({"ratio": {"conv9": 0.5}}, "no layer named 'conv9' makes channels; those that do: conv0, "),
     ({"importance": "l3"}, "importance 'l3' is unknown; it may be l1, l2"),
     ({"importance": "taylor"}, "importance 'taylor' needs images"),
-    ({"scope": "all"}, "scope 'all' is unknown; it may be layer, global"),
+    ({"scope": "all"}, "scope 'all' is unknown; it may be layer, model"),
 ])
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
