@@ -16,7 +16,7 @@ from leanood.ood import conformal, cusum, martingale, nonconformity, partitions,
 
 _NONCONFORMITIES = (nonconformity.KlTopK, typicality.Typicality, scored.Scored)
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
-_MOST_EVIDENCE = 50.0  # nats a frame, where p-values are extrapolated: p = 2e-22 is as sure as anything needs to be
+_MOST_EVIDENCE = 10.0  # nats a frame, where p-values are extrapolated: one frame alone is never the whole story
 
 
 class Step(NamedTuple):
@@ -40,7 +40,6 @@ class Detector:
     Attributes:
       decay: δ of the CUSUM, nats a frame; set it, like the threshold, by `tuning` on validation sequences.
       threshold: the alarm's; infinite until it is set.
-      ceiling: of S; infinite unless it is set.
     """
 
     def __init__(self, measure: nonconformity.Nonconformity, tables: List[np.ndarray], *, partition_kind: str,
@@ -56,7 +55,6 @@ class Detector:
         self.seed = seed
         self.decay = 0.0
         self.threshold = math.inf
-        self.ceiling = math.inf
         self._tables = tables
         self._tails = [tail.Tail.fit(table) if measure.extrapolates and len(table) >= tail.FEWEST else None
                        for table in tables]
@@ -104,6 +102,15 @@ class Detector:
         self._score = 0.0
         self._first = True
 
+    def skip(self, count: int) -> None:
+        """Lets the smoothing run on as if `count` frames had been seen, for who takes a sequence up again later."""
+        for _ in range(count * len(self._lists)):
+            self._uniform.one()
+
+    def take_up(self, score: float) -> None:
+        """Goes on from S = `score`, once a window's worth of the frames before was stepped through again."""
+        self._score = score
+
     def step(self, outputs: Mapping[str, np.ndarray]) -> Step:
         """Returns what the detector says of the sequence's next frame.
 
@@ -133,7 +140,7 @@ class Detector:
         else:
             column, p_value, oddness = columns.index(max(columns)), min(min(p) * len(p), 1.0), max(odd)
         if self.window:
-            score = self._score = cusum.update(self._score, logs[column], self.decay, self.ceiling)
+            score = self._score = cusum.update(self._score, logs[column], self.decay)
         else:
             score = oddness
         return Step(score, p_value, logs[column], oddness, invalid or score > self.threshold, column, invalid)
@@ -161,7 +168,7 @@ class Detector:
         decides = partitions.deciding(logs if self.window else odd, self.partition_kind)
         log_martingale = logs[np.arange(len(logs)), decides]
         oddness = partitions.combine(odd, self.partition_kind)
-        score = cusum.scores(log_martingale, begins, [self.decay], [self.ceiling])[0] if self.window else oddness
+        score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else oddness
         return {"score": score, "p_value": partitions.combine_p_values(p, self.partition_kind),
                 "log_martingale": log_martingale, "nonconformity": oddness,
                 "alarm": invalid | (score > self.threshold), "partition": decides, "invalid": invalid}
@@ -190,8 +197,8 @@ class Detector:
     def config(self) -> Dict[str, Any]:
         """Returns the settings for `from_arrays`, fit for JSON."""
         return {"detector": self.nonconformity.name, "partitions": list(self.partitions),
-                "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed, "decay": self.decay,
-                "threshold": _finite(self.threshold), "ceiling": _finite(self.ceiling)}
+                "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed, "decay": _finite(self.decay),
+                "threshold": _finite(self.threshold)}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Returns the calibration tables and the nonconformity's arrays."""
@@ -220,9 +227,8 @@ class Detector:
             tables = [conformal.table(arrays[f"{_TABLE}{column}"]) for column in range(len(measure.partitions))]
             detector = cls(measure, tables, partition_kind=config["partition_kind"], window=int(config["window"]),
                            seed=int(config["seed"]))
-            detector.decay = float(config["decay"])
+            detector.decay = math.inf if config["decay"] is None else float(config["decay"])
             detector.threshold = math.inf if config["threshold"] is None else float(config["threshold"])
-            detector.ceiling = math.inf if config.get("ceiling") is None else float(config["ceiling"])
         except KeyError as error:
             raise ValueError(f"the detector lacks {error}: calibrate it again with this version") from error
         return detector

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Dict, Union
+from typing import Any, Dict, Union
 
 TIMEOUT_S = 120.0  # a 100 MB model loads and runs once in seconds, even on a Nano
 MEMORY_BYTES = 4 << 30  # address space, beside 16 times the file's size
@@ -46,18 +46,27 @@ def _open_once(path: str, digest: str, runtime: str, timeout_s: float) -> None:
     _open_in_child(path, path, runtime, timeout_s)
 
 
-def _open_in_child(path: str, name: str, runtime: str, timeout_s: float) -> None:
-    command = [sys.executable, "-m", "leanood.tflite.probe", path, runtime]
+def placement(path: str, runtime: str, accelerator: str = "cpu", timeout_s: float = TIMEOUT_S) -> str:
+    """What a runtime here makes of a file, tried in a child process: how much of the graph runs where.
+
+    Raises:
+      ValueError: saying why it cannot run it.
+    """
+    return _open_in_child(path, path, runtime, timeout_s, accelerator)
+
+
+def _open_in_child(path: str, name: str, runtime: str, timeout_s: float, accelerator: str = "cpu") -> str:
+    command = [sys.executable, "-m", "leanood.tflite.probe", path, runtime, accelerator]
     try:
         child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
                                env=environment())
     except subprocess.TimeoutExpired:
         raise ValueError(f"{name} is corrupt or far too large: not loaded and run within {timeout_s:g} s") from None
-    if child.returncode == 0:
-        return
     said = child.stdout.decode(errors="replace").strip()
+    if child.returncode == 0:
+        return said.rpartition("\n")[2]
     if child.returncode == 2 and said:
-        raise ValueError(said.replace(path, name))
+        raise ValueError(said.rpartition("\n")[2].replace(path, name))
     raise ValueError(f"{name} is corrupt: loading it {end(child.returncode)}")
 
 
@@ -88,18 +97,24 @@ def _limit_memory(path: str) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _main(path: str, runtime: str) -> int:
+def _main(path: str, runtime: str, accelerator: str) -> int:
     import numpy as np
 
     from leanood.tflite import interpreters, tensors
 
-    _limit_memory(path)
     try:
-        backend = interpreters.Backend(path, runtime, 1)
+        if accelerator == "gpu":
+            from leanood.tflite import delegates
+
+            backend: Any = delegates.GpuBackend(path, runtime, allow_cpu=True)
+        else:
+            _limit_memory(path)  # graphics drivers reserve more than they use
+            backend = interpreters.Backend(path, interpreters.choose(runtime), 1)
         for tensor in backend.inputs.values():
-            if tensor.dtype is not np.object_ and np.dtype(tensor.dtype).kind in "fiub":
+            if np.dtype(tensor.dtype).kind in "fiub":
                 backend.write(tensors.Input(tensor), np.zeros(tensor.shape, tensor.dtype))
         backend.invoke()
+        print(backend.placement)
     except (ValueError, OSError, MemoryError) as error:
         print(interpreters.one_line(error))
         return 2
@@ -107,7 +122,6 @@ def _main(path: str, runtime: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.stderr.flush()
-    status = _main(sys.argv[1], sys.argv[2])
+    status = _main(*sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)  # a corrupt model may crash the destructors as well; it ran, and that is the answer
