@@ -72,18 +72,21 @@ def train(batches: Callable[[int], tf.data.Dataset], settings: Settings, out: st
       picture_every: epochs between pictures of reconstructions.
     """
     config = {"model": "bvae", "input_scale": "unit", **dataclasses.asdict(settings), "data": dict(data or {})}
-    folder = run.Run.create(out, config, may_change=("epochs", "patience"))
+    where = distribution or strategy.choose("off")
+    folder = run.Run.create(out, config, may_change=("epochs", "patience"), chief=strategy.is_chief(where))
     with folder.lock():
         keras.utils.set_random_seed(settings.seed)  # the initial weights; all else takes its seed from the step
-        with (distribution or strategy.choose("off")).scope():
+        with where.scope():
             model = build(settings, steps)
             model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate))
 
         shown = next(iter(batches(0) if validation is None else validation))[:_PICTURED]
 
         def picture(epoch: int) -> None:
-            reconstructions.picture(shown.numpy(), model(shown).numpy(), folder.file("reconstructions.png"),
-                                    f"after epoch {epoch}")
+            made = model(shown).numpy()  # by every worker, since they read their weights together
+            if folder.chief:
+                reconstructions.picture(shown.numpy(), made, folder.file("reconstructions.png"),
+                                        f"after epoch {epoch}")
 
         outcome = training.fit(
             model, batches, folder=folder, epochs=settings.epochs, validation=validation, patience=settings.patience,

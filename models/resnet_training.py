@@ -77,10 +77,11 @@ def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, 
         raise ValueError(f"there is {len(classes)} class; a classifier needs two folders of images or more")
     config = {"model": "resnet18", "input_scale": "unit", "classes": list(classes), **dataclasses.asdict(settings),
               "data": dict(data or {})}
-    folder = run.Run.create(out, config)
+    where = distribution or strategy.choose("off")
+    folder = run.Run.create(out, config, chief=strategy.is_chief(where))
     with folder.lock():
         keras.utils.set_random_seed(settings.seed)
-        with (distribution or strategy.choose("off")).scope():
+        with where.scope():
             model = build(settings, len(classes), steps=-(-len(images) // settings.batch_size))
         outcome = training.fit(
             model, lambda epoch: augmented(images, labels, settings, epoch), folder=folder, epochs=settings.epochs,

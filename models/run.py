@@ -15,14 +15,15 @@ class Run:
 
     Args:
       path: the folder; `config.json` must be in it (`Run.create` makes one).
+      chief: False in all but one of the processes that train together: those write nothing.
 
     Attributes:
-      path: the folder.
+      path, chief: as given.
       config: what the run was started with, e.g. {"model": "bvae", "size": [64, 64], "data": {...}}.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str, chief: bool = True) -> None:
+        self.path, self.chief = os.fspath(path), chief
         try:
             with open(self.file("config.json"), encoding="utf-8") as stream:
                 self.config: Dict[str, Any] = json.load(stream)
@@ -33,20 +34,21 @@ class Run:
             raise ValueError(f"{self.file('config.json')} is damaged ({error}); train into another --out") from error
 
     @classmethod
-    def create(cls, path: str, config: Mapping[str, Any], may_change: Sequence[str] = ()) -> Run:
+    def create(cls, path: str, config: Mapping[str, Any], may_change: Sequence[str] = (), chief: bool = True) -> Run:
         """Makes the folder, or opens it again to go on, if it was started with the same settings.
 
         Args:
           path: the folder.
           config: settings that JSON can hold.
           may_change: settings that may differ from the folder's own, and are then written anew (e.g. "epochs").
+          chief: see `Run`.
 
         Raises:
           ValueError: naming the first setting that differs, or if the folder holds something else.
         """
         wanted = json.loads(json.dumps(dict(config)))
         if os.path.exists(os.path.join(path, "config.json")):
-            run = cls(path)
+            run = cls(path, chief)
             before, now = _flat(run.config), _flat(wanted)
             for name in sorted({*before, *now} - set(may_change)):
                 if before.get(name) != now.get(name):
@@ -56,11 +58,11 @@ class Run:
                 run.write("config.json", json.dumps(wanted, indent=2) + "\n")
                 run.config = wanted
             return run
-        if os.path.isdir(path) and os.listdir(path):
+        if os.path.isdir(path) and any(not name.endswith(".partial") for name in os.listdir(path)):
             raise ValueError(f"{path} is not empty and holds no training run; give another --out")
         os.makedirs(path, exist_ok=True)
         _replace(os.path.join(path, "config.json"), json.dumps(wanted, indent=2) + "\n")
-        return cls(path)
+        return cls(path, chief)
 
     def file(self, name: str) -> str:
         """The path of a file in the folder."""
@@ -68,10 +70,13 @@ class Run:
 
     def write(self, name: str, text: str) -> None:
         """Writes a text file whole or not at all."""
-        _replace(self.file(name), text)
+        if self.chief:
+            _replace(self.file(name), text)
 
     def save(self, name: str, model: keras.Model) -> None:
         """Saves a Functional model as `<name>.h5`, whole or not at all."""
+        if not self.chief:
+            return
         partial = self.file(f".{name}.partial.h5")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras says that HDF5 is old; it is what every Keras can read
@@ -99,6 +104,8 @@ class Run:
         try:
             import fcntl
         except ImportError:  # Windows
+            fcntl = None  # type: ignore[assignment]
+        if fcntl is None or not self.chief:
             yield
             return
         with open(self.file(".lock"), "w", encoding="utf-8") as stream:
@@ -143,7 +150,7 @@ def _setting(name: str, config: Mapping[str, Any]) -> str:
 
 
 def _replace(path: str, text: str) -> None:
-    partial = f"{path}.partial"
+    partial = f"{path}.{os.getpid()}.partial"
     with open(partial, "w", encoding="utf-8") as stream:
         stream.write(text)
     os.replace(partial, path)

@@ -23,3 +23,14 @@ def choose(name: str) -> tf.distribute.Strategy:
             raise ValueError("multi_worker_mirrored needs the environment variable TF_CONFIG, which names the workers")
         return tf.distribute.MultiWorkerMirroredStrategy()
     raise ValueError(f"distribution_strategy is {name!r}, but should be one of {', '.join(CHOICES)}")
+
+
+def is_chief(distribution: tf.distribute.Strategy) -> bool:
+    """True in the one process of those that train together which writes the files."""
+    return worker(distribution) == 0
+
+
+def worker(distribution: tf.distribute.Strategy) -> int:
+    """This process's number among those that train together."""
+    resolver = distribution.cluster_resolver
+    return int(resolver.task_id or 0) if resolver is not None else 0

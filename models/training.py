@@ -12,12 +12,13 @@ import io
 import json
 import math
 import os
+import shutil
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.models import progress, run
+from leanood.models import progress, run, strategy
 
 Row = Dict[str, Any]
 
@@ -68,10 +69,13 @@ def fit(
     state = _State()
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, state=state)
     model.optimizer.build(model.trainable_variables)
-    chief = _is_chief()
-    # TensorFlow has every worker write; only the chief's files are kept.
-    where = folder.file("checkpoints" if chief else f".worker{_task_index()}")
+    chief = strategy.is_chief(model.distribute_strategy)
+    # TensorFlow has every worker write; only the chief's files are ever read.
+    where = folder.file("checkpoints" if chief else f".worker{strategy.worker(model.distribute_strategy)}")
     manager = tf.train.CheckpointManager(checkpoint, where, max_to_keep=2, checkpoint_name="epoch")
+    if chief:
+        for unfinished in glob.glob(folder.file("checkpoints/*_temp")):  # what a killed process was writing
+            shutil.rmtree(unfinished)
     latest = tf.train.latest_checkpoint(folder.file("checkpoints"))
     if latest:
         checkpoint.restore(latest).assert_existing_objects_matched()
@@ -144,9 +148,10 @@ def _save(write: Callable[[], Any], folder: str) -> None:
     try:
         write()
     except (tf.errors.OpError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise OSError(f"could not write a checkpoint to {folder}: {reason}; make room and run the same command again, "
-                      "it goes on from the last epoch that was written") from error
+        full = "No space left" in str(error)
+        reason = "the disk is full; make room" if full else f"{str(error).splitlines()[0]}; put that right"
+        raise OSError(f"could not write a checkpoint to {folder}: {reason} and run the same command again, it goes on "
+                      "from the last epoch that was written") from error
 
 
 def _log(folder: run.Run, state: _State, show: Optional[progress.Progress]) -> None:
@@ -165,12 +170,3 @@ def _log(folder: run.Run, state: _State, show: Optional[progress.Progress]) -> N
             os.remove(path)
     if show:
         show.epoch(state.epoch - 1, row, "best" if state.best_epoch == state.epoch else "")
-
-
-def _is_chief() -> bool:
-    return _task_index() == 0
-
-
-def _task_index() -> int:
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    return int(resolver.task_id or 0) if resolver is not None else 0

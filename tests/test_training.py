@@ -135,7 +135,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
     data = tf.data.Dataset.from_tensors((np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)))
-    with pytest.raises(OSError, match="checkpoint to .*: .*No space left on device; make room and run the same"):
+    with pytest.raises(OSError, match="checkpoint to .*: the disk is full; make room and run the same"):
         training.fit(model, lambda epoch: data, folder=folder, epochs=1)
 
 
