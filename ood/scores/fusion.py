@@ -74,15 +74,15 @@ class Fusion(Score):
             raise ValueError("Fusion has no statistics yet: call fit with in-distribution outputs")
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
-        """Every member's arrays under "<index>/", and the tables."""
+        """Every member's arrays under "<index>.", and the tables."""
         from leanood.ood import scores
 
         self.require_fit()
         arrays = {"members": np.asarray([scores.name(member) for member in self.members]), "weights": self.weights,
                   "held_out": np.asarray(self.held_out), "seed": np.asarray(self.seed)}
         for i, (member, table) in enumerate(zip(self.members, self.tables)):
-            arrays[f"{i}/table"] = table.values
-            arrays.update({f"{i}/{name}": value for name, value in member.to_arrays().items()})
+            arrays[f"{i}.table"] = table.values
+            arrays.update({f"{i}.{name}": value for name, value in member.to_arrays().items()})
         return arrays
 
     @classmethod
@@ -94,9 +94,9 @@ class Fusion(Score):
             raise ValueError("Fusion needs the array members, which is not there")
         members, tables = [], []
         for i, name in enumerate(np.asarray(arrays["members"]).tolist()):
-            own = {key[len(f"{i}/"):]: value for key, value in arrays.items() if key.startswith(f"{i}/")}
+            own = {key[len(f"{i}."):]: value for key, value in arrays.items() if key.startswith(f"{i}.")}
             if "table" not in own:
-                raise ValueError(f"Fusion needs the array {i}/table, which is not there")
+                raise ValueError(f"Fusion needs the array {i}.table, which is not there")
             tables.append(Table(own.pop("table")))
             members.append(scores.by_name(name).from_arrays(own))
         fusion = cls(members, np.asarray(arrays["weights"]).tolist(), float(arrays["held_out"]), int(arrays["seed"]))
