@@ -125,21 +125,51 @@ class Factorize(Step):
 
 @dataclasses.dataclass(frozen=True)
 class Student(Step):
-    """A student drawn from the model's graph, see `students`: kind "strided", "separable" or "narrow"."""
+    """A student drawn from the model's graph, see `students`.
+
+    Attributes:
+      kind: "strided" (strides where the model pools), "separable", "narrow", "shallow" or "informed" (widths from the
+        layers' sensitivity to shrinking).
+      ratio: narrow: share of channels fewer.
+      drop: shallow: layers to leave out, with commas between them.
+      tolerance: informed: by how much each layer may move the student from its teacher, in the distance's own unit
+        (nats for latents).
+    """
     once: ClassVar[bool] = False
     kind: str = "strided"
-    ratio: float = 0.5  # of "narrow"
+    ratio: float = 0.5
+    drop: str = ""
+    tolerance: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._one_of("kind", ("strided", "separable", "narrow"))
+        self._one_of("kind", ("strided", "separable", "narrow", "shallow", "informed"))
         self._share("ratio")
+        self._share("tolerance", 0.0, float("inf"))
+        if (self.kind == "shallow") != bool(self.drop):
+            self.refuse("drop", "layers' names with kind='shallow', and left out with any other")
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The layers that a shallow student is without."""
+        return tuple(name.strip() for name in self.drop.split(",") if name.strip())
+
+    def check(self, model: tf_keras.Model) -> None:
+        super().check(model)
+        if self.kind == "shallow":
+            students.shallower(model, self.dropped)
+        if self.kind in ("narrow", "informed"):
+            shrink.dependencies(model)
 
     def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
-        if self.kind == "narrow":
-            student = students.narrower(model, self.ratio, inherit=False)
-        else:
-            student = (students.strided if self.kind == "strided" else students.separable)(model)
+        make: dict[str, Callable[[], tf_keras.Model]] = {
+            "strided": lambda: students.strided(model),
+            "separable": lambda: students.separable(model),
+            "narrow": lambda: students.narrower(model, self.ratio, inherit=False),
+            "shallow": lambda: students.shallower(model, self.dropped),
+            "informed": lambda: students.informed(model, context.samples, self.tolerance),
+        }
+        student = make[self.kind]()
         finetune = context.finetune(self.epochs)
         if finetune is not None:
             finetune(student, context.teacher)
@@ -269,6 +299,10 @@ class Format(Step):
         return model
 
 
+class Float32(Format):
+    """As it is."""
+
+
 class Float16(Format):
     """Weights of 16 bits."""
 
@@ -291,8 +325,8 @@ class Huffman(Step):
         return model
 
 
-ALL: tuple[type[Step], ...] = (Shrink, Factorize, Student, Distill, Prune, Cluster, Qat, Pqat, Cqat, Pcqat, Float16,
-                               Dynamic, Int8, Huffman)
+ALL: tuple[type[Step], ...] = (Shrink, Factorize, Student, Distill, Prune, Cluster, Qat, Pqat, Cqat, Pcqat, Float32,
+                               Float16, Dynamic, Int8, Huffman)
 
 
 def settings(kind: type[Step]) -> dict[str, Any]:

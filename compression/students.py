@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from leanood.compression import rebuild, shrink
+from leanood.compression import distances, rebuild, sensitivity, shrink
 
 _layers = tf_keras.layers
 _POOLS = (_layers.MaxPooling2D, _layers.AveragePooling2D)
@@ -20,8 +21,6 @@ def narrower(teacher: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, 
              **arguments: Any) -> tf_keras.Model:
     """A student with a share of the teacher's channels fewer in every layer, or in each of the named ones.
 
-    With the ratios of `sensitivity.Sensitivity.ratios_within` it is the paper's pruning-informed student.
-
     Args:
       teacher: see `shrink.shrink`.
       ratio: share of channels to leave out, in [0, 1).
@@ -30,6 +29,28 @@ def narrower(teacher: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, 
     """
     student = shrink.shrink(teacher, ratio, **arguments)
     return student if inherit else tf_keras.models.clone_model(student)
+
+
+def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
+             ratios: Sequence[float] = (0.25, 0.5, 0.75), **arguments: Any) -> tf_keras.Model:
+    """The pruning-informed student: every layer as narrow as it can be without moving the outputs beyond a tolerance.
+
+    Args:
+      teacher: see `shrink.shrink`.
+      images: float32 [N, h, w, c] in the model's input range, on which the outputs are compared.
+      tolerance: how far each layer's shrinking may move the outputs, in the unit of `distances.default`.
+      ratios: the shares of channels that are tried.
+      **arguments: passed on to `shrink.shrink`.
+    """
+    arguments = {"importance": "activation", "images": images, **arguments}
+    wanted = rebuild.clone(teacher)(images, training=False)
+    distance = distances.default(wanted, wanted)
+
+    def moved(candidate: tf_keras.Model) -> float:
+        return float(distance(distances.Batch(images, wanted, candidate(images, training=False))))
+
+    found = sensitivity.analyse(teacher, moved, ratios, **arguments)
+    return shrink.shrink(teacher, found.ratios_within(tolerance), **arguments)
 
 
 def shallower(teacher: tf_keras.Model, drop: Sequence[str]) -> tf_keras.Model:

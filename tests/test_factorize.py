@@ -119,3 +119,13 @@ def test_a_narrower_student_inherits_or_starts_anew():
     assert own.shape == novice.get_layer("conv0").get_weights()[0].shape == (3, 3, 3, 4)
     assert all(any(np.array_equal(own[..., i], kernel[..., j]) for j in range(8)) for i in range(4))
     assert not np.array_equal(own, novice.get_layer("conv0").get_weights()[0])
+
+
+def test_an_informed_student_is_narrow_where_the_outputs_allow_it():
+    teacher = pooled()
+    kernel = teacher.get_layer("conv1").get_weights()[0]
+    kernel[..., 3:] *= 1e-6  # after batch normalisation at its start these nine channels are all but zero
+    teacher.get_layer("conv1").set_weights([kernel])
+    student = students.informed(teacher, X, 1e-4, multiple=1)
+    assert student.get_layer("conv1").filters == 3
+    assert student.get_layer("conv0").filters == 8

@@ -47,6 +47,8 @@ def test_what_is_written_reads_back(text):
     ("distill(epochs=0)", "distill: epochs is 0, but must be at least 1"),
     ("cluster(1)", "cluster: clusters is 1, but must be from 2 to 256"),
     ("shrink(0.1+x)", r"shrink: ratio is 0.1 \+ x, but must be a number or a word"),
+    ("student(shallow)", "student: drop is '', but must be layers' names with kind='shallow'"),
+    ("student(deep)", "student: kind is 'deep', but must be one of 'strided', 'separable', 'narrow', 'shallow'"),
     ("prune+distill", "distill can't follow prune, whose work it would undo; the order is"),
     ("qat+shrink", "shrink can't follow qat"),
     ("prune+prune", "prune comes 2 times"),
