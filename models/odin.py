@@ -7,7 +7,7 @@ import tf_keras as keras
 
 
 def perturbed(model: keras.Model, frames: np.ndarray, *, epsilon: float, temperature: float = 1000.0) -> np.ndarray:
-    """Frames moved by `epsilon` a pixel towards a larger softmax of their predicted class, float32 [N, h, w, c] (eq. 2).
+    """Frames float32 [N, h, w, c], moved by `epsilon` a pixel towards a larger softmax of their class (eq. 2).
 
     In-distribution frames gain more confidence from it than others; `ood.scores.ODIN` then judges the model's logits of
     the result.
