@@ -1,4 +1,4 @@
-"""Squared Mahalanobis distance to a Gaussian fitted with Ledoit & Wolf's shrinkage, one matrix product a frame."""
+"""Squared Mahalanobis distance to a Gaussian fitted with Ledoit & Wolf's shrinkage, one matrix product away."""
 from __future__ import annotations
 
 from typing import Dict, Mapping
@@ -23,7 +23,6 @@ class Gaussian:
             raise ValueError(f"gaussian: whitening {list(whitening.shape)} and offset {list(offset.shape)} don't fit")
         self.whitening = np.ascontiguousarray(whitening, dtype=np.float64)
         self.offset = np.ascontiguousarray(offset, dtype=np.float64)
-        self._white = np.empty(len(offset))
 
     @classmethod
     def fit(cls, features: np.ndarray) -> Gaussian:
@@ -44,12 +43,6 @@ class Gaussian:
         """Returns d² float64 [N] of features [N, D]."""
         white = features @ self.whitening - self.offset
         return np.einsum("nd,nd->n", white, white)
-
-    def distance(self, features: np.ndarray) -> float:
-        """Returns d² of one frame's features [D], without allocating."""
-        np.dot(features, self.whitening, out=self._white)
-        self._white -= self.offset
-        return float(np.dot(self._white, self._white))
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         return {"whitening": self.whitening, "offset": self.offset}

@@ -7,7 +7,6 @@ in-distribution validation raises S often enough under it to tell a false-alarm 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -22,7 +21,6 @@ _ENOUGH_PEAKS = 10
 class Tuning:
     """The choice, and what was seen under it on validation."""
     decay: float  # δ, nats a frame
-    ceiling: float  # of S
     threshold: alarm_threshold.AlarmThreshold
     auroc: float  # of S, frame by frame
     hit_rate: float  # share of the OOD validation sequences detected
@@ -33,7 +31,7 @@ class Tuning:
 
 def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingale: np.ndarray,
          ood_starts: np.ndarray, *, fps: float, false_alarms_per_hour: float, ood: Optional[np.ndarray] = None,
-         decays: Optional[Sequence[float]] = None, headroom: float = math.inf) -> Tuning:
+         decays: Optional[Sequence[float]] = None) -> Tuning:
     """Returns decay and threshold; set them as `detector.decay, detector.threshold = t.decay, t.threshold.value`.
 
     Args:
@@ -45,21 +43,15 @@ def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingal
       false_alarms_per_hour: to allow, > 0.
       ood: bool [M], which of those frames are OOD; the others count as in-distribution. None: all are.
       decays: δ to try, nats a frame; None: quantiles of ln M, from never forgetting to forgetting all but the oddest.
-      headroom: > 1; S's ceiling is so many times the threshold. Evidence that is not bounded needs one, or an alarm
-        would outlast its cause for as long again.
     """
     ood_log_martingale = np.asarray(ood_log_martingale, dtype=np.float64)
     odd = np.ones(len(ood_log_martingale), dtype=bool) if ood is None else np.asarray(ood, dtype=bool)
     if decays is None:
         decays = _grid(np.asarray(id_log_martingale, dtype=np.float64), ood_log_martingale[odd])
     id_scores = cusum.scores(id_log_martingale, id_starts, decays)
-    thresholds = [alarm_threshold.choose(score, id_starts, fps, false_alarms_per_hour) for score in id_scores]
-    # Below the ceiling nothing changes, so that the thresholds stand.
-    ceilings = [_ceiling(chosen.value, headroom) for chosen in thresholds]
-    if math.isfinite(headroom):
-        id_scores = cusum.scores(id_log_martingale, id_starts, decays, ceilings)
-    ood_scores = cusum.scores(ood_log_martingale, ood_starts, decays, ceilings)
-    tried = [_try(*one, ood_starts, odd, fps) for one in zip(decays, ceilings, thresholds, id_scores, ood_scores)]
+    ood_scores = cusum.scores(ood_log_martingale, ood_starts, decays)
+    tried = [_try(decay, id_score, id_starts, ood_score, ood_starts, odd, fps, false_alarms_per_hour)
+             for decay, id_score, ood_score in zip(decays, id_scores, ood_scores)]
     best = max(one.auroc for one in tried)
     good = [one for one in tried if one.auroc >= best - _EQUAL]
     good = [one for one in good if one.threshold.peaks >= _ENOUGH_PEAKS or not one.threshold.extrapolated] or good
@@ -67,17 +59,13 @@ def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingal
     return dataclasses.replace(chosen, decays=tuple(map(float, decays)), aurocs=tuple(one.auroc for one in tried))
 
 
-def _try(decay: float, ceiling: float, chosen: alarm_threshold.AlarmThreshold, id_score: np.ndarray,
-         ood_score: np.ndarray, ood_starts: np.ndarray, odd: np.ndarray, fps: float) -> Tuning:
+def _try(decay: float, id_score: np.ndarray, id_starts: np.ndarray, ood_score: np.ndarray, ood_starts: np.ndarray,
+         odd: np.ndarray, fps: float, per_hour: float) -> Tuning:
+    chosen = alarm_threshold.choose(id_score, id_starts, fps, per_hour)
     found = events.detections(ood_score > chosen.value, ood_starts, odd, fps)
     auroc = metrics.evaluate(np.append(id_score, ood_score[~odd]), ood_score[odd]).auroc
-    return Tuning(decay=float(decay), ceiling=ceiling, threshold=chosen, auroc=auroc, hit_rate=found.hit_rate,
+    return Tuning(decay=float(decay), threshold=chosen, auroc=auroc, hit_rate=found.hit_rate,
                   mean_delay=found.mean_delay, decays=(), aurocs=())
-
-
-def _ceiling(threshold: float, headroom: float) -> float:
-    # A nat above even a threshold of zero, so that the alarm can sound.
-    return max(threshold * headroom, threshold + 1.0) if math.isfinite(headroom) else math.inf
 
 
 def _grid(id_log_martingale: np.ndarray, ood_log_martingale: np.ndarray) -> Sequence[float]:

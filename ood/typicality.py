@@ -48,20 +48,16 @@ class Typicality(nonconformity.Nonconformity):
         unknown = [channel for channel in channels if channel not in CHANNELS]
         if unknown or not channels:
             raise ValueError(f"typicality has the channels {', '.join(CHANNELS)}, not {', '.join(unknown) or 'none'}")
-        self.channels = tuple(channel for channel in CHANNELS if channel in channels)
+        self._use(tuple(channel for channel in CHANNELS if channel in channels))
         self.partitions = ("all",)
-        self._columns_used = [(channel, _COLUMNS[channel]) for channel in self.channels if channel in _COLUMNS]
         self._gaussians: Dict[str, gaussian.Gaussian] = {}
         self._tails: Dict[str, tail.Tail] = {}
         self._pace = (0.0, 1.0)  # mean and standard deviation of the ln of the change between consecutive frames
-        self._features = np.empty(0)
-        self._before = np.empty(0)
 
-    @property
-    def inputs(self) -> Tuple[str, ...]:  # type: ignore[override]
-        """The outputs of the network that the channels read."""
-        early = (EARLY,) if set(self.channels) - {LATENT} else ()
-        return early + (("mu", "logvar") if LATENT in self.channels else ())
+    def _use(self, channels: Tuple[str, ...]) -> None:
+        self.channels = channels
+        self.inputs = ((EARLY,) if set(channels) - {LATENT} else ()) + (("mu", "logvar") if LATENT in channels else ())
+        self._columns_used = [(channel, _COLUMNS[channel]) for channel in channels if channel in _COLUMNS]
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None) -> Typicality:
@@ -71,7 +67,7 @@ class Typicality(nonconformity.Nonconformity):
                              "convert it with leanood convert, or choose --detector=kl-topk")
         first = np.ones(len(outputs[self.inputs[0]]), bool) if starts is None else np.asarray(starts, bool)
         if first.all() and CHANGE in self.channels:
-            self.channels = tuple(channel for channel in self.channels if channel != CHANGE)
+            self._use(tuple(channel for channel in self.channels if channel != CHANGE))
             self.warnings = ("unordered images: nothing is known of the change from frame to frame",)
         if not self.channels:
             raise ValueError("the channel 'change' needs sequences, and the training frames are unordered images")
@@ -87,6 +83,8 @@ class Typicality(nonconformity.Nonconformity):
         self._tails = {channel: tail.Tail.fit(distance if channel != CHANGE else distance[~first])
                        for channel, distance in held_out.items()}
         self._fit(features, first, np.ones(len(first), bool))
+        self._compile(features[EARLY].shape[1] if EARLY in features else 0,
+                      features[LATENT].shape[1] if LATENT in features else 0)
         return self
 
     def _fit(self, features: Dict[str, np.ndarray], first: np.ndarray, chosen: np.ndarray) -> None:
@@ -97,10 +95,26 @@ class Typicality(nonconformity.Nonconformity):
             if len(pace) < 2:
                 raise ValueError("too few consecutive training frames to tell the change between them; give more")
             self._pace = (float(pace.mean()), max(float(pace.std()), 1e-3))
-        self._allocate(features[EARLY].shape[1] if EARLY in features else 0)
 
-    def _allocate(self, width: int) -> None:
-        self._features, self._before = np.zeros(width), np.zeros(width)
+    def _compile(self, early: int, latents: int) -> None:
+        """Lays the channels' Gaussians side by side in one matrix, for `score_frame`.
+
+        Args:
+          early, latents: number of features of either kind.
+        """
+        self._widths = (early, latents)
+        self._features, self._before = np.zeros(early + latents), np.zeros(early + latents)
+        rows = {channel: range(early)[columns] for channel, columns in _COLUMNS.items()}
+        rows[LATENT] = range(early, early + latents)
+        ends = np.cumsum([0] + [len(one.offset) for one in self._gaussians.values()])
+        self._matrix = np.zeros((early + latents, ends[-1]))
+        for begin, (channel, one) in zip(ends, self._gaussians.items()):
+            self._matrix[rows[channel].start:rows[channel].stop, begin:begin + len(one.offset)] = one.whitening
+        self._offset = np.concatenate([np.empty(0), *[one.offset for one in self._gaussians.values()]])
+        self._white = np.empty(len(self._offset))
+        self._begins = ends[:-1]
+        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [max(early - _MOMENTS, 0), latents])
+        self._parts = [(self._tails[channel], _LOG_WEIGHTS[channel]) for channel in self._gaussians]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns the features of the early statistics and of the latents, float64 [N, D] each."""
@@ -130,37 +144,38 @@ class Typicality(nonconformity.Nonconformity):
         return np.max(list(self.evidence(outputs, starts).values()), axis=0)[:, np.newaxis]
 
     def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
+        features, before = self._before, self._features  # the buffers take turns: what was new is now old
+        self._features, self._before = features, before
+        early, latents = self._widths
+        if early:
+            raw = np.ravel(outputs[EARLY])
+            features[:_MOMENTS] = raw[:_MOMENTS]
+            np.maximum(raw, 0.0, out=features[_MOMENTS:early])
+        if latents:
+            features[early:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
+        logarithmic = features[_MOMENTS:] if early else features
+        logarithmic += self._floors
+        np.log(logarithmic, out=logarithmic)
         most = -math.inf
-        if EARLY in self.inputs:
-            features, before = self._before, self._features  # the buffers take turns: what was new is now old
-            self._features, self._before = features, before
-            early = np.ravel(outputs[EARLY])
-            features[:_MOMENTS] = early[:_MOMENTS]
-            np.maximum(early, 0.0, out=features[_MOMENTS:])
-            features[_MOMENTS:] += _FLOOR
-            np.log(features[_MOMENTS:], out=features[_MOMENTS:])
-            for channel, columns in self._columns_used:
-                most = max(most, self._weigh(channel, self._gaussians[channel].distance(features[columns])))
-            if CHANGE in self.channels:
-                distance = 0.0
-                if not first:
-                    before -= features
-                    moved = float(np.abs(before, out=before)[_MOMENTS:].mean())
-                    mean, deviation = self._pace
-                    distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
-                most = max(most, self._weigh(CHANGE, distance))
-        if LATENT in self.channels:
-            divergence = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
-            divergence += _KL_FLOOR
-            most = max(most, self._weigh(LATENT, self._gaussians[LATENT].distance(np.log(divergence, out=divergence))))
+        if self._parts:
+            white = np.dot(features, self._matrix, out=self._white)
+            white -= self._offset
+            white *= white
+            for (evidence, weight), distance in zip(self._parts, np.add.reduceat(white, self._begins).tolist()):
+                most = max(most, evidence.log_p_one(distance) + weight)
+        if CHANGE in self.channels:
+            distance = 0.0
+            if not first:
+                before -= features
+                moved = float(np.add.reduce(np.abs(before[_MOMENTS:early]))) / (early - _MOMENTS)
+                mean, deviation = self._pace
+                distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
+            most = max(most, self._tails[CHANGE].log_p_one(distance) + _LOG_WEIGHTS[CHANGE])
         return [most]
-
-    def _weigh(self, channel: str, distance: float) -> float:
-        return self._tails[channel].log_p_one(distance) + _LOG_WEIGHTS[channel]
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         arrays = {"channels": np.array(self.channels), "pace": np.array(self._pace),
-                  "width": np.array(len(self._features))}
+                  "widths": np.array(self._widths)}
         for kind, parts in (("gaussian", self._gaussians), ("tail", self._tails)):
             for channel, part in parts.items():
                 arrays.update({f"{kind}.{channel}.{name}": array for name, array in part.to_arrays().items()})
@@ -181,7 +196,8 @@ class Typicality(nonconformity.Nonconformity):
         measure._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
                               for channel in measure.channels if channel != CHANGE}
         measure._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in measure.channels}
-        measure._allocate(int(arrays["width"]))
+        early, latents = np.asarray(arrays["widths"]).tolist()
+        measure._compile(int(early), int(latents))
         return measure
 
 

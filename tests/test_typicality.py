@@ -34,7 +34,6 @@ def test_gaussian_is_mahalanobis_with_ledoit_wolf():
     z = (x - x.mean(0)) / x.std(0)
     reference = LedoitWolf().fit(z).mahalanobis(z)
     np.testing.assert_allclose(one.distances(x), reference, rtol=1e-9)
-    assert [one.distance(row) for row in x[:5]] == pytest.approx(reference[:5])
 
 
 def test_gaussian_survives_constant_and_few_features():
@@ -148,20 +147,20 @@ def test_errors_teach():
 
 def test_in_a_detector_steps_equal_runs(fitted):
     made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
-    made.decay, made.threshold, made.ceiling = 1.0, 30.0, 60.0
+    made.decay, made.threshold = np.inf, 30.0
     fresh = outputs(seed=9, count=120)
     odd = {name: array.copy() for name, array in fresh.items()}
-    odd["early"][60:90] *= 3.0
+    odd["early"][60:90] *= 3.0  # for so long that each window holds nothing else
     ran = made.run(odd, np.arange(120) == 0)
     again = detector.Detector.from_arrays(made.config(), made.to_arrays())
     steps = [again.step({name: array[i:i + 1] for name, array in odd.items()}) for i in range(120)]
     np.testing.assert_allclose([step.score for step in steps], ran["score"], rtol=1e-9)
-    assert ran["score"].max() == 60.0  # the ceiling
-    assert ran["alarm"][65:90].all()
+    np.testing.assert_array_equal(ran["score"], ran["log_martingale"])  # an infinite decay carries nothing over
+    assert ran["alarm"][70:90].all()
     assert not ran["alarm"][:60].any()
 
 
 def test_evidence_grows_beyond_the_calibration_frames(fitted):
     made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
-    p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min() for factor in (1.4, 1.6)]
-    assert p[1] < p[0] < 1 / 601
+    p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min() for factor in (1.2, 1.4)]
+    assert np.exp(-10) * 0.999 <= p[1] <= p[0] < 1 / 601  # ten nats are the most that a frame may say

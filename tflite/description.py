@@ -1,7 +1,7 @@
 """detector.json: what a detector file says of itself, with a hash over every byte of it.
 
 Fields that the device relies on: `kind`; `input` {`size` [height, width], …}; `outputs`, names; `partitions`, names;
-`partition_kind`; `window`; `decay`; `threshold` (null: never an alarm). Others are kept as they are: `fps`,
+`partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm). Others are kept as they are: `fps`,
 `false_alarm_rate`, `metrics`, `provenance`, ….
 """
 from __future__ import annotations
@@ -82,10 +82,9 @@ def check(fields: Mapping[str, Any]) -> None:
         wrong.append("partition_kind, subset or factor")
     if not _is_int(fields.get("window")) or not 0 <= fields["window"] <= 1 << 20:
         wrong.append("window, a number of frames")
-    if not _is_number(fields.get("decay")):
-        wrong.append("decay, a number")
-    if fields.get("threshold") is not None and not _is_number(fields["threshold"]):
-        wrong.append("threshold, a number or null")
+    for key in ("decay", "threshold"):
+        if key not in fields or fields[key] is not None and not _is_number(fields[key]):
+            wrong.append(f"{key}, a number or null")
     if wrong:
         raise ValueError(f"detector.json lacks or misstates: {'; '.join(wrong)}")
 

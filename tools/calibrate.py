@@ -16,10 +16,12 @@ from leanood.tflite import bundle, runtime
 from leanood.tools import calibration, command, source
 
 _OUT = flags.DEFINE_string("out", None, "the detector file; default: detector_<name>.tflite beside the network's file")
-_DETECTOR = flags.DEFINE_enum("detector", "typicality", list(calibration.DETECTORS),
-                              "typicality: leanood's; kl-topk: the paper's")
+_DETECTOR = flags.DEFINE_string(
+    "detector", None, "typicality: leanood's (the default for encoders); kl-topk: the paper's; of a classifier a score "
+    "(energy is the default) or several joined by +: " + ", ".join(calibration.DETECTORS[2:]))
 _TOP_K = flags.DEFINE_integer("top_k", 1, "kl-topk: so many latents a partition", lower_bound=1)
-_WINDOW = flags.DEFINE_integer("window", 20, "p-values in the martingale; 0: frames are single images", lower_bound=0)
+_WINDOW = flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 0: frames are single images; "
+                               "default: 10, for kl-topk 20, and 0 for unordered images", lower_bound=0)
 _FALSE_ALARMS = flags.DEFINE_float("false_alarms_per_hour", 3.0, "sequences: to allow in in-distribution driving",
                                    lower_bound=1e-6)
 _FALSE_POSITIVES = flags.DEFINE_float("false_positive_rate", 0.05, "images: share of in-distribution images to flag",
@@ -40,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
     tensor = next(iter(runner.inputs.values()))
     size = (int(tensor.shape[1]), int(tensor.shape[2]))
     settings = calibration.Settings(
-        detector=_DETECTOR.value, top_k=_TOP_K.value, window=_WINDOW.value, seed=_SEED.value,
+        detector=_DETECTOR.value or calibration.default_detector(runner.outputs), top_k=_TOP_K.value,
+        window=_WINDOW.value, seed=_SEED.value,
         false_alarms_per_hour=_FALSE_ALARMS.value, false_positive_rate=_FALSE_POSITIVES.value)
     result = calibration.calibrate(runner, size, found, settings)
     out = _OUT.value or os.path.join(os.path.dirname(path),

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from leanood.data import corruptions, dataset, frames, sequences
 from leanood.ood import detector as detector_
-from leanood.ood import nonconformity, threshold, tuning, typicality
+from leanood.ood import nonconformity, scored, scores, threshold, tuning, typicality
 from leanood.tflite import runtime
 from leanood.tools import progress, source
 
-DETECTORS = ("typicality", "kl-topk")
+DETECTORS = ("typicality", "kl-topk", *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
 _STRETCHES = 4  # validation sequences a corruption
 _FOLDS = 5
-_HEADROOM = 2.0  # S's ceiling over the threshold, where evidence is extrapolated: an alarm ends soon after its cause
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Settings:
 
     detector: str = "typicality"
     top_k: int = 1  # latents a partition, for kl-topk
-    window: int = 20  # p-values in the martingale; images: 0
+    window: Optional[int] = None  # p-values in the martingale; images: 0; None: 10, for kl-topk 20
     false_alarms_per_hour: float = 3.0  # of in-distribution driving; images: not used
     false_positive_rate: float = 0.05  # of in-distribution images; sequences: not used
     seed: int = 0
@@ -59,12 +58,18 @@ def fields(result: Calibration, runner: runtime.Runner, size: Tuple[int, int], f
       network: where the network came from (what `leanood convert` wrote).
     """
     tensor = next(iter(runner.inputs.values()))
-    used = result.detector.nonconformity.inputs
-    return {**result.detector.config(), "kind": "latent", "outputs": list(used), "fps": fps,
+    measured = result.detector.nonconformity
+    kind = "classifier" if isinstance(measured, scored.Scored) else "latent"
+    return {**result.detector.config(), "kind": kind, "outputs": list(measured.inputs), "fps": fps,
             "input": {"name": tensor.name, "size": list(size), "dtype": str(np.dtype(tensor.dtype)), "range": [0.0, 1.0],
                       "channels": "RGB"},
             "calibration": result.seen, "metrics": [],
             "provenance": {"runtime": runner.runtime, "data": dict(data), "network": dict(network)}}
+
+
+def default_detector(outputs: Collection[str]) -> str:
+    """Returns the detector for a network with these outputs: energy for a classifier, else typicality."""
+    return "energy" if "logits" in outputs and "mu" not in outputs else "typicality"
 
 
 def measure(settings: Settings) -> nonconformity.Nonconformity:
@@ -73,6 +78,10 @@ def measure(settings: Settings) -> nonconformity.Nonconformity:
         return nonconformity.KlTopK(settings.top_k)
     if settings.detector == "typicality":
         return typicality.Typicality()
+    names = settings.detector.split("+")
+    if all(name in DETECTORS and name in scores.NAMES for name in names):
+        members = [scores.by_name(name)() for name in names]
+        return scored.Scored(members[0] if len(members) == 1 else scores.Fusion(members))
     raise ValueError(f"detector is {settings.detector!r}; it can be {', '.join(DETECTORS)}")
 
 
@@ -86,23 +95,25 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
       found: the data set, with its splits.
       settings: how to calibrate.
     """
+    if settings.window is None:
+        settings = dataclasses.replace(settings, window=WINDOWS.get(settings.detector, 0))
     parts = {}
     for split in ("train", "calibration", "validation"):
         images, known = source.load_split(found, split, size)
         parts[split] = (outputs_of(runner, images, f"running the network on {split}"), known)
     train, calibration, validation = parts["train"], parts["calibration"], parts["validation"]
-    ordered = settings.window > 0 and all((known.sequence >= 0).all() for _, known in parts.values())
+    ordered = bool(settings.window) and all((known.sequence >= 0).all() for _, known in parts.values())
     fitted = measure(settings).fit(train[0], train[1].partition, train[1].starts if ordered else None)
     detector = _tables(fitted, calibration, found.partition_kind, settings, ordered)
     seen: Dict[str, Any] = {
         "frames": {split: len(known) for split, (_, known) in parts.items()}, "ordered": ordered,
         "warnings": list(fitted.warnings)}
     if not ordered:
-        scores = detector.run(*_pair(validation, False))["score"]
-        held_out = np.concatenate([scores, detector.run(*_pair(calibration, False))["score"]])
+        judged = detector.run(*_pair(validation, False))["score"]
+        held_out = np.concatenate([judged, detector.run(*_pair(calibration, False))["score"]])
         detector.threshold = threshold.conformal(held_out, settings.false_positive_rate).value
         seen["false_positive_rate"] = settings.false_positive_rate
-        seen["validation_false_positive_rate"] = float((scores > detector.threshold).mean())
+        seen["validation_false_positive_rate"] = float((judged > detector.threshold).mean())
         return Calibration(detector, seen)
     logs, starts = _held_out(train, calibration, found.partition_kind, settings)
     ran = detector.run(*_pair(validation, True))["log_martingale"]
@@ -110,9 +121,8 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
     ood_logs, ood_starts, ood = _corrupted(runner, size, found, detector)
     tuned = tuning.tune(logs, starts, ood_logs, ood_starts, fps=found.fps, ood=ood,
                         false_alarms_per_hour=settings.false_alarms_per_hour,
-                        headroom=_HEADROOM if fitted.extrapolates else math.inf)
+                        decays=[math.inf] if fitted.extrapolates else None)
     detector.decay, detector.threshold = tuned.decay, tuned.threshold.value
-    detector.ceiling = tuned.ceiling
     seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=len(logs) / found.fps / 3600,
                 threshold=dataclasses.asdict(tuned.threshold), validation_auroc=tuned.auroc,
                 validation_hit_rate=tuned.hit_rate, validation_mean_delay=tuned.mean_delay)
