@@ -11,14 +11,13 @@ from typing import Any, Dict, Sequence, Tuple
 import tensorflow as tf
 import tf_keras as keras
 
+from leanood.models import elbo
+
 ACTIVATIONS = ("relu", "leaky_relu")
 POOLS = ("max", "stride")
-RECONSTRUCTIONS = ("bce", "mse")
 # What `encoder` and `decoder` of the paper share; the paper's β is 1.4.
 PAPER: Dict[str, Any] = {"size": (224, 224), "widths": (128, 64, 32, 16), "latents": 30, "dense": (2048, 1000, 250),
-         "activation": "leaky_relu"}
-# exp(10) is a standard deviation of 148, far beyond any latent that carries something; exp(89) overflows float32.
-_LOGVAR_LIMIT = 10.0
+                         "activation": "leaky_relu"}
 
 
 def encoder(
@@ -102,31 +101,6 @@ def paper_encoder() -> keras.Model:
     return encoder(**PAPER, pool="max")
 
 
-def kl_divergence(mu: tf.Tensor, logvar: tf.Tensor) -> tf.Tensor:
-    """Returns KL(N(mu, exp(logvar)) ‖ N(0, 1)) per latent, ½(μ² + σ² − log σ² − 1): the inputs' shape, in nats.
-
-    Beyond log σ² = 10 the exponential goes on as its tangent: finite, and with a gradient that leads back.
-    """
-    return 0.5 * (tf.square(mu) + _exp(logvar) - logvar - 1.0)
-
-
-def reconstruction_loss(images: tf.Tensor, logits: tf.Tensor, kind: str) -> tf.Tensor:
-    """Returns each image's loss, summed over pixels and channels: float32 [N].
-
-    Args:
-      images: float32 [N, h, w, 3] in [0, 1].
-      logits: float32 [N, h, w, 3], the decoder's output before its sigmoid.
-      kind: "bce" (binary cross-entropy in nats) or "mse" (squared error).
-    """
-    if kind == "bce":
-        loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=images, logits=logits)
-    elif kind == "mse":
-        loss = tf.math.squared_difference(images, tf.sigmoid(logits))
-    else:
-        raise ValueError(f"reconstruction is {kind!r}, but should be one of {', '.join(RECONSTRUCTIONS)}")
-    return tf.reduce_sum(loss, axis=(1, 2, 3))
-
-
 class BetaVae(keras.Model):
     """Trains an encoder and a decoder on the evidence lower bound: reconstruction + β·ΣKL, mean over the batch.
 
@@ -144,8 +118,9 @@ class BetaVae(keras.Model):
     def __init__(self, encoder: keras.Model, decoder: keras.Model, *, beta: float = 1.4, reconstruction: str = "bce",
                  warm_up: int = 0, seed: int = 0) -> None:
         super().__init__(name="beta_vae")
-        if reconstruction not in RECONSTRUCTIONS:
-            raise ValueError(f"reconstruction is {reconstruction!r}, but should be one of {', '.join(RECONSTRUCTIONS)}")
+        if reconstruction not in elbo.RECONSTRUCTIONS:
+            raise ValueError(f"reconstruction is {reconstruction!r}, but should be one of "
+                             f"{', '.join(elbo.RECONSTRUCTIONS)}")
         if not beta >= 0:
             raise ValueError(f"beta is {beta}, but should be 0 or more")
         self.encoder, self.decoder = encoder, decoder
@@ -180,10 +155,10 @@ class BetaVae(keras.Model):
     def _elbo(self, images: tf.Tensor, beta: Any, training: bool, noise: Any) -> Tuple[tf.Tensor, dict]:
         latent = self.encoder(images, training=training)
         mu, logvar = latent["mu"], latent["logvar"]
-        z = mu if noise is None else mu + tf.sqrt(_exp(logvar)) * noise
+        z = mu if noise is None else mu + tf.sqrt(elbo.variance(logvar)) * noise
         logits = tf.cast(self._logits(z, training=training), tf.float32)
-        reconstruction = reconstruction_loss(images, logits, self._reconstruction)
-        kl = tf.reduce_sum(kl_divergence(mu, logvar), axis=-1)
+        reconstruction = elbo.reconstruction_loss(images, logits, self._reconstruction)
+        kl = tf.reduce_sum(elbo.kl_divergence(mu, logvar), axis=-1)
         return reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl}
 
     def _noise(self, step: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
@@ -195,10 +170,6 @@ class BetaVae(keras.Model):
         for name, values in {"loss": losses, **terms}.items():
             self._means[name].update_state(values)
         return {name: mean.result() for name, mean in self._means.items()}
-
-
-def _exp(logvar: tf.Tensor) -> tf.Tensor:
-    return tf.exp(tf.minimum(logvar, _LOGVAR_LIMIT)) * (1.0 + tf.nn.relu(logvar - _LOGVAR_LIMIT))
 
 
 def _convolution(x: Any, width: int, name: str, activation: str, batch_norm: bool, strides: int = 1) -> Any:

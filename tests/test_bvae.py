@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.models import bvae
+from leanood.models import bvae, elbo
 
 SMALL = {"size": (16, 24), "widths": (4, 6), "latents": 5}
 
@@ -59,14 +59,14 @@ def test_decoder_gives_back_the_encoders_size(size, pool):
 def test_kl_divergence_is_the_integral():
     mu, logvar = np.array([0.0, 1.5, -2.0]), np.array([0.0, -3.0, 1.0])
     expected = [_kl(m, v) for m, v in zip(mu, logvar)]
-    np.testing.assert_allclose(bvae.kl_divergence(mu, logvar), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(elbo.kl_divergence(mu, logvar), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_kl_divergence_stays_finite_and_leads_back():
     logvar = tf.constant([-1e4, -80.0, 0.0, 80.0, 1e4])
     with tf.GradientTape() as tape:
         tape.watch(logvar)
-        kl = bvae.kl_divergence(tf.zeros(5), logvar)
+        kl = elbo.kl_divergence(tf.zeros(5), logvar)
     slope = tape.gradient(kl, logvar).numpy()
     assert np.isfinite(kl).all()
     assert np.isfinite(slope).all()
@@ -88,7 +88,7 @@ def test_loss_is_the_elbo(small, images):
 def test_mse_is_summed_over_pixels(images):
     logits = np.random.default_rng(1).normal(size=images.shape).astype(np.float32)
     expected = [np.sum((image - 1 / (1 + np.exp(-y))) ** 2) for image, y in zip(images, logits)]
-    np.testing.assert_allclose(bvae.reconstruction_loss(images, logits, "mse"), expected, rtol=1e-5)
+    np.testing.assert_allclose(elbo.reconstruction_loss(images, logits, "mse"), expected, rtol=1e-5)
 
 
 def test_noise_depends_on_seed_and_step_alone(small):

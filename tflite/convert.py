@@ -73,7 +73,7 @@ def convert(
         try:
             # Per-channel fully connected layers become version 12 of the operation, which tflite-runtime 2.14 lacks.
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-            if quantize == "int8" and not aware:
+            if quantize == "int8" and representative is not None and not aware:
                 flatbuffer = int8.convert(converter, representative, float_outputs, float_branches)
             else:
                 flatbuffer = _plain(converter, quantize)
