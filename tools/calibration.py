@@ -18,7 +18,8 @@ from leanood.ood import nonconformity, scored, scores, threshold, tuning, typica
 from leanood.tflite import runtime
 from leanood.tools import progress, source
 
-DETECTORS = ("typicality", "kl-topk", *(name for name in scores.NAMES if name != "fusion"))
+WINDOWS = {"typicality": 10, "kl-topk": 20}  # by detector: frames that the martingale looks back on
+DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
