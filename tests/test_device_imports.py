@@ -1,0 +1,91 @@
+"""What runs on the device imports nothing heavier than NumPy and a TFLite runtime, and is Python-3.8 clean."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HOST_ONLY = {"__init__", "convert", "fold", "int8"}  # of `tflite`: they build graphs, with TensorFlow
+TOOLS = ("benchmark", "info", "monitor", "command", "journal", "main", "view", "watching")
+DATA = ("decoder", "flow", "frames", "integrity", "live", "sources")
+OOD = ("conformal", "cusum", "detector", "gaussian", "kl", "martingale", "nonconformity", "partitions", "scored",
+       "tail", "typicality", "validity")
+
+
+def _modules():
+    """The device's modules, as far as they are there."""
+    named = [("tflite", path.stem) for path in sorted((ROOT / "tflite").glob("*.py")) if path.stem not in HOST_ONLY]
+    named += [(folder, name) for folder, names in (("data", DATA), ("ood", OOD), ("tools", TOOLS)) for name in names
+              if (ROOT / folder / f"{name}.py").exists()]
+    return named
+
+
+MODULES = [f"leanood.{folder}.{name}" for folder, name in _modules()]
+FILES = [str(ROOT / folder / f"{name}.py") for folder, name in _modules()]
+
+_IMPORT = """
+import importlib, json, sys
+import numpy.random
+known, foreign = {name.split(".")[0] for name in sys.modules} | set(sys.stdlib_module_names) | {"leanood"}, {}
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+    new = {name.split(".")[0] for name in sys.modules} - known - ({"absl"} if ".tools." in module else set())
+    known |= new
+    if new:
+        foreign[module] = sorted(new)
+print(json.dumps(foreign))
+"""
+
+_DETECT = """
+import json, sys
+import numpy as np
+import numpy.random
+sys.modules["cv2"] = None  # a base install has no OpenCV
+before = {name.split(".")[0] for name in sys.modules}
+from leanood.tflite import bundle
+detector = bundle.load(sys.argv[1], runtime=sys.argv[2])
+detector(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+after = {name.split(".")[0] for name in sys.modules}
+print(json.dumps(sorted(after - before - set(sys.stdlib_module_names))))
+"""
+
+
+def _child(*arguments):
+    if not hasattr(sys, "stdlib_module_names"):
+        pytest.skip("Python 3.10 and newer know the names of the standard library's modules")
+    command = [sys.executable, "-c", *map(str, arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def test_device_modules_import_numpy_alone():
+    assert _child(_IMPORT, *(module for module in MODULES if ".tools." not in module)) == {}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_device_tools_import_numpy_and_absl_alone(tool):
+    assert _child(_IMPORT, f"leanood.tools.{tool}") == {}
+
+
+@pytest.mark.parametrize(("runtime", "package"), [("litert", "ai_edge_litert"), ("tflite-runtime", "tflite_runtime")])
+def test_a_detector_at_work_adds_the_runtime_alone(tiny_detector, runtime, package):
+    pytest.importorskip(package)
+    assert set(_child(_DETECT, tiny_detector, runtime)) <= {"leanood", "numpy", package}
+
+
+def test_device_modules_are_python_3_8_clean():
+    vermin = shutil.which("vermin", path=str(pathlib.Path(sys.executable).parent)) or shutil.which("vermin")
+    if vermin is None:
+        pytest.skip("vermin is not installed: pip install vermin")
+    command = [vermin, "--target=3.8-", "--no-tips", "--violations", *FILES]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert child.returncode == 0, child.stdout
+
+
+def test_no_eval_no_pickle_no_network():
+    for path in FILES:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        for word in ("eval(", "exec(", "import pickle", "allow_pickle=True", "import socket", "urllib", "shell=True"):
+            assert word not in text, f"{path} has {word}"
