@@ -22,7 +22,7 @@ def test_a_run_becomes_a_smaller_run_with_a_detector(python, tiny_run, tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     sizes = {row["model"]: row for row in report["sizes"]}
-    assert list(sizes) == ["original", "shrink", "cluster(16)", "the original's float32 file", "int8 file",
+    assert list(sizes) == ["original", "shrink", "cluster", "the original's float32 file", "int8 file",
                            "huffman-packed file"]
     assert sizes["shrink"]["multiply_adds"] < 0.6 * sizes["original"]["multiply_adds"]
     assert sizes["huffman-packed file"]["bytes"] < sizes["int8 file"]["bytes"]

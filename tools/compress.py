@@ -34,8 +34,8 @@ _IMAGES = flags.DEFINE_integer("images", 4000, "train on so many images at most,
 _SEED = flags.DEFINE_integer("seed", 0, "of order and views", lower_bound=0)
 _TARGET = flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu"],
                             "a file that could not be loaded there is refused")
-_DETECTOR = flags.DEFINE_enum("detector", "typicality", ["typicality", "kl-topk", "none"],
-                              "what to calibrate an encoder's file into")
+_DETECTOR = flags.DEFINE_string("detector", None, "what to calibrate the file into, as for leanood calibrate; default: "
+                                "typicality for an encoder, energy for a classifier; none: nothing")
 _JSON = command.define_json()
 
 _REPRESENTATIVE = 200  # images that set the ranges of plain int8
@@ -142,7 +142,7 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
         files["packed"] = f"{files['tflite']}.huffman"
         _write(files["packed"], packed)
         rows.append(("huffman-packed file", dataclasses.replace(rows[-1][1], bytes=len(packed))))
-    if latents and _DETECTOR.value != "none":
+    if (latents or "logits" in result.model.output) and _DETECTOR.value != "none":
         files["detector"] = _calibrate(folder, flatbuffer, found, data, provenance)
     return rows, files
 
@@ -154,7 +154,8 @@ def _calibrate(folder: Any, flatbuffer: bytes, found: Any, data: Dict[str, Any],
     runner = runtime.load(flatbuffer, trusted=True)
     tensor = next(iter(runner.inputs.values()))
     size = (int(tensor.shape[1]), int(tensor.shape[2]))
-    made = calibration.calibrate(runner, size, found, calibration.Settings(detector=_DETECTOR.value))
+    detector = _DETECTOR.value or calibration.default_detector(runner.outputs)
+    made = calibration.calibrate(runner, size, found, calibration.Settings(detector=detector))
     out = str(folder.file("detector.tflite"))
     bundle.write(out, flatbuffer, calibration.fields(made, runner, size, found.fps, data=data, network=network),
                  made.detector.to_arrays())

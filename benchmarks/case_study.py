@@ -1,0 +1,162 @@
+"""The paper's case study on a trained β-VAE: loss, AUROC, size, memory and latency of every way to compress it.
+
+  leanood train --data=DUCKIETOWN --split_csv=SPLIT.csv --out=RUN
+  python benchmarks/case_study.py RUN OUT [--epochs=20] [--only=baseline,pruned,dynamic]
+
+One command, resumable: what OUT holds already is not done again, and a training that was killed goes on. Every file is
+calibrated by itself, for the default detector and for the paper's (kl-topk), and measured as it would be deployed.
+Writes OUT/table.md (after each row), OUT/figure4.png and OUT/rows.json.
+
+After Bansal, Yuhas, Easwaran, "Compressing VAE-Based Out-of-Distribution Detectors for Embedded Deployment".
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from leanood.models import run
+from leanood.tools import command
+
+DETECTORS = ("typicality", "kl-topk")
+RUNTIMES = ("litert", "tflite-runtime")
+PRUNED = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+def variants(config: dict, epochs: int) -> dict[str, str]:
+    """Name -> recipe. The paper's students lack fully connected layers; where a run has none, they are narrower."""
+    dense = [f"dense{i}" for i in range(1, len(config.get("dense", ())) + 1)]
+    if dense:
+        layers = [[name, f"{name}_act"] for name in dense]
+        small = f"student(shallow, drop='{','.join(layers[0])}')"
+        smaller = f"student(shallow, drop='{','.join(sum(layers, []))}')"
+    else:
+        small, smaller = "student(narrow, 0.25)", "student(narrow, 0.5)"
+    lean = "student(strided)" + (f"+{smaller}" if dense else "") + "+student(informed)"
+    distill = f"distill({epochs})"
+    return {
+        "baseline": "float32",
+        **{f"pruned {sparsity:g}": f"prune({sparsity:g}, method=model, epochs=0)+float32" for sparsity in PRUNED},
+        "pruned 0.8, fine-tuned": f"prune(0.8, method=model, epochs={epochs})+float32",
+        "dynamic range": "dynamic",
+        "static int8": "int8",
+        "QAT": f"qat(epochs={max(1, epochs // 4)})",
+        "student 1": f"{small}+{distill}+float32",
+        "student 2": f"{smaller}+{distill}+float32",
+        "informed student": f"{lean}+{distill}+float32",
+        "combined": f"{lean}+{distill}+prune(0.5, epochs={max(1, epochs // 4)})+pqat(epochs={max(1, epochs // 4)})",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--epochs", type=int, default=20, help="of each distillation; a quarter for QAT and pruning")
+    parser.add_argument("--images", type=int, default=4000, help="training images at most")
+    parser.add_argument("--only", default="", help="variants whose names begin with one of these, with commas between")
+    arguments = parser.parse_args()
+    chosen = {name: recipe for name, recipe in variants(run.Run(arguments.run).config, arguments.epochs).items()
+              if name.startswith(tuple(arguments.only.split(",")))}
+    rows = {}
+    for name, recipe in chosen.items():
+        print(f"{name}: {recipe}", file=sys.stderr, flush=True)
+        rows[name] = _row(arguments, arguments.out / name.replace(" ", "_").replace(",", ""), recipe)
+        _write(arguments.out, rows)
+    _figure(arguments.out, rows)
+    print((arguments.out / "table.md").read_text())
+
+
+def _row(arguments: argparse.Namespace, folder: pathlib.Path, recipe: str) -> dict[str, Any]:
+    """Everything that is measured of one variant; what is on disk is read from there."""
+    if not (folder / "report.json").exists():
+        _leanood("compress", f"--run={arguments.run}", f"--recipe={recipe}", f"--out={folder}", "--detector=none",
+                 f"--images={arguments.images}")
+    report = json.loads((folder / "report.json").read_text())
+    file = report["files"]["tflite"]
+    row: dict[str, Any] = {"recipe": recipe, **{key: value for key, value in report["sizes"][-1].items()
+                                                if key != "model"}}
+    for detector in DETECTORS:
+        path = folder / f"{detector}.tflite"
+        if not path.exists():
+            _leanood("calibrate", file, f"--detector={detector}", f"--out={path}")
+        evaluation = _kept(folder / f"{detector}.json", "evaluate", str(path), "--corruptions=", "--json")
+        row["loss"] = evaluation["reconstruction_loss"]
+        row[detector] = {one["set"]: [one["auroc"], one["auroc_low"], one["auroc_high"]] for one in evaluation["rows"]}
+    for runtime in RUNTIMES:
+        timed = _kept(folder / f"{runtime}.json", "benchmark", file, f"--runtime={runtime}", "--runs=200", "--json")
+        result = timed["results"][0]
+        row[f"{runtime}_ms"] = result["invoke"]["median"] * 1e3
+        if runtime == RUNTIMES[0]:
+            row["peak_memory"] = result["peak_memory"]
+    return row
+
+
+def _kept(path: pathlib.Path, *arguments: str) -> dict[str, Any]:
+    if not path.exists():
+        text = _leanood(*arguments)
+        path.write_text(text)
+    return dict(json.loads(path.read_text()))
+
+
+def _leanood(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "leanood.tools.main", *arguments], stdout=subprocess.PIPE, text=True,
+                          check=False)
+    if done.returncode:
+        sys.exit(f"`leanood {' '.join(arguments)}` failed; run this command again to go on")
+    return done.stdout
+
+
+def _write(out: pathlib.Path, rows: dict[str, dict[str, Any]]) -> None:
+    (out / "rows.json").write_text(json.dumps(rows, indent=1))
+    first = next(iter(rows.values()))
+    sets = list(first[DETECTORS[0]])
+    headers = ["", "recipe", "test loss", *(f"{detector}: {name}" for detector in DETECTORS for name in sets), "bytes",
+               "gzipped", "peak memory, MB", *(f"{runtime}, ms" for runtime in RUNTIMES), "multiply-adds"]
+    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
+    for name, row in rows.items():
+        cells = [name, f"`{row['recipe']}`", "-" if row["loss"] is None else f"{row['loss']:.0f}"]
+        for detector in DETECTORS:
+            cells += ["{:.3f} ({:.3f}–{:.3f})".format(*row[detector][one]) for one in sets]
+        memory = "-" if row["peak_memory"] is None else f"{row['peak_memory'] / 1e6:.2f}"
+        cells += [f"{row['bytes']:,}", f"{row['gzipped_bytes']:,}", memory,
+                  *(f"{row[f'{runtime}_ms']:.3f}" for runtime in RUNTIMES), f"{row['multiply_adds']:,}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    if "baseline" in rows and "combined" in rows:
+        base, lean = rows["baseline"], rows["combined"]
+        worst = max(base[d][one][0] - lean[d][one][0] for d in DETECTORS for one in sets)
+        lines += ["", command.table([
+            ["LiteRT latency", base["litert_ms"] / lean["litert_ms"], 75],
+            ["file", base["bytes"] / lean["bytes"], 80],
+            ["peak memory", (base["peak_memory"] or 0) / (lean["peak_memory"] or 1), 10],
+            ["largest loss of AUROC, points", 100 * worst, 1]], ["baseline / combined", "measured", "target"])]
+    (out / "table.md").write_text("\n".join(lines) + "\n")
+
+
+def _figure(out: pathlib.Path, rows: dict[str, dict[str, Any]]) -> None:
+    """The paper's Figure 4: test loss and AUROC against sparsity."""
+    from matplotlib import figure as figures
+
+    points = [(sparsity, rows[name]) for sparsity, name in [(0.0, "baseline"), *((s, f"pruned {s:g}") for s in PRUNED)]
+              if name in rows]
+    if len(points) < 2:
+        return
+    figure = figures.Figure(figsize=(8, 4.5), layout="constrained")
+    left = figure.add_subplot()
+    right = left.twinx()
+    sparsities = [sparsity for sparsity, _ in points]
+    left.plot(sparsities, [row["loss"] for _, row in points], "k--", label="test loss")
+    for detector, style in zip(DETECTORS, ("-", ":")):
+        for name in points[0][1][detector]:
+            right.plot(sparsities, [row[detector][name][0] for _, row in points], style, label=f"{detector}: {name}")
+    left.set(xlabel="share of weights pruned", ylabel="test loss, nats an image")
+    right.set(ylabel="AUROC")
+    right.legend(fontsize="small")
+    figure.savefig(out / "figure4.png")
+
+
+if __name__ == "__main__":
+    main()
