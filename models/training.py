@@ -79,6 +79,7 @@ def fit(
     latest = tf.train.latest_checkpoint(folder.file("checkpoints"))
     if latest:
         checkpoint.restore(latest).assert_existing_objects_matched()
+        _write_history(folder, state)  # a kill may have come between the checkpoint and the table
     if state.stopped_early and not (patience and state.epoch - state.best_epoch >= patience):
         state.stopped_early = False  # more patience was asked for
     best = tf.train.Checkpoint(weights=model.weights)
@@ -160,13 +161,17 @@ def _log(folder: run.Run, state: _State, show: Optional[progress.Progress]) -> N
         if name != "epoch":
             tf.summary.scalar(name, value, step=state.epoch)
     tf.summary.flush()
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(state.history)
-    folder.write("history.csv", text.getvalue())
+    _write_history(folder, state)
     for path in glob.glob(folder.file("checkpoints/best-*")):
         if not os.path.basename(path).startswith(f"best-{state.best_epoch}."):
             os.remove(path)
     if show:
         show.epoch(state.epoch - 1, row, "best" if state.best_epoch == state.epoch else "")
+
+
+def _write_history(folder: run.Run, state: _State) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(state.history[-1]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(state.history)
+    folder.write("history.csv", text.getvalue())

@@ -110,8 +110,11 @@ def test_more_epochs_go_on_and_other_settings_are_refused(whole, images, tmp_pat
     out = str(tmp_path / "run")
     short = dataclasses.replace(SETTINGS, epochs=2)
     _train(images, short, out)
-    _, outcome = _train(images, SETTINGS, out)
+    folder, outcome = _train(images, SETTINGS, out)
     assert outcome.history[3] == pytest.approx(whole[1].history[3], rel=1e-5)
+    os.remove(folder.file("history.csv"))  # as if killed right after the last checkpoint
+    _train(images, SETTINGS, out)
+    assert len(np.genfromtxt(folder.file("history.csv"), delimiter=",", skip_header=1)) == 4
     with pytest.raises(ValueError, match="trained with beta=1.4, not with beta=2.0; give another --out"):
         _train(images, dataclasses.replace(SETTINGS, beta=2.0), out)
 
