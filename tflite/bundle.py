@@ -95,17 +95,16 @@ def load(path: _Path, accelerator: str = "cpu", num_threads: int = 1, runtime: s
     name = os.fspath(path)
     with open(name, "rb") as file:
         fields, arrays, _ = _read_open(file, name)
-    try:
-        detector = ood_detector.Detector.from_arrays(fields, arrays)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
-        raise DetectorFileError(f"{name}: its calibration is not usable: {_line(error)}") from None
     # Its hash was checked: no child process needs to try it first.
     runner = tflite_runtime.load(name, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu,
                                  trusted=True)
     try:
-        return BundledDetector(runner, detector, fields)
-    except ValueError as error:
-        raise DetectorFileError(f"{name}: {_line(error)}") from None
+        # A calibration may be sound in itself and not fit this graph: one step on made-up outputs tells.
+        trial = ood_detector.Detector.from_arrays(fields, arrays)
+        BundledDetector(runner, trial, fields).try_out()
+        return BundledDetector(runner, ood_detector.Detector.from_arrays(fields, arrays), fields)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise DetectorFileError(f"{name}: its calibration is not usable: {_line(error)}") from None
 
 
 def flatbuffer(path: _Path) -> bytes:

@@ -84,6 +84,12 @@ class BundledDetector:
         start = time.perf_counter()
         return self._judge(self._nothing, start, start, 0.0)
 
+    def try_out(self) -> None:
+        """Judges made-up outputs of the graph's shapes, which raises an error if the calibration doesn't fit them."""
+        for value in (0.0, 1.0):
+            self.detector.step({name: np.full(output.shape, value, np.float32)
+                                for name, output in self.runner.outputs.items()})
+
     def reset(self) -> None:
         """Begins a new sequence."""
         self.detector.reset()
