@@ -18,7 +18,6 @@ import subprocess
 import sys
 from typing import Any
 
-from leanood.models import run
 from leanood.tools import command
 
 DETECTORS = ("typicality", "kl-topk")
@@ -59,7 +58,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000, help="training images at most")
     parser.add_argument("--only", default="", help="variants whose names begin with one of these, with commas between")
     arguments = parser.parse_args()
-    chosen = {name: recipe for name, recipe in variants(run.Run(arguments.run).config, arguments.epochs).items()
+    config = json.loads((pathlib.Path(arguments.run) / "config.json").read_text())
+    chosen = {name: recipe for name, recipe in variants(config, arguments.epochs).items()
               if name.startswith(tuple(arguments.only.split(",")))}
     rows = {}
     for name, recipe in chosen.items():

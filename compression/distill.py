@@ -16,6 +16,10 @@ from leanood.models import run, training
 # `finetune(model, teacher, callbacks=())` trains the model in place; every step of `compression` takes one.
 Finetuner = Callable[..., None]
 
+# Of batch normalisation's averages. Keras' 0.99 takes hundreds of steps to forget the statistics of the teacher, or of
+# an untrained student, and a fine-tuning may not have as many.
+_MOMENTUM = 0.9
+
 
 class Distiller(tf_keras.Model):
     """A training step that moves the student, and never the teacher.
@@ -144,6 +148,9 @@ class Finetune:
         held = None
         if self.validation is not None and len(self.validation) and not callbacks:
             held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None)
+        for layer in model.submodules:  # inside tfmot's wrappers too
+            if isinstance(layer, tf_keras.layers.BatchNormalization):
+                layer.momentum = min(layer.momentum, _MOMENTUM)
         with self._run() as folder:
             training.fit(distiller, self._batches, folder=folder, epochs=self.epochs, validation=held,
                          patience=self.patience, callbacks=callbacks)

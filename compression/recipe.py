@@ -81,7 +81,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       epochs: of fine-tuning after each step that doesn't say.
       batch_size: images a step.
       validation: images that choose the best epoch of each fine-tuning.
-      seed: of order and views.
+      seed: of order, views and whatever starts at random; TensorFlow's global seed is set to it.
       folder: where finished steps and checkpoints are kept, so that the same call goes on; None keeps none.
       progress: told of every step in a line.
     """
@@ -107,6 +107,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
             progress(f"step {i + 1}/{len(recipe)}: {_written(step)}")
         done = kept.load(name) if step.trains else None
         if done is None:
+            tf_keras.utils.set_random_seed(seed)  # a student's weights, a cluster's first centroids
             done = step.apply(current, steps.Context(teacher, images, samples, finetune))
             if step.trains:
                 kept.save(name, done)
