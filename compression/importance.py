@@ -13,6 +13,7 @@ import tf_keras
 
 from leanood.compression import channels, rebuild
 
+_AT_ONCE = 30_000_000  # activations held at a time
 CRITERIA = ("l1", "l2", "bn_scale", "activation", "taylor")
 
 
@@ -76,8 +77,10 @@ def _of_activations(model: tf_keras.Model, graph: channels.Graph, criterion: str
     probe = tf_keras.Model(model.inputs, {"reads": readers, "ends": rebuild.named_outputs(model)})
     measure: Callable[..., dict[str, np.ndarray]] = _taylor if criterion == "taylor" else _mean_squares
     sums: dict[str, np.ndarray] = {}
-    for start in range(0, len(images), 32):
-        for name, values in measure(probe, images[start:start + 32]).items():
+    size = sum(int(np.prod(tensor.shape[1:])) for tensor in readers.values())  # of what is kept of one image
+    step = max(1, min(32, _AT_ONCE // max(size, 1)))
+    for start in range(0, len(images), step):
+        for name, values in measure(probe, images[start:start + step]).items():
             sums[name] = sums.get(name, 0.0) + values
     total = np.zeros(graph.count)
     for name, values in sums.items():

@@ -5,6 +5,7 @@ The result computes in float32 as int8 will; `tflite.convert(model, quantize="in
 """
 from __future__ import annotations
 
+import collections
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from leanood.compression import rebuild
 
 PRESERVE = ("", "sparsity", "clusters", "both")
 PREFIX = "quant_"
+_AT_ONCE = 50_000_000  # activations of one layer that may be held at a time
 _EMA_DECAY = 0.999  # fixed inside tfmot's MovingAverageQuantizer
 _BEFORE_BATCH_NORM = (tf_keras.layers.Conv2D, tf_keras.layers.DepthwiseConv2D, tf_keras.layers.Dense)
 
@@ -109,9 +111,14 @@ def observe_ranges(model: tf_keras.Model, images: np.ndarray) -> None:
 
     Args:
       model: what `quantize_apply` returned.
-      images: float32 [N, h, w, c]; all of them pass at once, so a few dozen.
+      images: float32 [N, h, w, c]; so many of them pass at once as there is room for, evenly spread.
     """
-    values: dict[int, Any] = {id(model.inputs[0]): tf.convert_to_tensor(images)}
+    largest = max(int(np.prod(tensor.shape[1:])) for node in rebuild.nodes(model)
+                  for tensor in tf.nest.flatten(node.outputs))
+    count = max(1, min(len(images), _AT_ONCE // largest))
+    chosen = images[np.linspace(0, len(images) - 1, count).astype(int)]
+    values: dict[int, Any] = {id(model.inputs[0]): tf.convert_to_tensor(chosen)}
+    readers = collections.Counter(id(t) for node in rebuild.nodes(model) for t in tf.nest.flatten(node.keras_inputs))
     for node in rebuild.nodes(model):
         args, kwargs = tf.nest.map_structure(lambda t: values.get(id(t), t),
                                              (tuple(node.call_args), dict(node.call_kwargs)))
@@ -133,6 +140,10 @@ def observe_ranges(model: tf_keras.Model, images: np.ndarray) -> None:
             result = layer(*args, **kwargs)
         for tensor, value in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(result)):
             values[id(tensor)] = value
+        for tensor in tf.nest.flatten(node.keras_inputs):
+            readers[id(tensor)] -= 1
+            if not readers[id(tensor)]:
+                del values[id(tensor)]
 
 
 def _is_activation_range(variable: tf.Variable) -> bool:

@@ -43,11 +43,11 @@ def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
       **arguments: passed on to `shrink.shrink`.
     """
     arguments = {"importance": "activation", "images": images, **arguments}
-    wanted = rebuild.clone(teacher)(images, training=False)
+    wanted = _outputs(rebuild.clone(teacher), images)
     distance = distances.default(wanted, wanted)
 
     def moved(candidate: tf_keras.Model) -> float:
-        return float(distance(distances.Batch(images, wanted, candidate(images, training=False))))
+        return float(distance(distances.Batch(images, wanted, _outputs(candidate, images))))
 
     found = sensitivity.analyse(teacher, moved, ratios, **arguments)
     return shrink.shrink(teacher, found.ratios_within(tolerance), **arguments)
@@ -137,6 +137,11 @@ def strided(teacher: tf_keras.Model, *, relu: bool = True) -> tf_keras.Model:
         return [rebuild.fresh(layer)]
 
     return _inherit(rebuild.rewrite(teacher, stride), teacher)
+
+
+def _outputs(model: tf_keras.Model, images: np.ndarray) -> dict[str, tf.Tensor]:
+    parts = [model(images[i:i + 8], training=False) for i in range(0, len(images), 8)]
+    return {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}
 
 
 def _inherit(student: tf_keras.Model, teacher: tf_keras.Model) -> tf_keras.Model:
