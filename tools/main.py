@@ -19,7 +19,6 @@ VERBS = {
     "benchmark": "time any TFLite file and measure its memory",
     "monitor": "watch a video, a folder, a camera or raw frames",
     "info": "say what a detector file holds and whether it runs here",
-    "report": "make the detection report",
 }
 
 

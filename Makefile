@@ -1,0 +1,35 @@
+# Everything here sets itself up on a fresh machine: Python 3.9 to 3.11 with venv, and a network to install from.
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint types base-install clean
+
+demo: $(INSTALLED)  ## train, convert, calibrate and evaluate a detector on made-up lane scenes
+	$(BIN)/leanood demo --out=demo
+
+test: $(INSTALLED) lint types base-install  ## everything that CI checks
+	$(BIN)/pytest -q -n $(WORKERS) --dist=loadgroup
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+# mypy doesn't see that the root is the package: it is shown a folder `leanood` that links back here.
+types: $(INSTALLED)
+	rm -rf .build/types && mkdir -p .build/types && ln -s ../.. .build/types/leanood
+	cd .build/types && ../../$(BIN)/mypy --config-file=leanood/pyproject.toml leanood/ood leanood/data leanood/models leanood/compression leanood/tflite leanood/tools
+
+# A wheel in an empty environment with the base dependencies alone: no TensorFlow.
+base-install: $(INSTALLED)
+	tests/base_install.sh $(BIN)/python
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,video,tfds,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .build demo dist leanood.egg-info
