@@ -95,6 +95,12 @@ class Detector:
             tables.append(conformal.table(scores[own, column]))
         return cls(measure, tables, partition_kind=partition_kind, window=window, seed=seed)
 
+    def highest_score(self) -> float:
+        """Returns what S can't exceed: finite where evidence is bounded and nothing is carried over, else infinity."""
+        if not self.window or self.decay < math.inf or any(beyond is None for beyond in self._tails):
+            return math.inf
+        return martingale.log_mixture(self.window, self.window * _MOST_EVIDENCE)
+
     def reset(self) -> None:
         """Begins a new sequence: S, the window and the nonconformity's memory start afresh; the smoothing runs on."""
         for window in self._windows:

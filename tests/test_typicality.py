@@ -164,3 +164,11 @@ def test_evidence_grows_beyond_the_calibration_frames(fitted):
     made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
     p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min() for factor in (1.2, 1.4)]
     assert np.exp(-10) * 0.999 <= p[1] <= p[0] < 1 / 601  # ten nats are the most that a frame may say
+
+
+def test_the_highest_score_is_that_of_a_window_full_of_the_oddest_frames(fitted):
+    made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts(), window=10)
+    assert made.highest_score() == np.inf  # a finite decay adds up without end
+    made.decay = np.inf
+    odd = outputs(seed=9, count=30, scale=50.0)
+    assert made.run(odd, np.arange(30) == 0)["score"].max() == pytest.approx(made.highest_score())

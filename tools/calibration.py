@@ -24,7 +24,8 @@ DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
 _STRETCHES = 4  # validation sequences a corruption
-_FOLDS = 5
+_FOLDS = 10
+_LAST_RESORT = 0.99  # of the highest score there is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +125,14 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
                         false_alarms_per_hour=settings.false_alarms_per_hour,
                         decays=[math.inf] if fitted.extrapolates else None)
     detector.decay, detector.threshold = tuned.decay, tuned.threshold.value
+    highest = detector.highest_score()
+    if detector.threshold >= highest:
+        # Extrapolated from too little driving, beyond what the score can reach: such an alarm would never sound.
+        detector.threshold = (float(logs.max()) + highest) / 2 if logs.max() < highest else highest * _LAST_RESORT
+        seen["warnings"].append(
+            f"{len(logs) / found.fps / 60:.1f} minutes of in-distribution driving are too few to promise "
+            f"{settings.false_alarms_per_hour:g} false alarms an hour; the threshold lies as high as the score goes, "
+            "calibrate on more")
     seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=len(logs) / found.fps / 3600,
                 threshold=dataclasses.asdict(tuned.threshold), validation_auroc=tuned.auroc,
                 validation_hit_rate=tuned.hit_rate, validation_mean_delay=tuned.mean_delay)
