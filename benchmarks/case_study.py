@@ -25,7 +25,7 @@ RUNTIMES = ("litert", "tflite-runtime")
 PRUNED = tuple(tenth / 10 for tenth in range(1, 10))
 
 
-def variants(config: dict, epochs: int) -> dict[str, str]:
+def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
     """Name -> recipe. The paper's students lack fully connected layers; where a run has none, they are narrower."""
     dense = [f"dense{i}" for i in range(1, len(config.get("dense", ())) + 1)]
     if dense:
@@ -34,19 +34,24 @@ def variants(config: dict, epochs: int) -> dict[str, str]:
         smaller = f"student(shallow, drop='{','.join(sum(layers, []))}')"
     else:
         small, smaller = "student(narrow, 0.25)", "student(narrow, 0.5)"
-    lean = "student(strided)" + (f"+{smaller}" if dense else "") + "+student(informed)"
-    distill = f"distill({epochs})"
+    distill, quarter = f"distill({epochs})", max(1, epochs // 4)
+    informed = f"student(informed, tolerance={tolerance:g}, epochs=0)+student(strided, epochs=0)"
+    if dense:
+        informed += f"+{smaller[:-1]}, epochs=0)"
     return {
         "baseline": "float32",
         **{f"pruned {sparsity:g}": f"prune({sparsity:g}, method=model, epochs=0)+float32" for sparsity in PRUNED},
         "pruned 0.8, fine-tuned": f"prune(0.8, method=model, epochs={epochs})+float32",
         "dynamic range": "dynamic",
         "static int8": "int8",
-        "QAT": f"qat(epochs={max(1, epochs // 4)})",
+        "QAT": f"qat(epochs={quarter})",
         "student 1": f"{small}+{distill}+float32",
         "student 2": f"{smaller}+{distill}+float32",
-        "informed student": f"{lean}+{distill}+float32",
-        "combined": f"{lean}+{distill}+prune(0.5, epochs={max(1, epochs // 4)})+pqat(epochs={max(1, epochs // 4)})",
+        "informed student": f"{informed}+{distill}+float32",
+        "plain student": f"student(plain)+{distill}+float32",
+        "combined": f"{informed}+{distill}+qat(epochs={quarter})",
+        "combined, plain": f"student(plain)+{distill}+qat(epochs={quarter})",
+        "combined, pruned": f"{informed}+{distill}+prune(0.5, epochs={quarter})+pqat(epochs={quarter})+huffman",
     }
 
 
@@ -56,10 +61,11 @@ def main() -> None:
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--epochs", type=int, default=20, help="of each distillation; a quarter for QAT and pruning")
     parser.add_argument("--images", type=int, default=4000, help="training images at most")
+    parser.add_argument("--tolerance", type=float, default=1.0, help="of the informed student, nats a layer")
     parser.add_argument("--only", default="", help="variants whose names begin with one of these, with commas between")
     arguments = parser.parse_args()
     config = json.loads((pathlib.Path(arguments.run) / "config.json").read_text())
-    chosen = {name: recipe for name, recipe in variants(config, arguments.epochs).items()
+    chosen = {name: recipe for name, recipe in variants(config, arguments.epochs, arguments.tolerance).items()
               if name.startswith(tuple(arguments.only.split(",")))}
     rows = {}
     for name, recipe in chosen.items():

@@ -156,11 +156,12 @@ def _step(node: ast.expr, text: str) -> steps.Step:
     fields = steps.settings(kinds[name.id])
     given: dict[str, Any] = {}
     positional = call.args if call else []
+    known = ", ".join(fields) or "none"
     if len(positional) > len(fields):
-        raise ValueError(f"{name.id}: {len(positional)} values are too many; its settings are {', '.join(fields)}")
+        raise ValueError(f"{name.id}: {len(positional)} values are too many; its settings are {known}")
     for key, value in [*zip(fields, positional), *((k.arg, k.value) for k in (call.keywords if call else []))]:
         if key not in fields:
-            raise ValueError(f"{name.id}: there is no setting {key!r}; its settings are {', '.join(fields)}")
+            raise ValueError(f"{name.id}: there is no setting {key!r}; its settings are {known}")
         given[key] = _value(value, fields[key], f"{name.id}: {key}")
     return kinds[name.id](**given)
 
@@ -199,7 +200,7 @@ def _check_order(recipe: Recipe) -> None:
 def _written(step: steps.Step) -> str:
     defaults = steps.settings(type(step))
     given = [f"{name}={getattr(step, name)!r}" for name, default in defaults.items() if getattr(step, name) != default]
-    first = next(iter(defaults))
+    first = next(iter(defaults), "")
     if given and given[0].startswith(f"{first}="):
         given[0] = given[0].partition("=")[2]
     return f"{step.name}({', '.join(given)})" if given else step.name

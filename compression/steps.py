@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Callable, ClassVar, Sequence
 
 import numpy as np
@@ -30,8 +31,8 @@ class Context:
       teacher: the model before the first step, which every step distils from.
       images: uint8 [N, h, w, c], in-distribution.
       samples: float32 [M, h, w, c], a few dozen of them as the model takes them.
-      finetune: (epochs, learning_rate factor, **more of `distill.Finetune`'s fields) -> a finetuner, or None where
-        there are no epochs.
+      finetune: (epochs, learning_rate=..., **more of `distill.Finetune`'s fields) -> a finetuner, or None where there
+        are no epochs.
     """
     teacher: tf_keras.Model
     images: np.ndarray
@@ -128,26 +129,30 @@ class Student(Step):
     """A student drawn from the model's graph, see `students`.
 
     Attributes:
-      kind: "strided" (strides where the model pools), "separable", "narrow", "shallow" or "informed" (widths from the
-        layers' sensitivity to shrinking).
+      kind: "strided" (strides where the model pools), "separable", "narrow", "shallow", "informed" (widths from the
+        layers' sensitivity to shrinking) or "plain" (a small one of its own).
       ratio: narrow: share of channels fewer.
       drop: shallow: layers to leave out, with commas between them.
       tolerance: informed: by how much each layer may move the student from its teacher, in the distance's own unit
         (nats for latents).
+      widths: plain: channels of its convolutions, with commas between them.
     """
     once: ClassVar[bool] = False
     kind: str = "strided"
     ratio: float = 0.5
     drop: str = ""
     tolerance: float = 1.0
+    widths: str = "16,32,32,32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._one_of("kind", ("strided", "separable", "narrow", "shallow", "informed"))
+        self._one_of("kind", ("strided", "separable", "narrow", "shallow", "informed", "plain"))
         self._share("ratio")
         self._share("tolerance", 0.0, float("inf"))
         if (self.kind == "shallow") != bool(self.drop):
             self.refuse("drop", "layers' names with kind='shallow', and left out with any other")
+        if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", self.widths):
+            self.refuse("widths", "numbers with commas between them, e.g. '16,32,32,32'")
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -158,6 +163,8 @@ class Student(Step):
         super().check(model)
         if self.kind == "shallow":
             students.shallower(model, self.dropped)
+        if self.kind == "plain":
+            students.plain(model)
         if self.kind in ("narrow", "informed"):
             shrink.dependencies(model)
 
@@ -168,6 +175,7 @@ class Student(Step):
             "narrow": lambda: students.narrower(model, self.ratio, inherit=False),
             "shallow": lambda: students.shallower(model, self.dropped),
             "informed": lambda: students.informed(model, context.samples, self.tolerance),
+            "plain": lambda: students.plain(model, tuple(map(int, self.widths.split(",")))),
         }
         student = make[self.kind]()
         finetune = context.finetune(self.epochs)
@@ -331,4 +339,5 @@ ALL: tuple[type[Step], ...] = (Shrink, Factorize, Student, Distill, Prune, Clust
 
 def settings(kind: type[Step]) -> dict[str, Any]:
     """A step's settings and their defaults, in the order in which a recipe may give them."""
-    return {field.name: field.default for field in sorted(dataclasses.fields(kind), key=lambda f: bool(f.kw_only))}
+    return {field.name: field.default for field in sorted(dataclasses.fields(kind), key=lambda f: bool(f.kw_only))
+            if kind.trains or field.name != "epochs"}

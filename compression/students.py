@@ -1,7 +1,7 @@
-"""Students drawn from their teacher's own graph: narrower, shallower, of cheaper convolutions, or informed by pruning.
+"""Students of a teacher: narrower, shallower, of cheaper convolutions, informed by pruning, or plain.
 
-Each is a fresh model with the teacher's input and output names. Where a layer kept its shape it may start from the
-teacher's weights (`inherit`); the rest is initialised anew, for distillation.
+Each is a new model with the teacher's input and output names. Where a layer keeps its shape it starts from the
+teacher's weights; the rest is initialised anew, for distillation.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def narrower(teacher: tf_keras.Model, ratio: float | Mapping[str, float] = 0.5, 
 
 
 def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
-             ratios: Sequence[float] = (0.25, 0.5, 0.75), **arguments: Any) -> tf_keras.Model:
+             ratios: Sequence[float] = (0.25, 0.5, 0.75, 0.875), **arguments: Any) -> tf_keras.Model:
     """The pruning-informed student: every layer as narrow as it can be without moving the outputs beyond a tolerance.
 
     Args:
@@ -51,6 +51,29 @@ def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
 
     found = sensitivity.analyse(teacher, moved, ratios, **arguments)
     return shrink.shrink(teacher, found.ratios_within(tolerance), **arguments)
+
+
+def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32)) -> tf_keras.Model:
+    """A small student that owes the teacher nothing but its input and its outputs' names and sizes.
+
+    3×3 convolutions of stride 2, each with batch normalisation and ReLU (which int8 fuses into one operation), then a
+    linear layer for each output. An output that others are made from (features) is a linear layer here too.
+
+    Args:
+      teacher: Functional, its input [N, h, w, c], its outputs vectors.
+      widths: channels of the convolutions.
+    """
+    if len(teacher.input_shape) != 4 or any(len(y.shape) != 2 for y in rebuild.named_outputs(teacher).values()):
+        raise rebuild.UnsupportedModel(f"a plain student maps images to vectors, which model {teacher.name!r} doesn't")
+    if not widths or min(widths) < 1:
+        raise ValueError(f"plain: widths {tuple(widths)} must be positive")
+    x = frame = tf_keras.Input(teacher.input_shape[1:], name=teacher.input_names[0])
+    for i, width in enumerate(widths, start=1):
+        x = _layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"conv{i}")(x)
+        x = _layers.ReLU(name=f"conv{i}_act")(_layers.BatchNormalization(name=f"conv{i}_bn")(x))
+    x = _layers.Flatten(name="flatten")(x)
+    outputs = {name: _layers.Dense(y.shape[-1], name=name)(x) for name, y in rebuild.named_outputs(teacher).items()}
+    return tf_keras.Model(frame, outputs, name=teacher.name)
 
 
 def shallower(teacher: tf_keras.Model, drop: Sequence[str]) -> tf_keras.Model:

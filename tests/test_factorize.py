@@ -129,3 +129,14 @@ def test_an_informed_student_is_narrow_where_the_outputs_allow_it():
     student = students.informed(teacher, X, 1e-4, multiple=1)
     assert student.get_layer("conv1").filters == 3
     assert student.get_layer("conv0").filters == 8
+
+
+def test_a_plain_student_has_the_teacher_s_ends_and_few_multiply_adds():
+    teacher = pooled()
+    student = students.plain(teacher, (4, 8))
+    assert student.input_shape == teacher.input_shape
+    assert {name: y.shape for name, y in student(X).items()} == {"mu": (4, 5), "logvar": (4, 5)}
+    assert report.multiply_adds(student) == {"conv1": 64 * 27 * 4, "conv2": 16 * 36 * 8, "mu": 640, "logvar": 640}
+    decoder = tf_keras.Model(teacher.input, L.Conv2D(3, 3, name="image")(teacher.input))
+    with pytest.raises(ValueError, match="a plain student maps images to vectors"):
+        students.plain(decoder)
