@@ -30,9 +30,9 @@ def training(root: str, limit: int = 0) -> Images:
 def parts(root: str) -> Dict[str, Images]:
     """The parts of the comparison by name.
 
-    fit: training images for statistics. calibration: 2,000 test images for thresholds and the choice of the score.
+    fit: training images for statistics. calibration: 2,000 test images for tables, thresholds and the choice.
     test: the other 8,000. tinyimagenet: 5,000, only ever tested on. mnist: 8,000 digits to test on.
-    select/…: what the score is chosen on: 2,000 other digits, and 1,000 of the calibration images spoilt by each of
+    select/…: what the score is chosen on: 2,000 other digits, and every other calibration image spoilt by each of
     the corruptions, cut into tiles that change places, and blended in pairs.
     """
     test = _folder(os.path.join(root, "cifar10", "test"), 0)

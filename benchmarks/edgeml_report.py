@@ -20,8 +20,8 @@ What quantization costs the out-of-distribution (OOD) detection of a ResNet-18 t
     python benchmarks/edgeml_tables.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR --out=FILE.md
 
 Every number is of the converted file: its outputs on one CPU thread, with statistics (10,000 training images) and
-thresholds (2,000 test images, conformal, false-positive rate at most 5%) fitted on that file's own outputs. In
-distribution are the other 8,000 test images; OOD are 5,000 TinyImageNet images at 32×32 and 8,000 MNIST digits. Δ is
+thresholds (1,000 test images, conformal, false-positive rate at most 5%) fitted on that file's own outputs. In
+distribution are 8,000 other test images; OOD are 5,000 TinyImageNet images at 32×32 and 8,000 MNIST digits. Δ is
 the AUROC minus the float32 file's on the same images, with its 95% interval by paired DeLong; *flips* is the share of
 decisions (test and OOD images) that differ from the float32 file's. Metrics are defined in `ood/metrics.py`.
 """
@@ -82,8 +82,8 @@ def _files(files: Mapping[str, edgeml_files.File], accuracy: Mapping[str, float]
 def _choice(chosen: edgeml_scores.Chosen) -> str:
     alone = sorted(chosen.candidates.items(), key=lambda item: -item[1])
     return (f"## The chosen score\n\n**{chosen.words()}** (fused: weighted sum of −ln p-values), chosen by forward "
-            f"selection on the int8 file: mean AUROC {chosen.auroc:.3f} of 2,000 calibration images against 2,000 "
-            "MNIST digits and against 1,000 of the calibration images under each corruption of `data/corruptions.py` "
+            f"selection on the int8 file: mean AUROC {chosen.auroc:.3f} of 1,000 unspoilt images against 2,000 "
+            "MNIST digits and against 1,000 other images under each corruption of `data/corruptions.py` "
             f"at severity {edgeml_data.SELECTION_SEVERITY}, cut into 8×8 tiles that change places, and blended in "
             "pairs. TinyImageNet took no part. *early*, "
             "*middle* and *late* are the activations after residual blocks 2, 4 and 7, averaged over the image. "

@@ -30,8 +30,8 @@ CANDIDATES: Dict[str, Callable[[], scores.Score]] = {
     "middle: relative Mahalanobis": lambda: scores.RelativeMahalanobis("middle"),
     "late: relative Mahalanobis": lambda: scores.RelativeMahalanobis("late"),
 }
-_MEMBERS = 4  # at most so many are fused
-_LEAST_GAIN = 0.002  # of the mean AUROC on the selection sets, for a further member
+_MEMBERS = 6  # at most so many are fused
+_LEAST_GAIN = 0.0005  # of the mean AUROC on the selection sets, for a further member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +88,16 @@ def choose(own: Outputs, labels: np.ndarray, kept: str) -> Chosen:
             found = json.load(stream)
         return Chosen(tuple(found["members"]), tuple(found["weights"]), found["auroc"], found["candidates"])
     names = list(CANDIDATES)
-    whole = scores.Fusion([CANDIDATES[name]() for name in names]).fit(own["fit"], labels)
-    selection = ["calibration"] + [part for part in own if part.startswith("select/")]
-    surprise = {part: np.stack([table.surprise(member.score(own[part]))
-                                for table, member in zip(whole.tables, whole.members)]) for part in selection}
+    tables, unseen = halves(own["calibration"])
+    whole = scores.Fusion([CANDIDATES[name]() for name in names]).fit(own["fit"], labels).tabulate(tables)
+    selection = {"": unseen, **{part: own[part] for part in own if part.startswith("select/")}}
+    surprise = {part: np.stack([table.surprise(member.score(found))
+                                for table, member in zip(whole.tables, whole.members)])
+                for part, found in selection.items()}
 
     def quality(weights: np.ndarray) -> float:
-        inside = weights @ surprise["calibration"]
-        return float(np.mean([metrics.evaluate(inside, weights @ surprise[part]).auroc for part in selection[1:]]))
+        inside = weights @ surprise[""]
+        return float(np.mean([metrics.evaluate(inside, weights @ surprise[part]).auroc for part in surprise if part]))
 
     alone = {name: quality(np.eye(len(names))[i]) for i, name in enumerate(names)}
     weights, best = np.zeros(len(names)), 0.0
@@ -114,6 +116,12 @@ def choose(own: Outputs, labels: np.ndarray, kept: str) -> Chosen:
     return chosen
 
 
+def halves(outputs: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+    """Every other frame (for a fusion's tables), and the others (for thresholds, and to choose on)."""
+    return ({name: array[::2] for name, array in outputs.items()},
+            {name: array[1::2] for name, array in outputs.items()})
+
+
 def all_scores(chosen: Chosen) -> Dict[str, scores.Score]:
     """Every score of the tables, unfitted, by name; the chosen one last."""
     plain = {name: make() for name, make in scores.NAMES.items() if name != "fusion"}
@@ -125,11 +133,14 @@ def scored(own: Outputs, labels: np.ndarray, chosen: Chosen) -> Dict[str, Dict[s
 
     Statistics are fitted on the file's own outputs for training images, thresholds on those for calibration images.
     """
-    found = {}
+    found: Dict[str, Dict[str, np.ndarray]] = {}
+    tables, unseen = halves(own["calibration"])
     for name, score in all_scores(chosen).items():
         score.fit(own["fit"], labels)
-        found[name] = {part: score.score(own[part]) for part in ("calibration", "test", *OOD)}
-        limit = threshold.conformal(found[name]["calibration"], RATE)
+        if isinstance(score, scores.Fusion):
+            score.tabulate(tables)
+        found[name] = {part: score.score(own[part]) for part in ("test", *OOD)}
+        limit = threshold.conformal(score.score(unseen), RATE)
         found[name].update({f"alarms/{part}": limit.alarms(found[name][part]) for part in ("test", *OOD)})
     return found
 

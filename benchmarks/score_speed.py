@@ -15,10 +15,13 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
-from absl import app, flags
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # before a BLAS is loaded
 
-from leanood.ood import scores
+import numpy as np  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+from leanood.ood import scores  # noqa: E402
 
 _FIT = flags.DEFINE_integer("fit", 50_000, "frames to fit", lower_bound=100)
 _SCORE = flags.DEFINE_integer("score", 10_000, "frames to score", lower_bound=1)
@@ -61,10 +64,9 @@ def _write(folder: str) -> None:
 
 def _race(name: str, folder: str) -> List[Any]:
     """One row: seconds and MB of each library, which take turns."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     children: Dict[str, subprocess.Popen] = {}
     for library in LIBRARIES:
-        child = subprocess.Popen([sys.executable, __file__, f"--child={library}:{name}:{folder}"], env=environment,
+        child = subprocess.Popen([sys.executable, __file__, f"--child={library}:{name}:{folder}"],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert child.stdout
         if child.stdout.readline().strip() == "ready":
@@ -225,6 +227,4 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 if __name__ == "__main__":
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
     app.run(main)

@@ -224,6 +224,13 @@ def test_fusion_adds_the_rarities_of_its_members():
     np.testing.assert_allclose(fusion.score(OUTPUTS)[usual], total[usual], rtol=1e-9)
 
 
+def test_fusion_takes_tables_of_other_frames():
+    fusion = scores.Fusion([scores.MaxLogit()]).fit(OUTPUTS).tabulate(OTHER)
+    np.testing.assert_array_equal(fusion.tables[0].values, np.sort(-OTHER["logits"].max(axis=1).astype(np.float64)))
+    with pytest.raises(ValueError, match="has no statistics yet"):
+        scores.Fusion([scores.MSP()]).tabulate(OTHER)
+
+
 def test_fusions_tail_goes_on_beyond_all_that_was_seen():
     from leanood.ood.scores import fusion
 

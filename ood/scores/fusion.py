@@ -57,6 +57,16 @@ class Fusion(Score):
         self.tables = [Table(member.score(held_outputs)) for member in self.members]
         return self
 
+    def tabulate(self, outputs: inputs.Outputs) -> Fusion:
+        """This fitted fusion with its tables made anew, of in-distribution frames that the *network* never trained on.
+
+        Of its own training images a network is surer than of any others; where some are to spare, tables of unseen ones
+        weigh the members more fairly. Thresholds then need yet other frames.
+        """
+        self.require_fit()
+        self.tables = [Table(member.score(outputs)) for member in self.members]
+        return self
+
     def reads(self) -> Tuple[str, ...]:
         """Names of the outputs that the members read."""
         return tuple(sorted({name for member in self.members for name in member.reads()}))

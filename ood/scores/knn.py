@@ -8,7 +8,7 @@ import numpy as np
 from leanood.ood.scores import covariance, inputs
 from leanood.ood.scores.score import Score
 
-_STRIDES = 64  # elements that share one maximum in the first sweep over the similarities
+_STRIDES = 16  # elements that share one maximum in the first sweep over the similarities
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
 
 
@@ -64,7 +64,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def kth_largest(values: np.ndarray, k: int) -> np.ndarray:
     """The k-th largest of each row of [N, M], [N].
 
-    A full partition reads every value several times. Here one sweep takes the maximum of every 64th value on; the
+    A full partition reads every value several times. Here one sweep takes the maximum of sixteen values at a time; the
     k groups with the largest maxima hold k values at least, and any value above all other groups' maxima, so the
     k-th largest of those groups is the k-th largest of all.
     """

@@ -5,8 +5,10 @@ from typing import Tuple
 
 import numpy as np
 
-from leanood.ood.scores import head, inputs, softmax
+from leanood.ood.scores import covariance, head, inputs, softmax
 from leanood.ood.scores.score import Score
+
+_ROWS = 256  # a block of reshaped features stays in the processor's cache
 
 
 class _Headed(Score):
@@ -34,8 +36,12 @@ class _Headed(Score):
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In logits, float64 [N]."""
         self.require_fit()
-        shaped = self._shape(inputs.read(outputs, "features", len(self.kernel)))
-        return -softmax.log_sum_exp(shaped @ self.kernel + self.offset)
+        features = inputs.read(outputs, "features", len(self.kernel))
+        found = np.empty(len(features))
+        for block in covariance.blocks(len(features), _ROWS):
+            shaped = self._shape(features[block])
+            found[block] = -softmax.log_sum_exp(shaped @ self.kernel + self.offset)
+        return found
 
     def _shape(self, features: np.ndarray) -> np.ndarray:
         return features
