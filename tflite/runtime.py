@@ -127,9 +127,9 @@ class Runner:
         self._backend = None
 
     def _fit(self, inputs: Any) -> Dict[str, np.ndarray]:
+        if self._single is not None and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
+            return {self._single: self._writers[self._single].fit(inputs)}
         if not isinstance(inputs, Mapping):
-            if self._single is not None:
-                return {self._single: self._writers[self._single].fit(inputs)}
             raise ValueError(f"the model has {len(self._writers)} inputs ({', '.join(self._writers)}): "
                              "pass a mapping of their names to arrays")
         if set(inputs) != set(self._writers):

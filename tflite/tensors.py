@@ -6,6 +6,8 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 
+_UINT8 = np.dtype(np.uint8)
+
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
@@ -59,6 +61,7 @@ class Input:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self._dtype = np.dtype(tensor.dtype)
+        self._one = tensor.shape[1:] if tensor.shape[:1] == (1,) else None  # without the batch dimension
         self._table = self._frame_table()
 
     def _frame_table(self) -> Optional[np.ndarray]:
@@ -74,14 +77,16 @@ class Input:
         Raises:
           ValueError: if the shape or the type is not one that this input takes.
         """
-        array = np.asarray(array)
         shape = self.tensor.shape
+        if type(array) is np.ndarray and array.dtype is _UINT8 and array.shape == self._one:
+            return array.reshape(shape)  # a camera's frame: nothing more to ask
+        array = np.asarray(array)
         if array.shape != shape:
             if (1,) + array.shape != shape:
                 raise ValueError(f"input {self.tensor.name!r} takes {list(shape)}, not {list(array.shape)}"
                                  + (" (one frame at a time: see Runner.each)" if array.shape[1:] == shape[1:] else ""))
             array = array.reshape(shape)
-        if array.dtype != np.uint8 and array.dtype != self._dtype and not (
+        if array.dtype != _UINT8 and array.dtype != self._dtype and not (
                 array.dtype.kind == "f" and (self._dtype.kind == "f" or self.tensor.quantized)):
             raise ValueError(f"input {self.tensor.name!r} takes {self._dtype.name}"
                              f"{' or floats' if self.tensor.quantized else ''} or uint8 frames, not {array.dtype.name}")
@@ -89,7 +94,7 @@ class Input:
 
     def write(self, target: np.ndarray, array: np.ndarray) -> None:
         """Fills `target` (the runtime's own memory, of this input's shape and type) from `fit`'s result."""
-        if array.dtype == np.uint8:
+        if array.dtype is _UINT8:
             if self._table is not None:
                 np.take(self._table, array, out=target, mode="clip")
             elif self._dtype.kind == "f":
