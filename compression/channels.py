@@ -21,8 +21,8 @@ from leanood.compression import rebuild
 FIXED = 0  # the label of channels that can't be removed: images, outputs, inputs of layers that mix channels
 
 _layers = tf_keras.layers
-CONVOLUTIONS = (_layers.Conv1D, _layers.Conv2D, _layers.Conv3D)
 TRANSPOSED = (_layers.Conv1DTranspose, _layers.Conv2DTranspose, _layers.Conv3DTranspose)
+_MIXING = (_layers.Dense, _layers.Conv1D, _layers.Conv2D, _layers.Conv3D, _layers.SeparableConv2D, *TRANSPOSED)
 # Layers whose output channel c depends on their input channel c alone.
 _CHANNELWISE = (
     _layers.BatchNormalization, _layers.Activation, _layers.ReLU, _layers.LeakyReLU, _layers.ELU, _layers.PReLU,
@@ -115,12 +115,12 @@ def trace(model: tf_keras.Model, free: Sequence[str] = ()) -> Graph:
 
 
 def _mixes(layer: Any) -> bool:
-    """True for the layers whose every output channel depends on all the input channels, through a kernel."""
-    if isinstance(layer, (_layers.Dense, _layers.SeparableConv2D)):
-        return getattr(layer, "data_format", "channels_last") == "channels_last"
-    if isinstance(layer, _layers.DepthwiseConv2D):
-        return False
-    return isinstance(layer, CONVOLUTIONS) and layer.groups == 1 and layer.data_format == "channels_last"
+    """True for the layers whose every output channel depends on all the input channels, through a kernel.
+
+    By their very class: a layer derived from one of them may do something else.
+    """
+    return (type(layer) in _MIXING and getattr(layer, "data_format", "channels_last") == "channels_last"
+            and getattr(layer, "groups", 1) == 1)
 
 
 def _passed(node: Any, inputs: list[np.ndarray], output: Any, labels: _Labels) -> np.ndarray | None:

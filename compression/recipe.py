@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
@@ -137,6 +138,7 @@ class _Kept:
     def save(self, name: str, model: tf_keras.Model) -> None:
         if self._run is not None:
             self._run.save(name, model)
+            shutil.rmtree(os.path.join(self._run.file(f"{name}_training"), "checkpoints"), ignore_errors=True)
 
 
 def _terms(node: ast.expr) -> list[ast.expr]:

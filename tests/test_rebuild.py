@@ -1,9 +1,11 @@
 """Rewriting Functional graphs."""
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
-from leanood.compression import rebuild
+from leanood.compression import channels, rebuild
+from leanood.models import early
 
 L = tf_keras.layers
 
@@ -69,6 +71,17 @@ def test_replace_may_lengthen_and_remove():
     rebuild.copy_weights(model, new)
     expected = np.tanh(tf_keras.Model(model.input, model.get_layer("bn").output)(frames()))
     np.testing.assert_allclose(tf_keras.Model(new.input, new.get_layer("squash").output)(frames()), expected, atol=1e-6)
+
+
+def test_operators_and_early_statistics_are_cloned_too():
+    frame = L.Input((16, 16, 3), name="frame")
+    x = L.Conv2D(8, 3, name="conv")(frame)
+    x = tf.reduce_mean(x * 2.0 + 1.0, axis=[1, 2])[:, :5]
+    model = early.with_statistics(tf_keras.Model(frame, {"mu": L.Dense(2, name="mu")(x)}))
+    for name, values in rebuild.clone(model)(frames(size=(16, 16))).items():
+        np.testing.assert_allclose(values, model(frames(size=(16, 16)))[name], atol=1e-6)
+    assert rebuild.heads(model) == ("mu",)
+    assert set(channels.trace(model, ("early",)).makes["conv"]) == {channels.FIXED}
 
 
 def test_heads_are_the_layers_that_make_the_outputs():
