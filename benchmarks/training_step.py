@@ -1,8 +1,9 @@
-"""Our training step against a bare Keras `fit` of the same model, and bfloat16 against float32, taking turns.
+"""Our training step against a bare Keras `fit` of the same model, and bfloat16 against float32.
 
 `python benchmarks/training_step.py` exits with 1 if our step takes more than 1.1 times the bare one's time. The bare
 model is what a Keras tutorial makes: encoder and decoder as one Functional model with the loss added to it, without
-warm-up, seeds by step or running means of the loss's parts. Both are fed from memory.
+warm-up, seeds by step or running means of the loss's parts. Both are fed
+from memory, take turns, and are judged by processor time.
 """
 import os
 
@@ -55,7 +56,7 @@ def _ours(shape, kind):
 
 
 def measure(name, rounds, with_bf16):
-    """Seconds a step: kind -> [rounds], measured in turns."""
+    """Processor seconds a step: kind -> [rounds], measured in turns."""
     shape = SHAPES[name]
     size, *_, batch, steps = shape
     images = np.random.default_rng(0).random((batch * 4, *size, 3), dtype=np.float32)
@@ -66,10 +67,10 @@ def measure(name, rounds, with_bf16):
     times = {kind: [] for kind in models}
     for number in range(rounds + 1):
         for kind, model in models.items():
-            start = time.perf_counter()
+            start = time.process_time()
             model.fit(data, verbose=0)
             if number:  # the first builds the graph
-                times[kind].append((time.perf_counter() - start) / steps)
+                times[kind].append((time.process_time() - start) / steps)
     return times
 
 
