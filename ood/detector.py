@@ -203,8 +203,8 @@ class Detector:
     def config(self) -> Dict[str, Any]:
         """Returns the settings for `from_arrays`, fit for JSON."""
         return {"detector": self.nonconformity.name, "partitions": list(self.partitions),
-                "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed, "decay": _finite(self.decay),
-                "threshold": _finite(self.threshold)}
+                "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed,
+                "decay": _finite(self.decay), "threshold": _finite(self.threshold)}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Returns the calibration tables and the nonconformity's arrays."""

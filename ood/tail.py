@@ -8,7 +8,6 @@ order statistics", Ann. Statist. 3 (1975) 119-131); its exponential member takes
 from __future__ import annotations
 
 import bisect
-import math
 from typing import Dict, Mapping
 
 import numpy as np
@@ -41,7 +40,7 @@ class Tail:
         values = np.sort(np.asarray(values, dtype=np.float64))
         count = len(values)
         if count < FEWEST or not np.isfinite(values).all():
-            raise ValueError(f"a tail needs at least {FEWEST} finite calibration values; it was given {count}; give more frames")
+            raise ValueError(f"a tail needs at least {FEWEST} finite calibration values; it was given {count}")
         levels = np.linspace(0.0, QUANTILE, min(POINTS, count))
         knots, first = np.unique(np.quantile(values, levels), return_index=True)
         # p = share of frames at least as odd, the frame itself counted among them.

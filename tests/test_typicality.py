@@ -61,7 +61,8 @@ def test_tail_is_the_empirical_p_value_below_and_exponential_above():
     assert one.log_p_one(np.inf) == np.inf
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=10, max_size=60), st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=20))
+@given(st.lists(st.floats(-1e6, 1e6), min_size=10, max_size=60),
+       st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=20))
 def test_tail_is_monotone_non_negative_and_the_same_one_by_one(values, queries):
     one = tail.Tail.fit(np.array(values))
     queries = np.sort(np.array(queries))
@@ -162,7 +163,8 @@ def test_in_a_detector_steps_equal_runs(fitted):
 
 def test_evidence_grows_beyond_the_calibration_frames(fitted):
     made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
-    p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min() for factor in (1.2, 1.4)]
+    p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min()
+         for factor in (1.2, 1.4)]
     assert np.exp(-10) * 0.999 <= p[1] <= p[0] < 1 / 601  # ten nats are the most that a frame may say
 
 

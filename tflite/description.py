@@ -1,7 +1,8 @@
 """detector.json: what a detector file says of itself, with a hash over every byte of it.
 
 Fields that the device relies on: `kind`; `input` {`size` [height, width], …}; `outputs`, names; `partitions`, names;
-`partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm). Others are kept as they are: `fps`,
+`partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm). Others are
+kept as they are: `fps`,
 `false_alarm_rate`, `metrics`, `provenance`, ….
 """
 from __future__ import annotations

@@ -16,7 +16,7 @@ from leanood.data import corruptions, dataset, frames, sequences
 from leanood.ood import detector as detector_
 from leanood.ood import nonconformity, scored, scores, threshold, tuning, typicality
 from leanood.tflite import runtime
-from leanood.tools import progress, source
+from leanood.tools import loading, progress
 
 WINDOWS = {"typicality": 10, "kl-topk": 20}  # by detector: frames that the martingale looks back on
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
@@ -63,8 +63,8 @@ def fields(result: Calibration, runner: runtime.Runner, size: Tuple[int, int], f
     measured = result.detector.nonconformity
     kind = "classifier" if isinstance(measured, scored.Scored) else "latent"
     return {**result.detector.config(), "kind": kind, "outputs": list(measured.inputs), "fps": fps,
-            "input": {"name": tensor.name, "size": list(size), "dtype": str(np.dtype(tensor.dtype)), "range": [0.0, 1.0],
-                      "channels": "RGB"},
+            "input": {"name": tensor.name, "size": list(size), "dtype": str(np.dtype(tensor.dtype)),
+                      "range": [0.0, 1.0], "channels": "RGB"},
             "calibration": result.seen, "metrics": [],
             "provenance": {"runtime": runner.runtime, "data": dict(data), "network": dict(network)}}
 
@@ -101,7 +101,7 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
         settings = dataclasses.replace(settings, window=WINDOWS.get(settings.detector, 0))
     parts = {}
     for split in ("train", "calibration", "validation"):
-        images, known = source.load_split(found, split, size)
+        images, known = loading.load_split(found, split, size)
         parts[split] = (outputs_of(runner, images, f"running the network on {split}"), known)
     train, calibration, validation = parts["train"], parts["calibration"], parts["validation"]
     ordered = bool(settings.window) and all((known.sequence >= 0).all() for _, known in parts.values())

@@ -50,7 +50,7 @@ def run(main: Callable[[Sequence[str]], Any], example: str) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the boundary between us and the user
         if os.environ.get("LEANOOD_TRACEBACK"):
             traceback.print_exc()
-        if isinstance(error, (OSError, MemoryError)) or (isinstance(error, (ValueError, RuntimeError)) and _ours(error)):
+        if isinstance(error, (OSError, MemoryError)) or isinstance(error, (ValueError, RuntimeError)) and _ours(error):
             _fail(f"leanood {verb}: {_line(error)}")
         traceback.print_exc()
         print(f"leanood {verb}: a bug of leanood's, please report the lines above", file=sys.stderr)
@@ -85,7 +85,8 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
       headers: column titles.
     """
     cells = [[_cell(value) for value in row] for row in rows]
-    numeric = [all(isinstance(row[i], (int, float, type(None))) for row in rows) and bool(rows) for i in range(len(headers))]
+    numeric = [bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows)
+               for i in range(len(headers))]
     widths = [max([len(title)] + [len(row[i]) for row in cells]) for i, title in enumerate(headers)]
 
     def line(row: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from absl import flags
 
-from leanood.tools import command, quiet, source
+from leanood.tools import command, loading, quiet, source
 
 _RUN = flags.DEFINE_string("run", None, "a run's folder")
 _MODEL = flags.DEFINE_string("model", None, "any saved Functional Keras model (.h5, .keras) instead of a run")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     recipes.check(recipe, model)
     size = (int(model.input_shape[1]), int(model.input_shape[2]))
     found, data = source.open_data(config.get("data", {}))
-    images, _ = source.load_split(found, "train", size, _IMAGES.value)
+    images, _ = loading.load_split(found, "train", size, _IMAGES.value)
     validation = _validation(found, size)
     settings = {"recipe": recipes.write(recipe), "from": os.path.abspath(_RUN.value or _MODEL.value),
                 "epochs": _EPOCHS.value, "batch_size": _BATCH_SIZE.value, "images": len(images), "seed": _SEED.value}
@@ -101,7 +101,7 @@ def _validation(found: Any, size: Tuple[int, int]) -> Optional[np.ndarray]:
     """Validation images, or none where the data set has none."""
     if not np.any((found.split == "validation") & ~found.ood):
         return None
-    return source.load_split(found, "validation", size, max(1, _IMAGES.value // 4))[0]
+    return loading.load_split(found, "validation", size, max(1, _IMAGES.value // 4))[0]
 
 
 def _keep_decoder(folder: Any) -> None:

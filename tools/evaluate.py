@@ -2,8 +2,8 @@
 
 Images: the test images against every OOD partition and against corruptions of themselves. Sequences: stretches of test
 driving that go out of distribution at a known frame. The three baselines (Mahalanobis distance of six colour numbers,
-mean brightness, sharpness) see the same frames; a row says which did best and whether the detector is non-inferior to it
-at a margin of 0.01. With --out, evaluation.json, roc.png and, for sequences, score_over_time.png are written there.
+mean brightness, sharpness) see the same frames; a row says which did best and whether the detector is non-inferior to
+it at a margin of 0.01. With --out, evaluation.json, roc.png and, for sequences, score_over_time.png are written there.
 """
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 from leanood.data import corruptions, dataset, frames, sequences
 from leanood.ood import baselines, events, metrics, statistics
 from leanood.tflite import bundle
-from leanood.tools import calibration, progress, source
+from leanood.tools import calibration, loading, progress
 
 SEVERITIES = (1, 3, 5)
 MARGIN = 0.01  # of AUROC: a row's detector may fall so far below the best baseline, not further
@@ -47,7 +47,7 @@ class _Scorer:
 
     def __init__(self, detector: bundle.BundledDetector, found: dataset.Dataset):
         self.detector, self.arithmetic, self.size = detector, detector.detector, detector.size
-        train, _ = source.load_split(found, "train", self.size, _BASELINE_FRAMES)
+        train, _ = loading.load_split(found, "train", self.size, _BASELINE_FRAMES)
         self.baselines = {"six colour numbers": baselines.Colour().fit(train),
                           "mean brightness": baselines.Brightness().fit(train),
                           "sharpness": baselines.Sharpness().fit(train)}
@@ -91,7 +91,7 @@ def _images(scorer: _Scorer, found: dataset.Dataset, test: dataset.Dataset, sett
     rocs: Dict[str, metrics.Roc] = {}
     for name in sorted(set(found.partition[found.ood].tolist())):
         odd, _, unreadable = found.where(found.ood & (found.partition == name)).load(scorer.size)
-        source.say_unreadable(unreadable)
+        loading.say_unreadable(unreadable)
         if len(odd):
             rows.append({"set": name, "ood": True, **_row(scorer, own, scorer(odd, None))})
             rocs[name] = metrics.roc(own["detector"], scorer(odd, None)["detector"])
@@ -101,7 +101,8 @@ def _images(scorer: _Scorer, found: dataset.Dataset, test: dataset.Dataset, sett
                         for i in range(len(test))])
         rows.append({"set": f"{name} {severity}", "ood": calibration.outside_id(found, name, severity),
                      **_row(scorer, own, scorer(odd, None))})
-    per_partition = {str(name): float(own["alarm"][test.partition == name].mean()) for name in np.unique(test.partition)}
+    per_partition = {str(name): float(own["alarm"][test.partition == name].mean())
+                     for name in np.unique(test.partition)}
     return Evaluation({"mode": "images", "rows": rows, "test_images": len(images),
                        "false_positive_rate": float(own["alarm"].mean()),
                        "false_positive_rate_by_partition": per_partition}, rocs, {})
@@ -173,7 +174,7 @@ def _readable(found: dataset.Dataset, split: str) -> Tuple[dataset.Dataset, int]
             good.append(i)
         except frames.FrameError as error:
             bad.append(dataset.named(chosen.names[i], str(error)))
-    source.say_unreadable(tuple(bad))
+    loading.say_unreadable(tuple(bad))
     if not good:
         raise ValueError(f"{found.description} has no readable in-distribution frame in its split {split!r}")
     return chosen.where(np.array(good)), len(bad)

@@ -31,7 +31,8 @@ def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], path: st
     figure, axes = _axes((5.2, 4.6))
     worst: List[str] = sorted(curves, key=lambda name: aurocs[name])[:_MOST_CURVES]
     for name in worst:
-        axes.plot(curves[name].false_positive_rate, curves[name].true_positive_rate, label=f"{name}  {aurocs[name]:.3f}")
+        curve = curves[name]
+        axes.plot(curve.false_positive_rate, curve.true_positive_rate, label=f"{name}  {aurocs[name]:.3f}")
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1, zorder=0)
     axes.set_xlabel("in-distribution frames flagged")
     axes.set_ylabel("OOD frames flagged")

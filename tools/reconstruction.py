@@ -5,7 +5,7 @@ import numpy as np
 
 from leanood.data import dataset
 from leanood.tflite import bundle
-from leanood.tools import progress, quiet, source
+from leanood.tools import loading, progress, quiet
 
 _AT_MOST = 500  # test frames, evenly spread
 _BATCH = 32
@@ -23,7 +23,7 @@ def loss(detector: bundle.BundledDetector, found: dataset.Dataset, folder: str) 
     from leanood.models import run
 
     decoder = run.Run(folder).decoder()
-    images, _ = source.load_split(found, "test", detector.size, _AT_MOST)
+    images, _ = loading.load_split(found, "test", detector.size, _AT_MOST)
     total = 0.0
     for begin in progress.track(range(0, len(images), _BATCH), "reconstructing test frames"):
         batch = images[begin:begin + _BATCH]

@@ -1,16 +1,14 @@
-"""The data set and the model file that a verb works on: flags shared by calibrate, evaluate and report.
+"""The data set and the model file that a verb works on: the flags that calibrate and evaluate share.
 
-The flags default to what the network was trained and converted on: `leanood convert` writes FILE.json beside FILE.tflite
-with the data's description in it, and `leanood calibrate` carries that into the detector file.
+The flags default to what the network was trained and converted on: `leanood convert` writes FILE.json beside
+FILE.tflite with the data's description in it, and `leanood calibrate` carries that into the detector file.
 """
 from __future__ import annotations
 
 import json
 import os
-import sys
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
-import numpy as np
 from absl import flags
 
 from leanood.data import dataset
@@ -39,28 +37,6 @@ def open_data(recorded: Mapping[str, Any]) -> Tuple[dataset.Dataset, Dict[str, A
     options = {**base, **{name: _absolute(value) for name, value in given.items() if value is not None}}
     found = dataset.open(options["spec"], **{name: value for name, value in options.items() if name != "spec"})
     return found, {**options, "description": found.description}
-
-
-def load_split(found: dataset.Dataset, split: str, size: Tuple[int, int], at_most: Optional[int] = None,
-               ) -> Tuple[np.ndarray, dataset.Dataset]:
-    """Returns the readable in-distribution frames of a split, uint8 [N, h, w, 3], and what is known of each.
-
-    Unreadable ones are named on stderr. With `at_most`, so many evenly spread frames.
-    """
-    chosen = found.where((found.split == split) & ~found.ood)
-    if at_most is not None and len(chosen) > at_most:
-        chosen = chosen.where(np.unique(np.linspace(0, len(chosen) - 1, at_most).round().astype(int)))
-    images, readable, unreadable = chosen.load(size)
-    say_unreadable(unreadable)
-    if not len(images):
-        raise ValueError(f"{found.description} has no readable in-distribution frame in its split {split!r}")
-    return images, readable
-
-
-def say_unreadable(lines: Tuple[str, ...]) -> None:
-    """Names unreadable images on stderr: they are counted, never scored."""
-    for line in lines:
-        print(f"unreadable, left out: {line}", file=sys.stderr)
 
 
 def sidecar(path: str) -> Dict[str, Any]:
