@@ -21,7 +21,7 @@ class Threshold(NamedTuple):
 
     value: float
     rate: float
-    count: int
+    count: int  # type: ignore[assignment]
     rank: int
     confidence: Optional[float]
 

@@ -139,7 +139,7 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
     return Calibration(detector, seen)
 
 
-def outputs_of(runner: runtime.Runner, images: Sequence[np.ndarray], what: str) -> Dict[str, np.ndarray]:
+def outputs_of(runner: runtime.Runner, images: np.ndarray, what: str) -> Dict[str, np.ndarray]:
     """Returns the network's outputs on frames uint8 [N, h, w, 3], named arrays [N, …], showing progress."""
     found: Dict[str, List[np.ndarray]] = {}
     for image in progress.track(images, what):
@@ -191,7 +191,7 @@ def _tables(fitted: nonconformity.Nonconformity, calibration: Tuple[Mapping[str,
     several = len(fitted.partitions) > 1
     return detector_.Detector.calibrate(
         fitted, outputs, partition=known.partition if several else None, starts=known.starts if ordered else None,
-        partition_kind=kind, window=settings.window if ordered else 0, seed=settings.seed)
+        partition_kind=kind, window=(settings.window or 0) if ordered else 0, seed=settings.seed)
 
 
 def _pair(part: Tuple[Mapping[str, np.ndarray], dataset.Dataset], ordered: bool) -> Tuple[Any, Optional[np.ndarray]]:
@@ -215,7 +215,7 @@ def _held_out(train: Any, calibration: Any, kind: str, settings: Settings) -> Tu
         fitted = measure(settings).fit(_at(outputs, rest), partition[rest], _starts(starts, rest))
         detector = detector_.Detector.calibrate(
             fitted, _at(outputs, table), partition=partition[table] if len(fitted.partitions) > 1 else None,
-            starts=_starts(starts, table), partition_kind=kind, window=settings.window, seed=settings.seed)
+            starts=_starts(starts, table), partition_kind=kind, window=settings.window or 0, seed=settings.seed)
         logs[fold] = detector.run(_at(outputs, fold), begins[fold])["log_martingale"]
     return logs, begins
 

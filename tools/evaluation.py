@@ -48,9 +48,9 @@ class _Scorer:
     def __init__(self, detector: bundle.BundledDetector, found: dataset.Dataset):
         self.detector, self.arithmetic, self.size = detector, detector.detector, detector.size
         train, _ = loading.load_split(found, "train", self.size, _BASELINE_FRAMES)
-        self.baselines = {"six colour numbers": baselines.Colour().fit(train),
-                          "mean brightness": baselines.Brightness().fit(train),
-                          "sharpness": baselines.Sharpness().fit(train)}
+        self.baselines: Dict[str, Any] = {
+            "six colour numbers": baselines.Colour().fit(train), "mean brightness": baselines.Brightness().fit(train),
+            "sharpness": baselines.Sharpness().fit(train)}
 
     def __call__(self, images: np.ndarray, starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns scores [N] by name ("detector" and the baselines'), "alarm" and "partition", of uint8 frames."""
