@@ -3,8 +3,8 @@
 Five channels, each a squared distance to what training frames look like, so that too little counts like too much:
   early: Mahalanobis distance of the first layer's pooled statistics, linear (colour) and logarithmic (all), since light
     multiplies;
-  texture: the same of the filters' statistics alone, and sharpness: of the finest Laplacian's alone; few numbers tell a
-    change in those few more sharply;
+  texture: the same of the filters' statistics alone, and sharpness: of the finest Laplacian's 4th-power mean alone; few
+    numbers tell a change in those few more sharply;
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
@@ -23,11 +23,12 @@ import numpy as np
 from leanood.ood import gaussian, kl, nonconformity, tail
 
 EARLY, TEXTURE, SHARPNESS, LATENT, CHANGE = "early", "texture", "sharpness", "latent", "change"
-WEIGHTS = {EARLY: 0.6, TEXTURE: 0.15, SHARPNESS: 0.1, LATENT: 0.05, CHANGE: 0.1}
+WEIGHTS = {EARLY: 0.6, TEXTURE: 0.1, SHARPNESS: 0.15, LATENT: 0.05, CHANGE: 0.1}
 CHANNELS = tuple(WEIGHTS)
 _MOMENTS = 6  # of the early statistics' columns: mean and deviation of R, G, B, which count linearly as well
-# The channels' features among [the moments, the logarithms of all statistics]: the filters follow moments and tails.
-_COLUMNS = {EARLY: slice(None), TEXTURE: slice(_MOMENTS + 8, None), SHARPNESS: slice(_MOMENTS + 8, _MOMENTS + 9)}
+# The channels' features among [the moments, the logarithms of all statistics]: after moments and tails (8 columns) come
+# the magnitudes of three filters at three scales (9), then luma's 4th-power means, the finest first.
+_COLUMNS = {EARLY: slice(None), TEXTURE: slice(_MOMENTS + 8, None), SHARPNESS: slice(_MOMENTS + 17, _MOMENTS + 18)}
 _FLOOR = 1e-4  # a fortieth of a grey level: below it a statistic is zero but for rounding
 _KL_FLOOR = 1e-3  # nats: below it a latent says nothing
 _CHANGE_FLOOR = 1e-6  # of the mean change in ln: exactly equal frames are that far, not infinitely far

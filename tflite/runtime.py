@@ -94,7 +94,8 @@ class Runner:
             return {name: tensors.dequantize(self._backend.read(name), tensor) if tensor.quantized
                     else self._backend.read(name) for name, tensor in self.outputs.items()}
 
-    def each(self, frames: Union[Sequence[Any], np.ndarray], progress: Optional[Callable[[int], None]] = None) -> Dict[str, np.ndarray]:
+    def each(self, frames: Union[Sequence[Any], np.ndarray],
+             progress: Optional[Callable[[int], None]] = None) -> Dict[str, np.ndarray]:
         """The outputs for many frames, one after the other, arrays [N, ...].
 
         Args:
