@@ -36,9 +36,12 @@ _TARGET = flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu
                             "a file that could not be loaded there is refused")
 _DETECTOR = flags.DEFINE_string("detector", None, "what to calibrate the file into, as for leanood calibrate; default: "
                                 "typicality for an encoder, energy for a classifier; none: nothing")
+_LAYER_ERRORS = flags.DEFINE_boolean("layer_errors", False, "with int8: report how far each layer's activations stray "
+                                     "from float, worst first")
 _JSON = command.define_json()
 
 _REPRESENTATIVE = 200  # images that set the ranges of plain int8
+_COMPARED = 32  # images that layers are compared on
 
 
 def main(argv: Sequence[str]) -> None:
@@ -67,7 +70,8 @@ def main(argv: Sequence[str]) -> None:
         folder.save(part, result.model)
         _keep_decoder(folder)
         rows, files = _files(folder, part, model, result, images, found, data)
-    _report(folder, rows, files)
+    weakest = _layer_errors(result, images, config["input_scale"])
+    _report(folder, rows, files, weakest)
 
 
 def _network() -> Tuple[Dict[str, Any], Any, str]:
@@ -162,14 +166,27 @@ def _calibrate(folder: Any, flatbuffer: bytes, found: Any, data: Dict[str, Any],
     return out
 
 
-def _report(folder: Any, sizes: Sequence[Any], files: Dict[str, str]) -> None:
+def _layer_errors(result: Any, images: np.ndarray, scale: str) -> List[Any]:
+    """Layer, kind, cosine and signal-to-noise ratio under plain int8, if asked for; a QAT model has its own ranges."""
+    from leanood.compression import errors, views
+
+    if not _LAYER_ERRORS.value or result.quantize != "int8" or any(
+            layer.name.startswith("quant_") for layer in result.model.layers):
+        return []
+    return errors.by_layer(result.model, views.scaled(images[:_COMPARED], scale))
+
+
+def _report(folder: Any, sizes: Sequence[Any], files: Dict[str, str], weakest: Sequence[Any]) -> None:
     from leanood.compression import report
 
     rows, headers = report.table(sizes)
     summary = {"out": folder.path, "files": files,
-               "sizes": [{"model": what, **dataclasses.asdict(size)} for what, size in sizes]}
+               "sizes": [{"model": what, **dataclasses.asdict(size)} for what, size in sizes],
+               "layer_errors": [error._asdict() for error in weakest]}
     folder.write("report.json", json.dumps(summary, indent=2) + "\n")
     text = command.table(rows, headers) + "\n\n" + command.table(list(files.items()), ["file", "path"])
+    if weakest:
+        text += "\n\n" + command.table([list(error) for error in weakest], ["layer", "kind", "cosine", "SNR, dB"])
     folder.write("report.txt", text + "\n")
     print(json.dumps(summary) if _JSON.value else text)
 
