@@ -1,6 +1,6 @@
 """How the default detector was chosen: candidates on Duckietown's validation images and synthetic corruptions of them.
 
-    python benchmarks/detection_search.py --images=DUCKIETOWN --split_table=duckietown_split.csv --network=encoder.tflite
+    python benchmarks/detection_search.py --images=DUCKIETOWN --split_table=duckietown_split.csv --network=FILE
 
 No real OOD image is looked at: a candidate is fitted on train, its tails on calibration, and judged by its mean AUROC
 over the corruptions of validation, and by how many of them a trivial baseline does better on by more than 0.01.
