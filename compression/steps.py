@@ -323,6 +323,10 @@ class Int8(Format):
     """Weights and activations of 8 bits, their ranges from representative images."""
 
 
+class Int16(Format):
+    """Weights of 8 bits, activations of 16, their ranges from representative images."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Huffman(Step):
     """Stores the file packed, see `huffman.pack`."""
@@ -334,7 +338,7 @@ class Huffman(Step):
 
 
 ALL: tuple[type[Step], ...] = (Shrink, Factorize, Student, Distill, Prune, Cluster, Qat, Pqat, Cqat, Pcqat, Float32,
-                               Float16, Dynamic, Int8, Huffman)
+                               Float16, Dynamic, Int8, Int16, Huffman)
 
 
 def settings(kind: type[Step]) -> dict[str, Any]:

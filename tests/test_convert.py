@@ -49,7 +49,7 @@ def _run(flatbuffer, frames):
 
 
 # Root-mean-square difference to Keras, in standard deviations of the output.
-TOLERANCE = {"float32": 1e-5, "float16": 3e-3, "dynamic": 0.05, "int8": 0.06}
+TOLERANCE = {"float32": 1e-5, "float16": 3e-3, "dynamic": 0.05, "int8": 0.06, "int16": 0.03}
 
 
 @pytest.mark.parametrize("quantize", convert.QUANTIZATIONS)
@@ -184,7 +184,7 @@ def test_nothing_is_printed(encoder, capfd):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"quantize": "int4"}, "quantize is 'int4', but should be one of float32, float16, dynamic, int8"),
+    ({"quantize": "int4"}, "quantize is 'int4', but should be one of float32, float16, dynamic, int8, int16"),
     ({"target": "nano"}, "target is 'nano', but should be one of generic, jetson-nano, gpu"),
     ({"input_scale": "imagenet"}, "input_scale is 'imagenet', but should be one of unit, signed, bytes"),
     ({"quantize": "int8"}, "int8 needs representative training images"),

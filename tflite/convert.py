@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from leanood.tflite import compat, int8, silence
 
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16")
 TARGETS = tuple(compat.TARGETS)
 # What the model wants -> (scale, offset) that turns a frame in [0, 1] into it.
 INPUT_SCALES = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "bytes": (255.0, 0.0)}
@@ -37,8 +37,9 @@ def convert(
     Args:
       model: Functional or Sequential, float32 [N, h, w, 3] -> named outputs (`output_names`). It may be
         quantization-aware: then "int8" takes the ranges that it has learnt.
-      quantize: "float32"; "float16" (weights); "dynamic" (int8 weights, float activations); "int8" (both).
-      representative: uint8 [N, h, w, 3], N ≥ 1 training images at the model's size, that set int8's ranges.
+      quantize: "float32"; "float16" (weights); "dynamic" (int8 weights, float activations); "int8" (both); "int16"
+        (int8 weights, 16-bit activations).
+      representative: uint8 [N, h, w, 3], N ≥ 1 training images at the model's size, that set int8's and int16's ranges.
       input_scale: what the model was trained on: "unit" x/255, "signed" x/127.5 − 1, "bytes" x.
       target: "generic", "jetson-nano" or "gpu": a file that its runtime could not load is refused.
       size: (height, width) to fix a model to whose own is open.
@@ -75,6 +76,8 @@ def convert(
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
             if quantize == "int8" and representative is not None and not aware:
                 flatbuffer = int8.convert(converter, representative, float_outputs, float_branches)
+            elif quantize == "int16" and representative is not None:
+                flatbuffer = int8.convert_wide(converter, representative)
             else:
                 flatbuffer = _plain(converter, quantize)
         except Exception as error:
@@ -162,8 +165,10 @@ def _check(model: keras.Model, quantize: str, representative: Optional[np.ndarra
                                        or not len(representative)):
         raise ValueError(f"representative is {representative.dtype} {list(representative.shape)}, but should be "
                          "uint8 [N, h, w, channels] with N ≥ 1")
-    if quantize == "int8" and representative is None and not _is_quantization_aware(model):
-        raise ValueError("int8 needs representative training images to set its ranges, but representative is None")
+    if quantize in ("int8", "int16") and representative is None and (
+            quantize == "int16" or not _is_quantization_aware(model)):
+        raise ValueError(f"{quantize} needs representative training images to set its ranges, but representative is "
+                         "None")
 
 
 def _is_quantization_aware(model: keras.Model) -> bool:

@@ -30,6 +30,21 @@ def convert(converter: tf.lite.TFLiteConverter, representative: np.ndarray, floa
         denylisted_nodes=_float_nodes(calibrated, float_outputs, float_branches)))
 
 
+def convert_wide(converter: tf.lite.TFLiteConverter, representative: np.ndarray) -> bytes:
+    """Returns the flatbuffer with 8-bit weights and 16-bit activations ("16x8"): `frame` float32 in, float32 out.
+
+    What has no 16-bit kernel computes in float32.
+
+    Args:
+      converter, representative: as for `convert`.
+    """
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _samples(representative)
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    return bytes(converter.convert())
+
+
 def _samples(images: np.ndarray) -> Iterator[Dict[str, np.ndarray]]:
     for i, image in enumerate(images):
         frame = image[np.newaxis].astype(np.float32) / np.float32(255)

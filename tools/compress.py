@@ -2,8 +2,8 @@
 
 A recipe is steps with "+" between them, settings in parentheses: "shrink(0.5)+distill(epochs=20)+qat". Steps: shrink,
 factorize, student, distill, then prune, then cluster, then one of qat, pqat (after prune), cqat (after cluster), pcqat
-(after both), int8, dynamic, float16, float32, then huffman. Each trains towards the original on in-distribution images
-without labels. Everything is checked before the training starts; killed or interrupted, the same command goes on.
+(after both), int8, int16, dynamic, float16, float32, then huffman. Each trains towards the original on images without
+labels. Everything is checked before the training starts; killed or interrupted, the same command goes on.
 """
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
     scale = folder.config["input_scale"]
     before = convert.convert(original, input_scale=scale)
     flatbuffer = convert.convert(model, quantize=result.quantize, input_scale=scale, target=_TARGET.value,
-                                 representative=representative if result.quantize == "int8" else None)
+                                 representative=representative if result.quantize in ("int8", "int16") else None)
     provenance = convert.describe(
         flatbuffer, model=folder.path, outputs=",".join(sorted(convert.named(model, model.output))),
         quantize=result.quantize, target=_TARGET.value, input_scale=scale,

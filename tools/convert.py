@@ -21,7 +21,8 @@ from leanood.tools import command, quiet
 _MODEL = flags.DEFINE_string("model", None, "a run's folder, or a Keras model (.h5, .keras)", required=True)
 _OUT = flags.DEFINE_string("out", None, "the file; default: <part>_<quantize>.tflite in the run's folder")
 _PART = flags.DEFINE_string("part", None, "which of a run's models; default: its encoder or classifier")
-_QUANTIZE = flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic", "int8"], "what becomes smaller")
+_QUANTIZE = flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic", "int8", "int16"],
+                              "what becomes smaller (int16: its activations only, weights are int8)")
 _TARGET = flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu"],
                             "a file that could not be loaded there is refused")
 _INPUT_SCALE = flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes"],
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
             model, input_scale = convert.with_unit_input(model, trained_on), "unit"
         model = early.with_statistics(model)
     data = _data(config)
-    images = _images(data, model, size) if _QUANTIZE.value == "int8" else None
+    images = _images(data, model, size) if _QUANTIZE.value in ("int8", "int16") else None
     if _FOLD_SCORE.value:
         scores.by_name(_FOLD_SCORE.value)  # an unknown one is refused before the work
     flatbuffer = convert.convert(
