@@ -17,6 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from leanood.data import frames
 from leanood.ood import detector as ood_detector
+from leanood.ood import scored, scores
 from leanood.tflite import appendix, arrays, bundle, runtime
 
 FIELDS = {"kind": "latent", "input": {"size": [32, 32]}, "outputs": ["mu"], "partitions": ["all"],
@@ -382,6 +383,20 @@ def test_a_callers_mistake_is_an_error_and_changes_nothing(tiny_detector, frame,
         detector(frame)
     untouched(camera[0])
     assert detector(camera[1]).score == untouched(camera[1]).score
+
+
+def test_a_classifiers_score_serves_alike(tiny_models, tmp_path):
+    camera = np.random.default_rng(10).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    model = (tiny_models / "classifier_float32.tflite").read_bytes()
+    outputs = runtime.load(model, trusted=True).each(camera)
+    energy = scored.Scored(scores.Energy()).fit(outputs)
+    calibrated = ood_detector.Detector.calibrate(energy, outputs, window=0)
+    fields = {**calibrated.config(), "kind": "classifier", "outputs": ["logits"], "input": {"size": [32, 32]}}
+    bundle.write(tmp_path / "d.tflite", model, fields, calibrated.to_arrays())
+    detector = bundle.load(tmp_path / "d.tflite")
+    expected = -np.log(np.exp(outputs["logits"].astype(np.float64)).sum(axis=1))  # higher = more OOD
+    np.testing.assert_allclose([detector(frame).score for frame in camera], expected, rtol=1e-6)
+    assert detector(np.zeros((32, 32, 3), np.uint8)).invalid
 
 
 def test_int8_and_float_detectors_agree(tiny_detector, tiny_int8_detector):

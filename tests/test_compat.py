@@ -124,6 +124,17 @@ def test_what_the_gpu_lacks_is_named(tiny_models):
         "the GPU delegate does not compute TOPK_V2: leave sorting to NumPy after the network"]
 
 
+def test_what_the_gpu_computes_wrongly_is_named(tiny_models):
+    model = (tiny_models / "strided_pointwise.tflite").read_bytes()
+    (convolution,) = [op for op in flatbuffer.read(model).operators if op.name == "CONV_2D"]
+    assert convolution.strides == (2, 2)
+    (problem,) = compat.check(model, "gpu")
+    assert problem.startswith("LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wro")
+    assert compat.check(model, "generic") == []
+    with_kernels = flatbuffer.read((tiny_models / "int8_ends.tflite").read_bytes())
+    assert [op.strides for op in with_kernels.operators if op.name == "CONV_2D"] == [(2, 2), (2, 2)]
+
+
 def _changed(tiny_models, change):
     model = flatbuffer_utils.read_model(str(tiny_models / "latent_float32.tflite"))
     change(model)

@@ -53,6 +53,11 @@ def _dense_12(model: keras.Model) -> bytes:
     return bytes(converter.convert())
 
 
+def _strided_pointwise(images: np.ndarray) -> bytes:
+    frame = keras.Input(SIZE + (3,), name="frame")
+    return _int8_ends(keras.Model(frame, keras.layers.Conv2D(4, 1, strides=2)(frame)), images)
+
+
 def _reverse() -> bytes:
     """Three operators of which LiteRT's GPU accelerator takes two."""
     reverse = tf.function(lambda x: {"reversed": tf.reverse_sequence(x * 2.0, [3], 1, 0) * 2.0},
@@ -88,6 +93,7 @@ def main(folder: str) -> None:
         "int8_ends": _int8_ends(latent, images),
         "dense_12": _dense_12(large),
         "reverse": _reverse(),
+        "strided_pointwise": _strided_pointwise(images),
         "huge_input": _huge_input(float32),
         "without_signature": _without_signature(float32),
         "not_for_gpu": bytes(tf.lite.TFLiteConverter.from_keras_model(

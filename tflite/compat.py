@@ -110,6 +110,18 @@ def _gpu_problems(graph: flatbuffer.Graph) -> List[str]:
             problems.append(f"input {tensor.name} has batch {tensor.shape[0]}, the GPU delegate takes 1: convert for 1")
         if tensor.type in ("int64", "string", "complex64", "float64"):
             problems.append(f"input {tensor.name} is {tensor.type}, which the GPU delegate does not take: use float32")
+    strided = sum(_is_strided_pointwise(operator, graph) for operator in graph.operators)
+    if strided:
+        problems.append(f"LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wrongly, and "
+                        f"says nothing (×{strided}): pool over 1×1 with that stride before it, or keep its weights float")
     if graph.subgraphs > 1:
         problems.append("the GPU delegate takes no control flow (IF, WHILE): unroll it before conversion")
     return problems
+
+
+def _is_strided_pointwise(operator: flatbuffer.Operator, graph: flatbuffer.Graph) -> bool:
+    """True for a 1×1 convolution with a stride and int8 weights."""
+    if operator.name != "CONV_2D" or max(operator.strides) < 2 or len(operator.inputs) < 2:
+        return False
+    weights = graph.tensors[operator.inputs[1]]
+    return weights.type == "int8" and tuple(weights.shape[1:3]) == (1, 1)

@@ -18,6 +18,7 @@ TYPES = ("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int
          "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4")
 _BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "int8": 1,
           "float64": 8, "complex64": 8, "complex128": 16, "uint64": 8, "uint32": 4, "uint16": 2, "bfloat16": 2}
+_CONV_2D_OPTIONS = 1  # of the union BuiltinOptions
 _LONGEST = 1 << 16  # shapes, channels, operators' tensors
 
 
@@ -34,6 +35,7 @@ class Operator:
     custom: bool
     inputs: Tuple[int, ...]  # tensors; -1: left out
     outputs: Tuple[int, ...]
+    strides: Tuple[int, int] = (1, 1)  # of CONV_2D: (down, across)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +192,9 @@ def _graph(model: _Table) -> Graph:
     for node in main.tables(3):
         index = node.scalar(0, "I", 0)
         name, version, custom = codes[index]
-        nodes.append(Operator(name, version, custom, node.vector(1, "i4"), node.vector(2, "i4")))
+        options = node.table(4) if name == "CONV_2D" and node.scalar(3, "B", 0) == _CONV_2D_OPTIONS else None
+        strides = (options.scalar(2, "i", 1), options.scalar(1, "i", 1)) if options else (1, 1)
+        nodes.append(Operator(name, version, custom, node.vector(1, "i4"), node.vector(2, "i4"), strides))
     metadata = {}
     for entry in model.tables(6):
         metadata[entry.text(0)] = bytes(buffers[entry.scalar(1, "I", 0)].vector(0, "u1"))
