@@ -112,8 +112,8 @@ def _gpu_problems(graph: flatbuffer.Graph) -> List[str]:
             problems.append(f"input {tensor.name} is {tensor.type}, which the GPU delegate does not take: use float32")
     strided = sum(_is_strided_pointwise(operator, graph) for operator in graph.operators)
     if strided:
-        problems.append(f"LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wrongly, and "
-                        f"says nothing (×{strided}): pool over 1×1 with that stride before it, or keep its weights float")
+        problems.append("LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wrongly, and "
+                        f"says nothing (×{strided}): pool over 1×1 with that stride before it, or keep it in float")
     if graph.subgraphs > 1:
         problems.append("the GPU delegate takes no control flow (IF, WHILE): unroll it before conversion")
     return problems
