@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.tflite import compat, int8, silence
+from leanood.tflite import compat, int8, silence, strides
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16")
 TARGETS = tuple(compat.TARGETS)
@@ -82,6 +82,8 @@ def convert(
                 flatbuffer = _plain(converter, quantize)
         except Exception as error:
             raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error)}") from error
+    if target == "gpu":
+        flatbuffer = strides.without_strides(flatbuffer)
     problems = compat.check(flatbuffer, target)
     if problems:
         raise ValueError(f"the file would not load on {target}: {'; '.join(problems)}")
