@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -38,6 +39,9 @@ def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
     informed = f"student(informed, tolerance={tolerance:g}, epochs=0)+student(strided, epochs=0)"
     if dense:
         informed += f"+{smaller[:-1]}, epochs=0)"
+    # As many halvings as leave the heads a few places to read.
+    halvings = max(2, int(math.log2(max(config["size"]))) - 2)
+    plain = f"student(plain, widths='{','.join(['16', *['32'] * (halvings - 1)])}')"
     return {
         "baseline": "float32",
         **{f"pruned {sparsity:g}": f"prune({sparsity:g}, method=model, epochs=0)+float32" for sparsity in PRUNED},
@@ -48,9 +52,9 @@ def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
         "student 1": f"{small}+{distill}+float32",
         "student 2": f"{smaller}+{distill}+float32",
         "informed student": f"{informed}+{distill}+float32",
-        "plain student": f"student(plain)+{distill}+float32",
+        "plain student": f"{plain}+{distill}+float32",
         "combined": f"{informed}+{distill}+qat(epochs={quarter})",
-        "combined, plain": f"student(plain)+{distill}+qat(epochs={quarter})",
+        "combined, plain": f"{plain}+{distill}+qat(epochs={quarter})",
         "combined, pruned": f"{informed}+{distill}+prune(0.5, epochs={quarter})+pqat(epochs={quarter})+huffman",
     }
 
