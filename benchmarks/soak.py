@@ -29,13 +29,13 @@ def drive(frames: int, checkpoints: List[int]) -> Iterator[Optional[sources.Item
     pictures[7] = 0  # the lens was covered
     for i in range(frames):
         if i % max(1, frames // 50) == 0:
-            checkpoints.append(memory.resident_bytes() or 0)
+            checkpoints.append(memory.taken_bytes() or 0)
         now = time.perf_counter()
         if i % 1000 == 999:
             yield sources.Item(f"drive[{i}]", None, f"drive[{i}]: torn", now)
         else:
             yield sources.Item(f"drive[{i}]", pictures[i % 50].copy(), "", now)
-    checkpoints.append(memory.resident_bytes() or 0)
+    checkpoints.append(memory.taken_bytes() or 0)
 
 
 def main(argv: List[str]) -> int:

@@ -42,7 +42,7 @@ class _Worker:
             from leanood.tflite import bundle  # loaded before the baseline is taken: it is no part of the model
         interpreters.choose(options.get("runtime", "auto"))
         memory.forget_peak()
-        self._baseline = memory.resident_bytes()
+        self._baseline = memory.taken_bytes()
         start = time.perf_counter()
         if self._detector_file:
             self._detector = bundle.load(path, **options)
@@ -78,7 +78,7 @@ class _Worker:
         return {"seconds": [self._detector(frame).latency_s for _ in range(count)]}
 
     def memory(self) -> Dict[str, Any]:
-        peak = memory.resident_bytes("VmHWM")
+        peak = memory.taken_bytes("VmHWM")
         return {"peak_memory": None if peak is None or self._baseline is None else peak - self._baseline}
 
 

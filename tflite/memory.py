@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Optional
 
 
-def resident_bytes(which: str = "VmRSS") -> Optional[int]:
-    """Resident memory now ("VmRSS") or at its peak ("VmHWM"); None where /proc does not tell."""
+def taken_bytes(which: str = "VmRSS") -> Optional[int]:
+    """Resident memory now ("VmRSS") or at its peak ("VmHWM"), or all address space ("VmSize"); None without /proc."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             for line in file:

@@ -6,8 +6,6 @@ import os
 import tempfile
 from typing import List, NamedTuple
 
-import numpy as np
-
 from leanood.tflite import bundle, flatbuffer, worker
 
 
@@ -24,7 +22,8 @@ def profile(setup: worker.Setup, *, runs: int = 30) -> List[OperatorTime]:
     """One entry an operator, in the graph's order.
 
     The graph is cut after its first, second, … operator; an operator takes what its cut takes longer than the one
-    before. What a runtime fuses across operators, or does to convert an output, counts for the operator where it shows.
+    before, at the least: what else runs on the machine only adds. What a runtime fuses across operators, or does to
+    convert an output, counts for the operator where it shows.
 
     Args:
       setup: a file and how to run it.
@@ -32,7 +31,7 @@ def profile(setup: worker.Setup, *, runs: int = 30) -> List[OperatorTime]:
     """
     data = bundle.flatbuffer(setup.model)
     graph = flatbuffer.read(data)
-    medians = [0.0]
+    least = [0.0]
     with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
         path = os.path.join(folder, "cut.tflite")
         for count in range(1, len(graph.operators) + 1):
@@ -40,8 +39,8 @@ def profile(setup: worker.Setup, *, runs: int = 30) -> List[OperatorTime]:
                 file.write(flatbuffer.truncated(data, count))
             with worker.start(dataclasses.replace(setup, model=path)) as child:
                 child.run(3)
-                medians.append(float(np.median(child.run(runs)["seconds"])))
-    total = medians[-1] or 1.0
-    taken = [max(0.0, after - before) for before, after in zip(medians, medians[1:])]
+                least.append(min(child.run(runs)["seconds"]))
+    total = least[-1] or 1.0
+    taken = [max(0.0, after - before) for before, after in zip(least, least[1:])]
     return [OperatorTime(operator.name, operator.version, seconds, seconds / total)
             for operator, seconds in zip(graph.operators, taken)]

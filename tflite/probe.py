@@ -13,8 +13,10 @@ import sys
 import tempfile
 from typing import Any, Dict, Union
 
+from leanood.tflite import memory
+
 TIMEOUT_S = 120.0  # a 100 MB model loads and runs once in seconds, even on a Nano
-MEMORY_BYTES = 4 << 30  # address space, beside 16 times the file's size
+MEMORY_BYTES = 4 << 30  # address space for the model, beside 16 times the file's size
 
 
 def check(source: Union[str, bytes], runtime: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -91,7 +93,8 @@ def _limit_memory(path: str) -> None:
         import resource
     except ImportError:  # Windows has none
         return
-    limit = MEMORY_BYTES + 16 * os.path.getsize(path)
+    # On many cores NumPy alone reserves gigabytes for its threads.
+    limit = (memory.taken_bytes("VmSize") or 0) + MEMORY_BYTES + 16 * os.path.getsize(path)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard == resource.RLIM_INFINITY or hard > limit:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _watch(detector: bundle.BundledDetector, source: sources.Source, on_alarm: Optional[watching.Command],
            title: str) -> str:
-    """Watches the source to its end, prints the summary; returns the problem that a live source ended in."""
+    """Watches the source, prints the summary; returns the problem in which the source ended by itself."""
     past = _begin(detector, source)
     stopping: List[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,7 +89,7 @@ def _watch(detector: bundle.BundledDetector, source: sources.Source, on_alarm: O
     summary = looking.summary()
     print(json.dumps(summary) if _JSON.value else command.table(list(summary.items()), ["summary", ""]),
           file=sys.stderr if _JSONL.value == "-" else sys.stdout)
-    return problem
+    return "" if stopping else problem
 
 
 def _begin(detector: bundle.BundledDetector, source: sources.Source) -> journal.Past:
