@@ -52,7 +52,7 @@ def parse(text: str) -> Recipe:
 
 
 def write(recipe: Sequence[steps.Step]) -> str:
-    """The recipe's text, settings that have their defaults left out; `parse` reads it back."""
+    """The recipe's text, each step with its first setting and those that differ from the default; `parse` reads it."""
     return "+".join(_written(step) for step in recipe)
 
 
@@ -201,8 +201,8 @@ def _check_order(recipe: Recipe) -> None:
 
 def _written(step: steps.Step) -> str:
     defaults = steps.settings(type(step))
-    given = [f"{name}={getattr(step, name)!r}" for name, default in defaults.items() if getattr(step, name) != default]
     first = next(iter(defaults), "")
-    if given and given[0].startswith(f"{first}="):
-        given[0] = given[0].partition("=")[2]
+    given = [repr(getattr(step, first))] if first and getattr(step, first) != "" else []
+    given += [f"{name}={getattr(step, name)!r}" for name, default in list(defaults.items())[1:]
+              if getattr(step, name) != default]
     return f"{step.name}({', '.join(given)})" if given else step.name

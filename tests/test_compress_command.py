@@ -17,14 +17,15 @@ def leanood(python, *arguments):
 
 def test_a_run_becomes_a_smaller_run_with_a_detector(python, tiny_run, tmp_path):
     arguments = (f"--run={tiny_run}", "--recipe=shrink(0.5)+cluster(16)+int8+huffman", f"--out={tmp_path / 'small'}",
-                 "--epochs=1", "--images=64", "--data=lanes:frames=600,scene=10", "--detector=kl-topk", "--layer_errors", "--json")
+                 "--epochs=1", "--images=64", "--data=lanes:frames=600,scene=10", "--detector=kl-topk",
+                 "--layer_errors", "--json")
     done = leanood(python, *arguments)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     sizes = {row["model"]: row for row in report["sizes"]}
-    assert list(sizes) == ["original", "shrink", "cluster", "the original's float32 file", "int8 file",
+    assert list(sizes) == ["original", "shrink(0.5)", "cluster(16)", "the original's float32 file", "int8 file",
                            "huffman-packed file"]
-    assert sizes["shrink"]["multiply_adds"] < 0.6 * sizes["original"]["multiply_adds"]
+    assert sizes["shrink(0.5)"]["multiply_adds"] < 0.6 * sizes["original"]["multiply_adds"]
     assert sizes["huffman-packed file"]["bytes"] < sizes["int8 file"]["bytes"]
     assert json.loads((tmp_path / "small" / "report.json").read_text()) == report
     assert {"conv1", "mu", "logvar"} <= {error["layer"] for error in report["layer_errors"]}

@@ -28,8 +28,8 @@ def test_a_recipe_is_a_tuple_of_frozen_dataclasses():
 
 
 @pytest.mark.parametrize("text", [
-    "shrink", "shrink(0.25, importance='l1')+distill(3)+qat('mu,logvar')", "prune(0.7)+cluster(8)+pcqat+huffman",
-    "factorize(speedup=2.0)+float16", "shrink+shrink(0.25)+dynamic"])
+    "shrink(0.5)", "shrink(0.25, importance='l1')+distill(3)+qat('mu,logvar')", "prune(0.7)+cluster(8)+pcqat+huffman",
+    "factorize(0.9, speedup=2.0)+float16", "shrink(0.5)+shrink(0.25)+dynamic"])
 def test_what_is_written_reads_back(text):
     assert recipe.write(recipe.parse(text)) == text
     assert recipe.parse(recipe.write(recipe.parse(text))) == recipe.parse(text)
@@ -82,13 +82,13 @@ def test_steps_run_in_order_and_are_reported():
     result = recipe.run(recipe.parse("shrink(0.5)+prune(0.5)+cluster(8)+dynamic+huffman"), encoder(), IMAGES, epochs=1,
                         batch_size=16, progress=lines.append)
     assert (result.quantize, result.pack) == ("dynamic", True)
-    assert [what for what, _ in result.sizes] == ["original", "shrink", "prune", "cluster(8)"]
+    assert [what for what, _ in result.sizes] == ["original", "shrink(0.5)", "prune(0.5)", "cluster(8)"]
     sizes = [size for _, size in result.sizes]
     assert sizes[1].multiply_adds < 0.5 * sizes[0].multiply_adds
     # The heads stay dense, so the whole model's share of zeros is below the asked half.
     assert sizes[1].sparsity < 0.01 < 0.1 < sizes[2].sparsity == sizes[3].sparsity
     assert sizes[3].gzipped_bytes < sizes[2].gzipped_bytes < sizes[1].gzipped_bytes
-    assert lines[0] == "step 1/5: shrink"
+    assert lines[0] == "step 1/5: shrink(0.5)"
     assert set(result.model.output) == {"mu", "logvar"}
 
 
