@@ -2,12 +2,12 @@
 
 Two partitions, window 20, 4,000 calibration frames each, 30 latents. The script's algorithm (Ramakrishna et al., arXiv
 2108.11800, as the public code runs it, re-implemented): a p-value by counting over the calibration set, a martingale
-by summing 100 points of its integrand, a CUSUM. It is handed the nonconformities, ours computes them too. The two take
-turns; processor time is measured.
+by summing 100 points of its integrand, a CUSUM. It is handed the nonconformities, ours computes them too. The default
+detector, typicality, with its five channels, is timed beside them. All take turns; processor time is measured.
 
     python benchmarks/detector_arithmetic.py [--frames=1000000]
 
-Exits with 1 if ours takes more than 25 µs a frame, gains less than 40×, or its memory grows.
+Exits with 1 if either of ours takes more than 25 µs a frame, gains less than 40×, or its memory grows.
 """
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from typing import Dict, List, Sequence
 import numpy as np
 from absl import app, flags
 
-from leanood.ood import detector, nonconformity
+from leanood.ood import detector, nonconformity, typicality
 from leanood.tools import command
 
 _FRAMES = flags.DEFINE_integer("frames", 1_000_000, "frames of the long drive; 0 leaves it out", lower_bound=0)
 
-_LATENTS, _CALIBRATION, _WINDOW, _CHOSEN = 30, 4_000, 20, 5
+_LATENTS, _STATISTICS, _CALIBRATION, _WINDOW, _CHOSEN = 30, 22, 4_000, 20, 5
 _ROUNDS, _OURS, _THEIRS = 40, 500, 20  # frames a turn
 _MOST_MICROSECONDS, _LEAST_RATIO, _MOST_GROWTH_KIB = 25.0, 40.0, 256.0
 
@@ -53,7 +53,7 @@ class Script:
 
 
 def _outputs(rng: np.random.Generator, count: int) -> Dict[str, np.ndarray]:
-    return {"mu": rng.normal(0, 1, (count, _LATENTS)).astype(np.float32),
+    return {"early": np.exp(rng.normal(-3, 0.3, (count, _STATISTICS))).astype(np.float32), "mu": rng.normal(0, 1, (count, _LATENTS)).astype(np.float32),
             "logvar": rng.normal(-1, 0.5, (count, _LATENTS)).astype(np.float32)}
 
 
@@ -73,28 +73,39 @@ def main(argv: Sequence[str]) -> int:
     scores = measure.score(calibration)
     script = Script([scores[partition == name, column] for column, name in enumerate(ours.partitions)], 1.0)
 
+    starts = np.arange(2 * _CALIBRATION) % 100 == 0
+    default = detector.Detector.calibrate(typicality.Typicality().fit(_outputs(rng, 2 * _CALIBRATION), starts=starts),
+                                          calibration, starts=starts)
+    default.decay = np.inf
+
     test = _outputs(rng, _OURS)
     frames = [{name: array[t:t + 1] for name, array in test.items()} for t in range(_OURS)]
     odd = measure.score(test).tolist()
-    ours_us, script_us = [], []
+    ours_us, default_us, script_us = [], [], []
     for turn in range(_ROUNDS):
         begin = time.process_time()
         for frame in frames:
             ours.step(frame)
+        turned = time.process_time()
+        for frame in frames:
+            default.step(frame)
         middle = time.process_time()
         for t in range(turn, turn + _THEIRS):
             script.step(odd[t % _OURS])
         end = time.process_time()
-        ours_us.append((middle - begin) / _OURS * 1e6)
+        ours_us.append((turned - begin) / _OURS * 1e6)
+        default_us.append((middle - turned) / _OURS * 1e6)
         script_us.append((end - middle) / _THEIRS * 1e6)
     ratio = statistics.median(theirs / mine for mine, theirs in zip(ours_us, script_us))
-    least = min(ours_us)  # what else runs on the machine only adds
-    print(command.table([["leanood, with KL", statistics.median(ours_us), least],
+    least = max(min(ours_us), min(default_us))  # what else runs on the machine only adds
+    print(command.table([["leanood, kl-topk with KL", statistics.median(ours_us), min(ours_us)],
+                         ["leanood, typicality (default)", statistics.median(default_us), min(default_us)],
                          ["published script", statistics.median(script_us), min(script_us)]],
                         ["after the encoder", "median µs/frame", "least"]))
-    print(f"{ratio:.0f}x faster (at least {_LEAST_RATIO:g}x), {least:.1f} µs (at most {_MOST_MICROSECONDS:g} µs)")
+    print(f"kl-topk {ratio:.0f}x faster than the script (at least {_LEAST_RATIO:g}x); the slower of ours {least:.1f} µs "
+          f"(at most {_MOST_MICROSECONDS:g} µs)")
     good = ratio >= _LEAST_RATIO and least <= _MOST_MICROSECONDS
-    return int(not (good & _memory(ours, frames)))
+    return int(not (good & _memory(ours, frames) & _memory(default, frames)))
 
 
 def _memory(ours: detector.Detector, frames: Sequence[Dict[str, np.ndarray]]) -> bool:

@@ -27,7 +27,10 @@ def run() -> None:
     arguments = sys.argv[1:]
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help", "help"):
-        print(usage())
+        try:
+            print(usage(), flush=True)
+        except BrokenPipeError:  # `leanood --help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     if verb not in VERBS:
         print(f"leanood: unknown verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
