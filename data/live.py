@@ -34,10 +34,11 @@ class Live(sources.Source):
         self._arrived = threading.Condition()
         self._newest: Optional[Tuple[np.ndarray, float]] = None
         self._taken = 0
+        self._thread = threading.Thread(target=self._capture, daemon=True)
         self._closed = self._vanished = False
 
     def items(self, start: int = 0) -> Iterator[Optional[sources.Item]]:
-        threading.Thread(target=self._capture, daemon=True).start()
+        self._thread.start()
         number, since = start, time.perf_counter()
         while not self._closed:
             with self._arrived:
@@ -81,7 +82,10 @@ class Live(sources.Source):
 
     def close(self) -> None:
         self._closed = True
-        self._release()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+        if not self._thread.is_alive():  # a device must not be let go while it is being read
+            self._release()
 
 
 def camera(number: int, stall_s: float) -> Live:

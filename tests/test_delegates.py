@@ -92,6 +92,13 @@ def test_a_part_on_the_cpu_must_be_allowed_and_is_told(gpu, tiny_models):
     assert partly["outputs"] == _run(gpu, model)["outputs"]
 
 
+def test_what_the_gpu_would_compute_wrongly_is_refused(gpu, tiny_models):
+    model = tiny_models / "strided_pointwise.tflite"
+    told = _run(gpu, model, accelerator="gpu")
+    assert told["error"].startswith("the GPU cannot run the model: LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 wi")
+    assert _run(gpu, model, accelerator="gpu", allow_cpu=True)["accelerator"] == "cpu"
+
+
 def test_the_gpu_runs_on_its_own_thread_only(gpu, tiny_models):
     told = _run(gpu, tiny_models / "latent_float32.tflite", accelerator="gpu")
     assert told["foreign"] == ["a model on gpu runs only on the thread that loaded it (its graphics context belongs to "

@@ -179,7 +179,7 @@ def test_records_and_counts(tiny_detector, camera):
     assert summary["alarm_frames"] == np.count_nonzero(alarms)
     assert summary["invalid"] == 1
     assert summary["deadline_misses"] == summary["frames"] == 60
-    assert "not a frame that can be judged (one colour, not finite, or of a wrong shape)" in records[40]["problem"]
+    assert "all of one colour, not finite, or nothing that can be judged" in records[40]["problem"]
     for stage in ("read", "preprocess", "invoke", "detect"):
         assert 0 <= records[0][f"{stage}_ms"] <= records[0]["latency_ms"]
 
@@ -194,6 +194,7 @@ def test_frames_that_cannot_be_judged_are_invalid_and_the_watch_goes_on(tiny_det
     assert [record["invalid"] for record in records] == [True] * 3
     assert [record["alarm"] for record in records] == [True] * 3
     assert [record["raised"] for record in records] == [True, False, False]
+    assert "its shape is [4, 4], a frame's is [height, width, 3]" in records[0]["problem"]
     assert records[1]["problem"] == "b: torn"
 
 
@@ -268,7 +269,7 @@ def test_a_command_runs_when_the_alarm_is_raised(tiny_detector, camera, tmp_path
         time.sleep(0.05)
     assert "40" in marker.read_text().split()
     assert "ALARM at frame 40" in child.stderr.decode()
-    assert f"invalid frame 40: {camera[1]}[40]: not a frame" in child.stderr.decode()
+    assert f"invalid frame 40: {camera[1]}[40]: all of one colour" in child.stderr.decode()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

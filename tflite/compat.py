@@ -110,13 +110,21 @@ def _gpu_problems(graph: flatbuffer.Graph) -> List[str]:
             problems.append(f"input {tensor.name} has batch {tensor.shape[0]}, the GPU delegate takes 1: convert for 1")
         if tensor.type in ("int64", "string", "complex64", "float64"):
             problems.append(f"input {tensor.name} is {tensor.type}, which the GPU delegate does not take: use float32")
-    strided = sum(_is_strided_pointwise(operator, graph) for operator in graph.operators)
-    if strided:
-        problems.append("LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wrongly, and "
-                        f"says nothing (×{strided}): pool over 1×1 with that stride before it, or keep it in float")
+    wrong = computed_wrongly(graph)
+    if wrong:
+        problems.append(wrong)
     if graph.subgraphs > 1:
         problems.append("the GPU delegate takes no control flow (IF, WHILE): unroll it before conversion")
     return problems
+
+
+def computed_wrongly(graph: flatbuffer.Graph) -> str:
+    """What LiteRT 2.3's GPU accelerator takes without complaint and computes wrongly, with what to change; or ""."""
+    strided = sum(_is_strided_pointwise(operator, graph) for operator in graph.operators)
+    if not strided:
+        return ""
+    return ("LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wrongly, and says "
+            f"nothing (×{strided}): pool over 1×1 with that stride before it, or keep it in float")
 
 
 def _is_strided_pointwise(operator: flatbuffer.Operator, graph: flatbuffer.Graph) -> bool:

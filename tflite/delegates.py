@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 import numpy as np
 
-from leanood.tflite import flatbuffer, interpreters, operators, silence, tensors
+from leanood.tflite import compat, flatbuffer, interpreters, operators, silence, tensors
 
 Source = Union[str, bytes]
 
@@ -101,6 +101,9 @@ class GpuBackend:
         except (ImportError, OSError) as error:
             raise ValueError(f"LiteRT's GPU accelerator does not load: {interpreters.one_line(error)}") from None
         graph = _graph(source)
+        wrong = compat.computed_wrongly(graph)
+        if wrong:
+            raise ValueError(f"the GPU cannot run the model: {wrong}")
         wanted = litert.HardwareAccelerator.GPU
         if allow_cpu:
             wanted |= litert.HardwareAccelerator.CPU

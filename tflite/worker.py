@@ -72,7 +72,8 @@ class Worker:
 
     def close(self) -> None:
         """Ends the child."""
-        self._process.stdin.close()  # type: ignore[union-attr]
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -8,9 +8,9 @@ import json
 import math
 import os
 import sys
-from typing import Any, Deque, Dict, List, NamedTuple, Optional
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
 
-from leanood.data import sources
+from leanood.data import frames, sources
 from leanood.tflite import bundle
 
 _KEPT = 10_000
@@ -101,7 +101,7 @@ def take_up(detector: bundle.BundledDetector, source: sources.Source, path: str)
     detector.detector.skip(start)
     number = start
     for item in itertools.islice((item for item in source.items(start) if item is not None), past.frames - start):
-        verdict, then = judge(detector, item), past.tail[number - earliest]
+        verdict, then = judge(detector, item)[0], past.tail[number - earliest]
         if item.name != then.get("name") or not _close(verdict.p_value, then.get("p_value")):
             raise ValueError(f"{path}: frame {number} was {then.get('name')}, or had another p-value: it is of another "
                              "source or detector; give --jsonl another name, or delete the file")
@@ -113,14 +113,16 @@ def take_up(detector: bundle.BundledDetector, source: sources.Source, path: str)
     return past
 
 
-def judge(detector: bundle.BundledDetector, item: sources.Item) -> bundle.Verdict:
-    """The verdict on an item; a missing frame, or one that cannot be judged, is invalid."""
+def judge(detector: bundle.BundledDetector, item: sources.Item) -> Tuple[bundle.Verdict, str]:
+    """(the verdict on an item, what is wrong with it): a missing frame, or one that cannot be judged, is invalid."""
     if item.frame is None:
-        return detector.invalid()
+        return detector.invalid(), item.problem
     try:
-        return detector(item.frame)
-    except ValueError:  # FrameError: not a frame's shape or type
-        return detector.invalid()
+        verdict = detector(item.frame)
+    except frames.FrameError as error:
+        return detector.invalid(), str(error)
+    wrong = f"{item.name}: all of one colour, not finite, or nothing that can be judged"
+    return verdict, wrong if verdict.invalid else ""
 
 
 def _close(value: float, then: Optional[Any]) -> bool:

@@ -82,7 +82,7 @@ class Rich(Plain):
         stages = "  ".join(f"{stage} {record[stage + '_ms']:.3g}" for stage in _STAGES)
         lines.append(f"latency ms {record['latency_ms']:>10.3g}  {stages}\n")
         lines.append("  ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items()))
-        return panel.Panel(lines, title=self._title, subtitle=record["name"])
+        return panel.Panel(lines, title=text.Text(self._title), subtitle=text.Text(record["name"]))
 
 
 def sparkline(values: Any) -> str:

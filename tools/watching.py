@@ -39,7 +39,7 @@ class Watch:
     def see(self, item: sources.Item) -> Dict[str, Any]:
         """The record of one item."""
         begin = time.perf_counter()
-        verdict = journal.judge(self._detector, item)
+        verdict, problem = journal.judge(self._detector, item)
         now = time.perf_counter()
         latency = now - item.captured
         stages = self._detector.stages_s
@@ -47,17 +47,12 @@ class Watch:
             "frame": self._frame, "name": item.name, "time": time.time(), "score": verdict.score,
             "p_value": verdict.p_value, "log_martingale": verdict.martingale, "nonconformity": verdict.nonconformity,
             "alarm": verdict.alarm, "raised": verdict.alarm and not self._alarm, "partition": verdict.partition,
-            "invalid": verdict.invalid, "problem": item.problem or self._problem(item, verdict),
+            "invalid": verdict.invalid, "problem": problem,
             "latency_ms": 1e3 * latency, "read_ms": 1e3 * (begin - item.captured),
             **{f"{stage}_ms": 1e3 * seconds for stage, seconds in stages.items()},
             "deadline_missed": self._deadline_s is not None and latency > self._deadline_s, "dropped": item.dropped}
         self._count(record, latency)
         return record
-
-    def _problem(self, item: sources.Item, verdict: bundle.Verdict) -> str:
-        if not verdict.invalid:
-            return ""
-        return f"{item.name}: not a frame that can be judged (one colour, not finite, or of a wrong shape)"
 
     def _count(self, record: Dict[str, Any], latency: float) -> None:
         self._frame += 1
