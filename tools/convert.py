@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         model = run.load(_MODEL.value)
     size = command.size(_SIZE.value) if _SIZE.value else None
     if _OUTPUTS.value:
-        model = _with_outputs(model, _pairs(_OUTPUTS.value), size)
+        model = _with_outputs(model, command.pairs(_OUTPUTS.value), size)
     input_scale = trained_on = _INPUT_SCALE.value or config.get("input_scale", "unit")
     if _EARLY.value or (_EARLY.value is None and config and part == "encoder"):
         if trained_on != "unit":  # the statistics are of frames in [0, 1]
@@ -160,14 +160,6 @@ def _training(data: Dict[str, Any], model: Any, size: Optional[Tuple[int, int]],
     for line in bad:
         print(f"unreadable, left out: {line}", file=sys.stderr)
     return images, readable.partition
-
-
-def _pairs(words: Sequence[str]) -> Dict[str, str]:
-    for word in words:
-        name, equals, layer = word.partition("=")
-        if not (name and equals and layer):
-            raise ValueError(f"outputs has {word!r}, but should be name=layer, e.g. logits=predictions")
-    return dict(word.split("=", 1) for word in words)
 
 
 def _write(path: str, content: bytes) -> None:
