@@ -1,0 +1,93 @@
+"""Early statistics, recomputed with NumPy and OpenCV from their definitions, and what moves them."""
+import cv2
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from leanood.models import early
+
+LUMA = np.array([0.299, 0.587, 0.114])
+OPPONENT = np.array([LUMA, [1, -1, 0], [0, -1, 1]])
+LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], float)
+
+
+def frame(seed=0, size=(48, 64)):
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 1.5).astype(np.float32) / 255
+
+
+def statistics(image):
+    return early.statistics(np.asarray(image, np.float32)[np.newaxis]).numpy()[0]
+
+
+def filtered(image, kernel):
+    return cv2.filter2D(image, cv2.CV_64F, kernel)[1:-1, 1:-1]
+
+
+def by_definition(image):
+    image = image.astype(np.float64)
+    half = image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2, 3).mean((1, 3))
+    luma = (image @ LUMA)[1:-1, 1:-1][::2, ::2]
+    values = [*half.mean((0, 1)), *half.std((0, 1)), np.maximum(0.1 - luma, 0).mean(), np.maximum(luma - 0.85, 0).mean()]
+    magnitudes, peaks, scaled = [], [], image
+    for scale in range(3):
+        step = 1 if scale else 2
+        responses = [filtered(scaled @ colour, LAPLACIAN)[::step, ::step] for colour in OPPONENT]
+        magnitudes += [np.abs(response).mean() for response in responses]
+        peaks.append((responses[0] ** 4).mean() ** 0.25)
+        h, w = scaled.shape[0] // 2 * 2, scaled.shape[1] // 2 * 2
+        scaled = scaled[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean((1, 3))
+    across = filtered(image @ LUMA, np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], float))[::2, ::2]
+    down = filtered(image @ LUMA, np.array([[0, -1, 0], [0, 2, 0], [0, -1, 0]], float))[::2, ::2]
+    column = sum(np.maximum(sign * across, 0).mean(0).max() for sign in (1, -1))
+    row = sum(np.maximum(sign * down, 0).mean(1).max() for sign in (1, -1))
+    return np.array([*values, *magnitudes, *peaks, column, row])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_they_are_what_they_are_defined_as(seed):
+    image = frame(seed)
+    np.testing.assert_allclose(statistics(image), by_definition(image), rtol=2e-4, atol=2e-6)
+    assert len(statistics(image)) == early.SIZE
+
+
+def test_light_scales_them_and_a_flat_frame_has_no_texture():
+    image = frame() * 0.5 + 0.2  # away from the tails
+    some = np.r_[0:6, 8:22]
+    np.testing.assert_allclose(statistics(image * 0.7)[some], 0.7 * statistics(image)[some], rtol=1e-3, atol=1e-5)
+    flat = statistics(np.full((48, 64, 3), 0.5))
+    np.testing.assert_allclose(flat[8:], 0, atol=1e-5)
+
+
+def test_a_dead_column_moves_the_columns_number_most():
+    image = frame()
+    dead = image.copy()
+    dead[:, 30] = 0
+    ratio = statistics(dead)[8:] / statistics(image)[8:]
+    assert np.argmax(ratio) == early.SIZE - 8 - 2
+
+
+def test_a_few_bright_pixels_move_the_fourth_power_more_than_the_mean():
+    image = frame() * 0.3
+    rain = image.copy()
+    rain[np.random.default_rng(0).random((48, 64)) < 0.01] = 1
+    ratio = statistics(rain)[:18] / np.maximum(statistics(image)[:18], 1e-9)
+    assert ratio[17] > ratio[8] > 1
+
+
+def test_they_join_a_model_and_leave_it_alone():
+    inputs = keras.Input((32, 40, 3), name="frame")
+    model = keras.Model(inputs, {"mu": keras.layers.Dense(2, name="mu")(keras.layers.Flatten()(inputs))})
+    joined = early.with_statistics(model)
+    image = frame(size=(32, 40))[np.newaxis]
+    np.testing.assert_array_equal(joined(image)["mu"], model(image)["mu"])
+    np.testing.assert_allclose(joined(image)["early"][0], statistics(image[0]), rtol=1e-5)
+    assert list(model.output) == ["mu"]
+    with pytest.raises(ValueError, match="already has an output named 'early'"):
+        early.with_statistics(joined)
+
+
+def test_too_small_an_input_is_refused():
+    inputs = keras.Input((12, 40, 3), name="frame")
+    with pytest.raises(ValueError, match=r"h and w at least 16, but the model's is \[None, 12, 40, 3\]"):
+        early.with_statistics(keras.Model(inputs, {"mu": keras.layers.Flatten()(inputs)}))
