@@ -1,4 +1,4 @@
-"""From a converted network to a calibrated, evaluated detector file, through the verbs, on lane scenes and on images."""
+"""From a converted network to a calibrated, evaluated detector file, through the verbs, on lanes and on images."""
 import dataclasses
 import json
 import pathlib
@@ -179,8 +179,8 @@ def test_mistakes_end_in_one_line_and_status_2(arguments, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("verb", ["train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor", "info",
-                                  "demo"])
+@pytest.mark.parametrize("verb", ["train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor",
+                                  "info", "demo"])
 def test_each_verb_helps_and_runs_as_a_script(verb):
     script = pathlib.Path(__file__).parents[1] / "tools" / f"{verb}.py"
     for command in ([sys.executable, MAIN, verb], [sys.executable, str(script)]):

@@ -28,7 +28,8 @@ def by_definition(image):
     image = image.astype(np.float64)
     half = image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2, 3).mean((1, 3))
     luma = (image @ LUMA)[1:-1, 1:-1][::2, ::2]
-    values = [*half.mean((0, 1)), *half.std((0, 1)), np.maximum(0.1 - luma, 0).mean(), np.maximum(luma - 0.85, 0).mean()]
+    tails = [np.maximum(0.1 - luma, 0).mean(), np.maximum(luma - 0.85, 0).mean()]
+    values = [*half.mean((0, 1)), *half.std((0, 1)), *tails]
     magnitudes, peaks, scaled = [], [], image
     for scale in range(3):
         step = 1 if scale else 2
