@@ -14,7 +14,7 @@ class MSP(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, 1), float64 [N]."""
-        return _unconfidence(inputs.read(outputs, "logits"))
+        return softmax.unconfidence(inputs.read(outputs, "logits"))
 
 
 class MaxLogit(Score):
@@ -66,9 +66,13 @@ class GEN(Score):
         """In [0, M 4^-gamma], float64 [N]."""
         parts = softmax.softmax(inputs.read(outputs, "logits"))
         # p (1 - p) = power (total - power) / total^2; of the largest, total - power is what the others sum to.
-        rest = np.where(parts.shifted == 0, parts.others, parts.total - parts.powers)
+        terms = parts.total - parts.powers
+        np.copyto(terms, parts.others, where=parts.shifted == 0)
+        terms *= parts.powers
         with np.errstate(divide="ignore"):  # 0 to the power of gamma is exp(-inf) = 0
-            terms = np.exp(self.gamma * np.log(parts.powers * rest))
+            np.log(terms, out=terms)
+        terms *= self.gamma
+        np.exp(terms, out=terms)
         if self.top < len(terms):
             # The softmax is over all classes; what is left out is the tail of the sum.
             chosen = np.argpartition(-parts.powers, self.top - 1, axis=0)[:self.top]
@@ -93,12 +97,7 @@ class ODIN(Score):
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, 1), float64 [N]."""
-        return _unconfidence(inputs.read(outputs, "logits").astype(np.float64) / self.temperature)
-
-
-def _unconfidence(logits: np.ndarray) -> np.ndarray:
-    parts = softmax.softmax(logits)
-    return parts.others / parts.total
+        return softmax.unconfidence(inputs.read(outputs, "logits"), self.temperature)
 
 
 def _positive(name: str, value: Optional[float]) -> float:

@@ -20,9 +20,8 @@ class KLMatching(Score):
 
     def fit(self, outputs: inputs.Outputs, labels: inputs.Array = None) -> KLMatching:
         """Learns the typical softmax of each predicted class from `logits` [N, C]."""
-        logits = inputs.fitting(outputs, "logits")
-        parts = softmax.softmax(logits)
-        p, predicted = parts.powers / parts.total, logits.argmax(axis=1)
+        p = softmax.probabilities(inputs.fitting(outputs, "logits"))
+        predicted = p.argmax(axis=0)
         typical = [p[:, predicted == k].mean(axis=1) for k in np.unique(predicted)]
         self.log_typical = np.log(np.maximum(typical, _TINY))
         return self

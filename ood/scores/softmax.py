@@ -35,6 +35,28 @@ def softmax(logits: np.ndarray) -> Softmax:
     return Softmax(shifted, powers, 1.0 + others, largest, others)
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The softmax of logits [N, C], float64 [C, N]."""
+    powers = logits.T.astype(np.float64, order="C")
+    powers -= powers.max(axis=0)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=0)
+    return powers
+
+
+def unconfidence(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """1 - the largest softmax probability, float64 [N], of logits [N, C] / temperature; no array is made twice."""
+    powers = logits.T.astype(np.float64, order="C")
+    powers -= powers.max(axis=0)
+    if temperature != 1.0:
+        powers /= temperature
+    tops = powers == 0
+    np.exp(powers, out=powers)
+    powers -= tops
+    others = powers.sum(axis=0) + (np.add.reduce(tops, axis=0, dtype=np.intp) - 1)
+    return others / (1.0 + others)
+
+
 def log_sum_exp(logits: np.ndarray) -> np.ndarray:
     """ln sum_j exp(logits_j), float64 [N], of logits [N, C]."""
     shifted = logits.T.astype(np.float64, order="C")
