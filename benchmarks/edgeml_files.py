@@ -8,9 +8,9 @@ from typing import Any, Callable, Dict, NamedTuple
 import edgeml_data
 import numpy as np
 
-# After which block an inner layer is averaged over the image: blocks 2, 4 and 7 of 8.
-TEACHER_POOLED = {"early": "re_lu_21", "middle": "re_lu_25", "late": "re_lu_31"}
-STUDENT_POOLED = {"early": "block2", "middle": "block4", "late": "block7"}
+# After which block an inner layer is averaged over the image: blocks 4 and 7 of 8. `early` is a fixed first layer.
+TEACHER_POOLED = {"middle": "re_lu_25", "late": "re_lu_31"}
+STUDENT_POOLED = {"middle": "block4", "late": "block7"}
 _FINETUNED_ON = 2000  # training images of the short quantization-aware fine-tuning
 _SPARSITY = 0.5
 
@@ -54,6 +54,18 @@ def make(root: str, model: str, work: str) -> Dict[str, File]:
     return found
 
 
+def _with_early(network: Any, scale: str) -> Any:
+    """The network with the output `early`, the fixed first layer's statistics of the frame in [0, 1]."""
+    import tf_keras as keras
+
+    from leanood.models import early
+    from leanood.tflite import convert
+
+    frame = network.input if scale == "unit" else network.input * 0.5 + 0.5
+    outputs = {**convert.named(network, network.output), early.NAME: early.statistics(frame)}
+    return keras.Model(network.input, outputs, name=network.name)
+
+
 class _Maker:
     def __init__(self, root: str, model: str, student: str) -> None:
         self.root, self.model, self.student = root, model, student
@@ -74,7 +86,8 @@ class _Maker:
             trained, network = self._aware(network, name == "pqat")
         quantize = name if name in ("float32", "float16", "dynamic") else "int8"
         representative = self.images[::20] if quantize == "int8" else None
-        flatbuffer = convert.convert(network, quantize=quantize, representative=representative, input_scale=scale)
+        flatbuffer = convert.convert(_with_early(network, scale), quantize=quantize, representative=representative,
+                                     input_scale=scale)
         weights = [np.asarray(weight) for weight in trained.get_weights()]
         return flatbuffer, sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights)
 

@@ -85,8 +85,8 @@ def _choice(chosen: edgeml_scores.Chosen) -> str:
             f"selection on the int8 file: mean AUROC {chosen.auroc:.3f} of 1,000 unspoilt images against 2,000 "
             "MNIST digits and against 1,000 other images under each corruption of `data/corruptions.py` "
             f"at severity {edgeml_data.SELECTION_SEVERITY}, cut into 8×8 tiles that change places, and blended in "
-            "pairs. TinyImageNet took no part. *early*, "
-            "*middle* and *late* are the activations after residual blocks 2, 4 and 7, averaged over the image. "
+            "pairs. TinyImageNet took no part. *early* is the fixed first layer of `models/early.py`; *middle* and "
+            "*late* are the activations after residual blocks 4 and 7, averaged over the image. "
             "Alone the candidates reach: " + ", ".join(f"{name} {value:.3f}" for name, value in alone) + ".\n")
 
 
