@@ -13,26 +13,24 @@ class Softmax(NamedTuple):
     """Of logits [N, C], with the largest of each frame taken off.
 
     shifted: logit - largest, float64 [C, N], <= 0; powers: exp(shifted); total: sum of powers [N], in [1, C];
-    largest: [N]; others: total - 1 without the cancellation, [N].
+    others: total - 1 without the cancellation, [N].
     """
 
     shifted: np.ndarray
     powers: np.ndarray
     total: np.ndarray
-    largest: np.ndarray
     others: np.ndarray
 
 
 def softmax(logits: np.ndarray) -> Softmax:
     """The softmax's parts, of logits [N, C]."""
     shifted = logits.T.astype(np.float64, order="C")
-    largest = shifted.max(axis=0)
-    shifted -= largest
+    shifted -= shifted.max(axis=0)
     powers = np.exp(shifted)
     tops = shifted == 0
     # Each frame's largest power is exactly 1; where several tie, all but one belong to the others.
     others = (powers - tops).sum(axis=0) + (np.add.reduce(tops, axis=0, dtype=np.intp) - 1)
-    return Softmax(shifted, powers, 1.0 + others, largest, others)
+    return Softmax(shifted, powers, 1.0 + others, others)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
