@@ -71,7 +71,8 @@ def check(recipe: Sequence[steps.Step], model: tf_keras.Model) -> None:
 
 def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray, *, scale: str = "unit",
         epochs: int = 5, batch_size: int = 32, validation: np.ndarray | None = None, seed: int = 0,
-        folder: str | None = None, progress: Callable[[str], None] | None = None) -> Result:
+        folder: str | None = None, decoder: tf_keras.Model | None = None,
+        progress: Callable[[str], None] | None = None) -> Result:
     """Runs the recipe's steps, each distilled from the original on images without labels.
 
     Args:
@@ -84,9 +85,12 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       validation: images that choose the best epoch of each fine-tuning.
       seed: of order, views and whatever starts at random; TensorFlow's global seed is set to it.
       folder: where finished steps and checkpoints are kept, so that the same call goes on; None keeps none.
+      decoder: of the β-VAE that the model is the encoder of, for distill(reconstruct=True); it is not trained.
       progress: told of every step in a line.
     """
     check(recipe, model)
+    if decoder is None and any(isinstance(step, steps.Distill) and step.reconstruct for step in recipe):
+        raise ValueError("distill: reconstruct is True, but there is no decoder; it must be a β-VAE's run")
     teacher = rebuild.clone(model)
     samples = views.scaled(images[np.linspace(0, len(images) - 1, min(SAMPLES, len(images))).astype(int)], scale)
     kept = _Kept(folder, recipe, images)
@@ -109,7 +113,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
         done = kept.load(name) if step.trains else None
         if done is None:
             tf_keras.utils.set_random_seed(seed)  # a student's weights, a cluster's first centroids
-            done = step.apply(current, steps.Context(teacher, images, samples, finetune))
+            done = step.apply(current, steps.Context(teacher, images, samples, finetune, decoder))
             if step.trains:
                 kept.save(name, done)
         current = done

@@ -33,11 +33,13 @@ class Context:
       samples: float32 [M, h, w, c], a few dozen of them as the model takes them.
       finetune: (epochs, learning_rate=..., **more of `distill.Finetune`'s fields) -> a finetuner, or None where there
         are no epochs.
+      decoder: z [N, Z] -> image, of the β-VAE that the teacher is the encoder of, where there is one.
     """
     teacher: tf_keras.Model
     images: np.ndarray
     samples: np.ndarray
     finetune: Callable[..., Callable[..., None] | None]
+    decoder: tf_keras.Model | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +188,19 @@ class Student(Step):
 
 @dataclasses.dataclass(frozen=True)
 class Distill(Step):
-    """Trains towards the original on unlabelled images; "matching" adds crops, flips and mixup (function matching)."""
+    """Trains towards the original on unlabelled images.
+
+    Attributes:
+      temperature: of the logits' soft targets.
+      matching: adds crops, flips and mixup that teacher and student both see (function matching).
+      reconstruct: of a β-VAE's encoder: match what the teacher's decoder makes of the latents, as the paper does (0.3
+        of the student's own loss, 0.7 of the difference to the teacher's image), instead of the latents.
+    """
     once: ClassVar[bool] = False
     epochs: int = dataclasses.field(default=20)
     temperature: float = 4.0
     matching: bool = False
+    reconstruct: bool = False
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -202,8 +212,11 @@ class Distill(Step):
         self._share("learning_rate")
 
     def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
-        distance = None
-        if "logits" in rebuild.named_outputs(model) and (self.matching or self.temperature != 4.0):
+        distance: distances.Distance | None = None
+        if self.reconstruct:
+            assert context.decoder is not None  # the runner has seen to it
+            distance = distances.Reconstruction(context.decoder)
+        elif "logits" in rebuild.named_outputs(model) and (self.matching or self.temperature != 4.0):
             distance = distances.SoftTargets(self.temperature)
         finetune = context.finetune(self.epochs, learning_rate=self.learning_rate, distance=distance,
                                     augment=views.FUNCTION_MATCHING if self.matching else None)

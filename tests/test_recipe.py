@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from leanood.compression import distill, rebuild, recipe, steps
+from leanood.compression import distances, distill, rebuild, recipe, steps
 
 L = tf_keras.layers
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
@@ -107,3 +107,20 @@ def test_a_killed_recipe_goes_on_from_the_last_finished_step(tmp_path, monkeypat
     np.testing.assert_allclose(again.model(x)["mu"], result.model(x)["mu"], atol=1e-6)
     with pytest.raises(ValueError, match="was trained with recipe="):
         recipe.run(recipe.parse("shrink"), encoder(), IMAGES, **arguments)
+
+
+def test_distillation_by_reconstruction_wants_the_decoder_lowers_its_loss_and_leaves_it_alone():
+    text = recipe.parse("student(plain, widths='8,8', epochs=0)+distill(6, reconstruct=True, learning_rate=0.01)")
+    with pytest.raises(ValueError, match="distill: reconstruct is True, but there is no decoder"):
+        recipe.run(text, encoder(), IMAGES)
+    z = L.Input((4,), name="z")
+    decoder = tf_keras.Model(z, L.Reshape((16, 16, 3))(L.Dense(768, activation="sigmoid", name="pixels")(z)))
+    before = [w.copy() for w in decoder.get_weights()]
+    teacher, x = encoder(), IMAGES / np.float32(255)
+    novice, student = (recipe.run(some, teacher, IMAGES, batch_size=8, decoder=decoder).model
+                       for some in (text[:1], text))
+    loss = distances.Reconstruction(decoder)
+    far, near = (float(loss(distances.Batch(x, teacher(x), one(x)))) for one in (novice, student))
+    assert near < far
+    for old, new in zip(before, decoder.get_weights()):
+        np.testing.assert_array_equal(old, new)

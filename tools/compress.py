@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     with folder.lock():
         result = recipes.run(recipe, model, images, scale=config["input_scale"], epochs=_EPOCHS.value,
                              batch_size=_BATCH_SIZE.value, validation=validation, seed=_SEED.value,
-                             folder=folder.file("steps"), progress=_say)
+                             folder=folder.file("steps"), decoder=_decoder(), progress=_say)
         folder.save(part, result.model)
         _keep_decoder(folder)
         rows, files = _files(folder, part, model, result, images, found, data)
@@ -99,6 +99,14 @@ def _network() -> Tuple[Dict[str, Any], Any, str]:
     if None in shape:
         raise ValueError("the model leaves its size open; give --size, e.g. --size=32x32")
     return config, rebuild.clone(model, shape), part
+
+
+def _decoder() -> Any:
+    """The run's decoder, or None."""
+    from leanood.models import run
+
+    path = os.path.join(_RUN.value or "", "decoder.h5")
+    return run.load(path) if _RUN.value and os.path.exists(path) else None
 
 
 def _validation(found: Any, size: Tuple[int, int]) -> Optional[np.ndarray]:
