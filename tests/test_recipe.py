@@ -115,11 +115,14 @@ def test_distillation_by_reconstruction_wants_the_decoder_lowers_its_loss_and_le
         recipe.run(text, encoder(), IMAGES)
     z = L.Input((4,), name="z")
     decoder = tf_keras.Model(z, L.Reshape((16, 16, 3))(L.Dense(768, activation="sigmoid", name="pixels")(z)))
+    decoder.get_layer("pixels").set_weights([np.random.default_rng(0).normal(0, 2, (4, 768)), np.zeros(768)])
     before = [w.copy() for w in decoder.get_weights()]
     teacher, x = encoder(), IMAGES / np.float32(255)
+    kernel, bias = teacher.get_layer("mu").get_weights()
+    teacher.get_layer("mu").set_weights([20 * kernel, bias + 1])
     novice, student = (recipe.run(some, teacher, IMAGES, batch_size=8, decoder=decoder).model
                        for some in (text[:1], text))
-    loss = distances.Reconstruction(decoder)
+    loss = distances.Reconstruction(decoder, own=0.0)
     far, near = (float(loss(distances.Batch(x, teacher(x), one(x)))) for one in (novice, student))
     assert near < far
     for old, new in zip(before, decoder.get_weights()):
