@@ -23,7 +23,8 @@ Every number is of the converted file: its outputs on one CPU thread, with stati
 thresholds (1,000 test images, conformal, false-positive rate at most 5%) fitted on that file's own outputs. In
 distribution are 8,000 other test images; OOD are 5,000 TinyImageNet images at 32×32 and 8,000 MNIST digits. Δ is
 the AUROC minus the float32 file's on the same images, with its 95% interval by paired DeLong; *flips* is the share of
-decisions (test and OOD images) that differ from the float32 file's. Metrics are defined in `ood/metrics.py`.
+decisions (test and OOD images) that differ from the float32 file's. Metrics are defined in `ood/metrics.py`. Times are
+of one thread; the files take turns in child processes, and each one's best turn (median of 10 frames) counts.
 """
 
 _TAIL = """
