@@ -106,7 +106,7 @@ class _Maker:
         ranges = self.images[order[:64]].astype(np.float32) / 127.5 - 1
         base = network
         if pruned:
-            base = prune.prune(network, _SPARSITY, method="global", finetune=None)
+            base = prune.prune(network, _SPARSITY, method="model", finetune=None)
         aware = quantize.qat(base, preserve="sparsity" if pruned else "", images=ranges, finetune=finetune,
                              teacher=network)
         return base, aware
