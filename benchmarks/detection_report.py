@@ -33,7 +33,7 @@ _MINUTES = flags.DEFINE_integer("minutes", 60, "minutes of fresh lane driving to
 
 SIZE = (120, 160)
 SEVERITIES = (1, 3, 5)
-STRETCH_S = 10.0
+STRETCH_S = {"duckietown": 0.0, "donkeycar": 10.0, "lanes": 4.0}  # of test sequences; lane scenes are short
 SPECS: Dict[str, Tuple[str, Dict[str, Any], List[str]]] = {  # set -> data, options, training flags
     "duckietown": ("{work}/duckietown", {"split_csv": "{data}/duckietown_split.csv"}, ["--epochs=40"]),
     "donkeycar": ("{work}/donkeycar", {"times_csv": "{data}/donkeycar_track2_times.csv"}, ["--epochs=6"]),
@@ -176,7 +176,7 @@ def _sequence_rows(made: Set) -> Dict[str, Any]:
     driving = made.scores(images, test.starts)
     alarms = {name: dataclasses.asdict(events.false_alarms(driving[f"{name} alarm"], test.starts, found.fps))
               for name in (DEFAULT, PAPER)}
-    chosen = calibration.stretches(test, int(STRETCH_S * found.fps), _STRETCHES.value)
+    chosen = calibration.stretches(test, int(STRETCH_S[made.name] * found.fps), _STRETCHES.value)
     jobs = [(name, severity) for name in corruptions.NAMES for severity in SEVERITIES]
     rows = []
     for name, severity in progress.track(jobs, f"{made.name}: corruptions"):
