@@ -30,9 +30,10 @@ of one thread; the files take turns in child processes, and each one's best turn
 _TAIL = """
 ## On the GPU accelerator
 
-float32, float16 and int8 run fully on LiteRT 2.3's GPU accelerator (on a software Vulkan driver, which says nothing of
-speed) and agree with the CPU: logits of up to 5.7 differ by at most 6e-6, 4e-6 and 0.14. int8 needs `--target=gpu`: that
-accelerator computes strided 1×1 convolutions with int8 weights wrongly, and `tflite/strides.py` takes their strides out.
+float32, float16 and int8 run fully on LiteRT 2.3's GPU accelerator (on a software Vulkan driver, which says nothing
+of speed) and agree with the CPU: logits of up to 5.7 differ by at most 6e-6, 4e-6 and 0.14. int8 needs `--target=gpu`:
+that accelerator computes strided 1×1 convolutions with int8 weights wrongly, and `tflite/strides.py` takes their
+strides out.
 
 ## Published beside it
 
