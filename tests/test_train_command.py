@@ -76,7 +76,9 @@ def test_ctrl_c_keeps_the_checkpoint(python, tmp_path):
     process = subprocess.Popen(
         [python, "-m", "leanood.tools.main", "train", "--data=lanes:frames=300", "--size=16x16", "--widths=4",
          "--epochs=500", "--patience=0", f"--out={tmp_path / 'run'}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # A shell starts background jobs deaf to Ctrl-C, and the tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     lines = []
     for line in process.stderr:
         lines.append(line)
