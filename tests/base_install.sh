@@ -44,3 +44,6 @@ fi
 grep -q "cameras need OpenCV: pip install 'leanood\[video\]'" error || { cat error; exit 1; }
 test "$(venv/bin/pip list --format=freeze | grep -ci '^tensorflow')" = 0
 echo "the base install works"
+# PyPI has a package of its own named tflite: the two live side by side.
+venv/bin/pip install --quiet --disable-pip-version-check tflite
+venv/bin/python -c "import tflite, leanood.tflite.runtime; assert hasattr(tflite, 'Model') and 'leanood' not in tflite.__file__"
