@@ -160,6 +160,8 @@ def test_the_verbs_on_an_image_folder(tiny_tflite, tmp_path):
     assert "mean AUROC over the 1 truly OOD rows: 1.000" in done.stdout
     report = json.loads((tmp_path / "results" / "evaluation.json").read_text())
     assert report["rows"][0]["set"] == "night"
+    assert set(report["rows"][0]["auroc_by_partition"]) == {"day", "dusk"}
+    assert "against day" in done.stdout
     assert (tmp_path / "results" / "roc.png").exists()
     assert bundle.read(detector).detector["metrics"][0]["rows"][0]["auroc"] == report["rows"][0]["auroc"]
 

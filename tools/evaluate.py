@@ -28,6 +28,8 @@ _THREADS = flags.DEFINE_integer("num_threads", 1, "CPU threads", lower_bound=1)
 _RECORD = flags.DEFINE_boolean("record", False, "keep the result in the detector file, where `leanood info` shows it")
 _JSON = command.define_json()
 
+_MOST_PARTITIONS = 4  # columns of the table; more are in evaluation.json alone
+
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
@@ -91,13 +93,17 @@ def _write(folder: str, report: Dict[str, Any], result: evaluation.Evaluation) -
 
 def _text(report: Dict[str, Any]) -> str:
     sequences = report["mode"] == "sequences"
-    headers = ["set", "AUROC", "95% interval", "AUPR-in", "AUPR-out", "FPR95", "FPR95-ood", "det. error", "TPR", "FPR",
+    parts = list(report["rows"][0].get("auroc_by_partition", {})) if report["rows"] else []
+    parts = parts if 1 < len(parts) <= _MOST_PARTITIONS else []
+    headers = ["set", "AUROC", "95% interval", *(f"against {part}" for part in parts),
+               "AUPR-in", "AUPR-out", "FPR95", "FPR95-ood", "det. error", "TPR", "FPR",
                *(["hits", "delay", "s"] if sequences else []), "best baseline", "its AUROC", "non-inferior"]
     rows = []
     for row in report["rows"]:
         rows.append([
             row["set"] + ("" if row["ood"] else " (in range)"), _three(row["auroc"]),
             f"{row['auroc_low']:.3f}–{row['auroc_high']:.3f}",
+            *(_three(row["auroc_by_partition"][part]) for part in parts),
             *(_three(row[name]) for name in ("aupr_in", "aupr_out", "fpr95", "fpr95_ood_positive", "detection_error",
                                              "true_positive_rate", "false_positive_rate")),
             *([_three(row["hit_rate"]), f"{row['delay_frames']:g}", f"{row['delay_s']:.2f}"] if sequences else []),
@@ -113,8 +119,8 @@ def _text(report: Dict[str, Any]) -> str:
         lines.append(f"false alarms in {alarms['hours'] * 60:.1f} min of untouched test driving: {alarms['count']} "
                      f"({alarms['per_hour']:.1f} an hour, 95% {alarms['low']:.1f}–{alarms['high']:.1f})")
     else:
-        parts = ", ".join(f"{name} {share:.3f}" for name, share in report["false_positive_rate_by_partition"].items())
-        lines.append(f"{report['test_images']} test images, flagged: {report['false_positive_rate']:.3f} ({parts})")
+        each = ", ".join(f"{name} {share:.3f}" for name, share in report["false_positive_rate_by_partition"].items())
+        lines.append(f"{report['test_images']} test images, flagged: {report['false_positive_rate']:.3f} ({each})")
     if report["reconstruction_loss"] is not None:
         lines.append(f"test reconstruction loss: {report['reconstruction_loss']:.1f} nats an image")
     if report["unreadable"]:

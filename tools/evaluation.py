@@ -93,14 +93,16 @@ def _images(scorer: _Scorer, found: dataset.Dataset, test: dataset.Dataset, sett
         odd, _, unreadable = found.where(found.ood & (found.partition == name)).load(scorer.size)
         loading.say_unreadable(unreadable)
         if len(odd):
-            rows.append({"set": name, "ood": True, **_row(scorer, own, scorer(odd, None))})
-            rocs[name] = metrics.roc(own["detector"], scorer(odd, None)["detector"])
+            scores = scorer(odd, None)
+            rows.append({"set": name, "ood": True, **_row(scorer, own, scores), **_by_partition(test, own, scores)})
+            rocs[name] = metrics.roc(own["detector"], scores["detector"])
     jobs = [(name, severity) for name in settings.corruptions if name != "frozen" for severity in settings.severities]
     for name, severity in progress.track(jobs, "corrupting test images"):
         odd = np.stack([frames.resize(corruptions.corrupt(name, test.read(i), severity, seed=i), scorer.size)
                         for i in range(len(test))])
+        scores = scorer(odd, None)
         rows.append({"set": f"{name} {severity}", "ood": calibration.outside_id(found, name, severity),
-                     **_row(scorer, own, scorer(odd, None))})
+                     **_row(scorer, own, scores), **_by_partition(test, own, scores)})
     per_partition = {str(name): float(own["alarm"][test.partition == name].mean())
                      for name in np.unique(test.partition)}
     return Evaluation({"mode": "images", "rows": rows, "test_images": len(images),
@@ -145,6 +147,14 @@ def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> Ev
             example = {"score": parts[1]["detector"], "ood": odd[1], "name": np.array(f"{name} {severity}")}
     return Evaluation({"mode": "sequences", "rows": rows, "fps": fps, "test_frames": len(images),
                        "false_alarms": dataclasses.asdict(alarms)}, rocs, example)
+
+
+def _by_partition(test: dataset.Dataset, own: Mapping[str, np.ndarray],
+                  odd: Mapping[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
+    """Returns the AUROC of each partition's test images against the OOD ones."""
+    return {"auroc_by_partition": {
+        str(name): metrics.evaluate(own["detector"][test.partition == name], odd["detector"]).auroc
+        for name in np.unique(test.partition)}}
 
 
 def _row(scorer: _Scorer, own: Mapping[str, np.ndarray], odd: Mapping[str, np.ndarray],
