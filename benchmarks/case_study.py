@@ -45,7 +45,7 @@ def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
     return {
         "baseline": "float32",
         **{f"pruned {sparsity:g}": f"prune({sparsity:g}, method=model, epochs=0)+float32" for sparsity in PRUNED},
-        "pruned 0.8, fine-tuned": f"prune(0.8, method=model, epochs={epochs})+float32",
+        "pruned 0.8 fine-tuned": f"prune(0.8, method=model, epochs={epochs})+float32",
         "dynamic range": "dynamic",
         "static int8": "int8",
         "QAT": f"qat(epochs={quarter})",
@@ -54,8 +54,8 @@ def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
         "informed student": f"{informed}+{distill}+float32",
         "plain student": f"{plain}+{distill}+float32",
         "combined": f"{informed}+{distill}+qat(epochs={quarter})",
-        "combined, plain": f"{plain}+{distill}+qat(epochs={quarter})",
-        "combined, pruned": f"{informed}+{distill}+prune(0.5, epochs={quarter})+pqat(epochs={quarter})+huffman",
+        "combined plain": f"{plain}+{distill}+qat(epochs={quarter})",
+        "combined pruned": f"{informed}+{distill}+prune(0.5, epochs={quarter})+pqat(epochs={quarter})+huffman",
     }
 
 
