@@ -94,7 +94,8 @@ def _choice(chosen: edgeml_scores.Chosen) -> str:
             "MNIST digits and against 1,000 other images under each corruption of `data/corruptions.py` "
             f"at severity {edgeml_data.SELECTION_SEVERITY}, cut into 8×8 tiles that change places, and blended in "
             "pairs. The rules read no TinyImageNet image, but the method was revised after TinyImageNet results of "
-            "earlier revisions had been seen (0.899, then 0.903), so its figure is optimistic. *early* is the fixed first layer of `models/early.py`; *middle* and "
+            "earlier revisions had been seen (0.899, then 0.903), so its figure is optimistic. "
+            "*early* is the fixed first layer of `models/early.py`; *middle* and "
             "*late* are the activations after residual blocks 4 and 7, averaged over the image. "
             "Alone the candidates reach: " + ", ".join(f"{name} {value:.3f}" for name, value in alone) + ".\n")
 
