@@ -6,8 +6,14 @@ same pass and is averaged over the frame. Being fixed, it doesn't need training,
 Opponent colours and Laplacian pyramids: Burt & Adelson, IEEE Trans. Communications 31 (1983) 532-540; log energies of
 filter banks as a signature of a distortion: Mittal et al., "No-reference image quality assessment in the spatial
 domain", IEEE TIP 21 (2012) 4695-4708.
+
+An average needs samples, not all pixels: filters move by several pixels at a time, the more the larger the frame, so
+that the cost hardly grows with it. A coarse scale is a larger kernel on the frame itself, not a pass over a smaller
+one.
 """
 from __future__ import annotations
+
+from typing import List
 
 import numpy as np
 import tensorflow as tf
@@ -15,25 +21,27 @@ import tf_keras as keras
 
 NAME = "early"
 SCALES = 3
-# The columns, in order; the moments come first because scores read them linearly too.
-MOMENTS = 6  # mean of R, G, B; standard deviation of R, G, B
-SIZE = MOMENTS + 2 + 3 * SCALES + SCALES + 2  # moments, tails, magnitudes, peaks, stuck column and row
-_FILTERS = 5  # Laplacian of luma, R − G, B − G; second difference of luma across columns, across rows
+# Mean and deviation of R, G, B; shadow, highlight; magnitude and 4th-power mean by scale and colour; column, row.
+SIZE = 6 + 2 + 3 * SCALES + 3 * SCALES + 2
+STRIDES = (2, 3, 6)  # by scale, in pixels of a frame of about 120 rows; twice as far at 224
+_ROWS = 112
 _SHADOW, _HIGHLIGHT = 0.1, 0.85  # luma below and above which a sensor clips
-_OPPONENT = np.array([[0.299, 0.587, 0.114], [1.0, -1.0, 0.0], [0.0, -1.0, 1.0]], np.float32)  # luma, R − G, B − G
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_OPPONENT = np.array([_LUMA, [1.0, -1.0, 0.0], [0.0, -1.0, 1.0]], np.float32)  # luma, R − G, B − G
 _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
 _ACROSS = np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], np.float32)
 _CENTRE = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
+_BLOCK = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0]], np.float32) / 4
 _SMALLEST = 16  # pixels: the third scale still has an inside
 
 
 def with_statistics(model: keras.Model) -> keras.Model:
     """Returns the model (weights shared) with one more output, `early` float32 [N, SIZE], all values ≥ 0.
 
-    Columns: mean R, G, B; standard deviation R, G, B (at half resolution); mean depth of shadows, of highlights; at
-    each of three scales the mean magnitude of the Laplacian of luma, R − G and B − G; at each scale the 4th-power mean
-    of luma's Laplacian (high where a few pixels stand out: rain, dead pixels); the largest column's and the largest
-    row's mean second difference (dead columns and rows).
+    Columns: mean R, G, B; standard deviation R, G, B (of 2×2 blocks); mean depth of shadows, of highlights; at each of
+    three scales the mean magnitude of the Laplacian of luma, R − G and B − G; at each scale the same three's 4th-power
+    mean (high where a few pixels stand out: rain, dead pixels); the largest column's and the largest row's mean second
+    difference (dead columns and rows).
 
     Args:
       model: Functional, one input `frame` float32 [N, h, w, 3] in [0, 1], h and w at least 16, outputs by name.
@@ -50,40 +58,51 @@ def with_statistics(model: keras.Model) -> keras.Model:
 
 def statistics(frame: tf.Tensor) -> tf.Tensor:
     """Returns the early statistics float32 [N, SIZE] of frames float32 [N, h, w, 3] in [0, 1]; order as above."""
+    step = max(1, round(min(frame.shape[1:3]) / _ROWS))
     with tf.name_scope(NAME):
-        magnitudes, peaks = [], []
-        image = frame
-        for scale in range(SCALES):
-            # Every other pixel is sample enough of the full resolution, at a quarter of its cost.
-            response = tf.nn.relu(tf.nn.conv2d(image, _KERNEL, 1 if scale else 2, "VALID") + _BIAS)
-            mean = tf.reduce_mean(response, axis=[1, 2])
-            magnitudes.append(_both_signs(mean)[:, :3])
-            square = response * response
-            fourth = _both_signs(tf.reduce_mean(square * square, axis=[1, 2]))
-            peaks.append(tf.sqrt(tf.sqrt(fourth[:, :1])))
-            if scale == 0:
-                tails = mean[:, 2 * _FILTERS:]
-                column = _both_signs(tf.reduce_max(tf.reduce_mean(response, axis=1), axis=1))[:, 3:4]
-                row = _both_signs(tf.reduce_max(tf.reduce_mean(response, axis=2), axis=1))[:, 4:5]
-            image = tf.nn.avg_pool2d(image, 2, 2, "VALID")
-            if scale == 0:
-                colour = tf.reduce_mean(image, axis=[1, 2])
-                spread = tf.sqrt(tf.nn.relu(tf.reduce_mean(image * image, axis=[1, 2]) - colour * colour))
-        return tf.concat([colour, spread, tails, *magnitudes, *peaks, column, row], axis=1, name="statistics")
+        # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
+        response = tf.nn.conv2d(frame, _FIRST, STRIDES[0] * step, "VALID") + _BIAS
+        magnitude, square = tf.abs(response), response * response
+        signed, mean = _mean(response), _mean(magnitude)
+        colour = signed[:, 7:]
+        spread = tf.sqrt(tf.nn.relu(_mean(square)[:, 7:] - colour * colour))
+        clipped = (mean[:, 5:7] + signed[:, 5:7] * _SIDES) / 2  # max(±x, 0) = (|x| ± x) / 2
+        column = tf.reduce_max(tf.reduce_mean(magnitude, axis=1), axis=1)[:, 3:4]
+        row = tf.reduce_max(tf.reduce_mean(magnitude, axis=2), axis=1)[:, 4:5]
+        magnitudes, peaks = [mean[:, :3]], [_fourth(square)[:, :3]]
+        for kernel, stride in zip(_COARSE, STRIDES[1:]):
+            response = tf.nn.conv2d(frame, kernel, stride * step, "VALID")
+            magnitudes.append(_mean(tf.abs(response)))
+            peaks.append(_fourth(response * response))
+        return tf.concat([colour, spread, clipped, *magnitudes, *peaks, column, row], axis=1, name="statistics")
 
 
-def _both_signs(rectified: tf.Tensor) -> tf.Tensor:
-    """[N, 2·5 + 2] of filters rectified either way -> [N, 5], the two signs added."""
-    return rectified[:, :_FILTERS] + rectified[:, _FILTERS:2 * _FILTERS]
+def _mean(responses: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(responses, axis=[1, 2])
 
 
-def _kernel() -> np.ndarray:
-    """float32 [3, 3, 3, 12]: the five filters, the same negated (a ReLU follows), and luma negated and plain."""
+def _fourth(square: tf.Tensor) -> tf.Tensor:
+    """The 4th-power mean of responses, from their squares."""
+    return tf.sqrt(tf.sqrt(_mean(square * square)))
+
+
+def _first() -> np.ndarray:
+    """float32 [3, 3, 3, 10]: Laplacians of three colours; luma across, down; luma twice; 2×2 blocks of R, G, B."""
     filters = [np.multiply.outer(_LAPLACIAN, colour) for colour in _OPPONENT]
-    filters += [np.multiply.outer(second, _OPPONENT[0]) for second in (_ACROSS, _ACROSS.T)]
-    luma = np.multiply.outer(_CENTRE, _OPPONENT[0])
-    return np.stack([*filters, *[-one for one in filters], -luma, luma], axis=-1)
+    filters += [np.multiply.outer(one, _LUMA) for one in (_ACROSS, _ACROSS.T, _CENTRE, _CENTRE)]
+    filters += [np.multiply.outer(_BLOCK, channel) for channel in np.eye(3)]
+    return np.stack(filters, axis=-1).astype(np.float32)
 
 
-_KERNEL = _kernel()
-_BIAS = np.array([0.0] * 2 * _FILTERS + [_SHADOW, -_HIGHLIGHT], np.float32)
+def _coarse() -> List[np.ndarray]:
+    """float32 [3f, 3f, 3, 3] for f = 2, 4: the three Laplacians of the frame averaged over f×f blocks."""
+    kernels = []
+    for factor in (2 ** scale for scale in range(1, SCALES)):
+        laplacian = np.kron(_LAPLACIAN, np.full((factor, factor), 1 / factor ** 2))
+        kernels.append(np.stack([np.multiply.outer(laplacian, colour) for colour in _OPPONENT], axis=-1))
+    return [kernel.astype(np.float32) for kernel in kernels]
+
+
+_FIRST, _COARSE = _first(), _coarse()
+_BIAS = np.array([0.0] * 5 + [-_SHADOW, -_HIGHLIGHT] + [0.0] * 3, np.float32)
+_SIDES = np.array([-1.0, 1.0], np.float32)

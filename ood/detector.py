@@ -1,9 +1,10 @@
 """The arithmetic after the network: one frame's outputs in; score, p-value and alarm out. NumPy only, for the device.
 
 Per partition (column): nonconformity → smoothed conformal p-value (`conformal`) → mixture martingale over a window
-(`martingale`); of the columns' ln M the deciding one (`partitions`) → CUSUM with decay (`cusum`). One CUSUM, because of
-several, those of the other subsets would climb without end in a long drive through one of them, and a lawful change
-from bright to medium would raise the alarm. With window 0 frames are single images: the score is their nonconformity.
+(`martingale`; where p-values are extrapolated, tempered by the present frame's own) → of the columns' ln M the deciding
+one (`partitions`) → CUSUM with decay (`cusum`). One CUSUM, because of several, those of the other subsets would climb
+without end in a long drive through one of them, and a lawful change from bright to medium would raise the alarm. With
+window 0 frames are single images: the score is their nonconformity.
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ class Step(NamedTuple):
     """What the detector says of one frame."""
     score: float  # S_t; of single images (window 0) the nonconformity. Higher = more OOD
     p_value: float  # of this frame alone, in (0, 1]
-    log_martingale: float  # ln M over the window, of the deciding partition
+    log_martingale: float  # ln M over the window (tempered, where p-values are extrapolated), of the deciding partition
     nonconformity: float  # of this frame alone; +inf where it is invalid
     alarm: bool  # score > threshold, or invalid
     partition: int  # index of the deciding partition in `Detector.partitions`
@@ -139,7 +140,8 @@ class Detector:
             if beyond is not None and alpha > beyond.start:
                 value = math.exp(-min(beyond.log_p_one(alpha), _MOST_EVIDENCE))
             p.append(value)
-            logs.append(self._windows[column].push(value))
+            log = self._windows[column].push(value)
+            logs.append(log if beyond is None else martingale.tempered(log, -math.log(value)))
         columns = logs if self.window else odd
         if self.partition_kind == "subset":
             column, p_value, oddness = columns.index(min(columns)), max(p), min(odd)
@@ -171,6 +173,10 @@ class Detector:
                                   for value in beyond.log_p(odd[far, column]).tolist()]
         logs = np.stack([martingale.windowed(p[:, column], begins, max(self.window, 1))
                          for column in range(p.shape[1])], axis=1)
+        for column, beyond in enumerate(self._tails):
+            if beyond is not None:
+                logs[:, column] = [martingale.tempered(log, -math.log(value))
+                                   for log, value in zip(logs[:, column].tolist(), p[:, column].tolist())]
         decides = partitions.deciding(logs if self.window else odd, self.partition_kind)
         log_martingale = logs[np.arange(len(logs)), decides]
         oddness = partitions.combine(odd, self.partition_kind)

@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 _NEGLIGIBLE = 1e-17
+_PLAIN = 5.0  # nats: what a frame must say for itself if all that the window says is to count
 
 
 def log_mixture(n: int, x: float) -> float:
@@ -61,6 +62,19 @@ def log_mixtures(n: np.ndarray, x: np.ndarray) -> np.ndarray:
     result[near] = _series(n[near], x[near])
     result[~near] = _closed_form(n[~near], x[~near])
     return result
+
+
+def tempered(log_martingale: float, evidence: float) -> float:
+    """Returns ln M, of which less counts where the present frame has little to say: ln M · min(1, evidence / 5 nats).
+
+    A window full of odd frames stays odd for as long as it is; the frame in view, though, may be back to normal. What
+    is negative (nothing odd) stays as it is.
+
+    Args:
+      log_martingale: ln M over a window.
+      evidence: −ln p of the window's last frame, in nats, ≥ 0.
+    """
+    return log_martingale * (evidence / _PLAIN) if 0.0 <= evidence < _PLAIN and log_martingale > 0.0 else log_martingale
 
 
 class Window:

@@ -1,10 +1,7 @@
 """The default nonconformity: two-sided typicality of early statistics, latents and change, fused by their p-values.
 
-Five channels, each a squared distance to what training frames look like, so that too little counts like too much:
-  early: Mahalanobis distance of the first layer's pooled statistics, linear (colour) and logarithmic (all), since light
-    multiplies;
-  texture: the same of the filters' statistics alone, and sharpness: of the finest Laplacian's 4th-power mean alone; few
-    numbers tell a change in those few more sharply;
+Three channels, each a squared distance to what training frames look like, so that too little counts like too much:
+  early: Mahalanobis distance of the logarithms of the first layer's pooled statistics, since light multiplies;
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
@@ -22,13 +19,9 @@ import numpy as np
 
 from leanood.ood import gaussian, kl, nonconformity, tail
 
-EARLY, TEXTURE, SHARPNESS, LATENT, CHANGE = "early", "texture", "sharpness", "latent", "change"
-WEIGHTS = {EARLY: 0.6, TEXTURE: 0.1, SHARPNESS: 0.15, LATENT: 0.05, CHANGE: 0.1}
+EARLY, LATENT, CHANGE = "early", "latent", "change"
+WEIGHTS = {EARLY: 0.85, LATENT: 0.05, CHANGE: 0.1}
 CHANNELS = tuple(WEIGHTS)
-_MOMENTS = 6  # of the early statistics' columns: mean and deviation of R, G, B, which count linearly as well
-# The channels' features among [the moments, the logarithms of all statistics]: after moments and tails (8 columns) come
-# the magnitudes of three filters at three scales (9), then luma's 4th-power means, the finest first.
-_COLUMNS = {EARLY: slice(None), TEXTURE: slice(_MOMENTS + 8, None), SHARPNESS: slice(_MOMENTS + 17, _MOMENTS + 18)}
 _FLOOR = 1e-4  # a fortieth of a grey level: below it a statistic is zero but for rounding
 _KL_FLOOR = 1e-3  # nats: below it a latent says nothing
 _CHANGE_FLOOR = 1e-6  # of the mean change in ln: exactly equal frames are that far, not infinitely far
@@ -58,7 +51,6 @@ class Typicality(nonconformity.Nonconformity):
     def _use(self, channels: Tuple[str, ...]) -> None:
         self.channels = channels
         self.inputs = ((EARLY,) if set(channels) - {LATENT} else ()) + (("mu", "logvar") if LATENT in channels else ())
-        self._columns_used = [(channel, _COLUMNS[channel]) for channel in channels if channel in _COLUMNS]
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None) -> Typicality:
@@ -89,7 +81,7 @@ class Typicality(nonconformity.Nonconformity):
         return self
 
     def _fit(self, features: Dict[str, np.ndarray], first: np.ndarray, chosen: np.ndarray) -> None:
-        self._gaussians = {channel: gaussian.Gaussian.fit(_of(channel, features)[chosen])
+        self._gaussians = {channel: gaussian.Gaussian.fit(features[channel][chosen])
                            for channel in self.channels if channel != CHANGE}
         if CHANGE in self.channels:
             pace = _pace(features[EARLY], first)[chosen & ~first]
@@ -105,31 +97,30 @@ class Typicality(nonconformity.Nonconformity):
         """
         self._widths = (early, latents)
         self._features, self._before = np.zeros(early + latents), np.zeros(early + latents)
-        rows = {channel: range(early)[columns] for channel, columns in _COLUMNS.items()}
-        rows[LATENT] = range(early, early + latents)
+        begins = {EARLY: 0, LATENT: early}
         ends = np.cumsum([0] + [len(one.offset) for one in self._gaussians.values()])
         self._matrix = np.zeros((early + latents, ends[-1]))
         for begin, (channel, one) in zip(ends, self._gaussians.items()):
-            self._matrix[rows[channel].start:rows[channel].stop, begin:begin + len(one.offset)] = one.whitening
+            row, width = begins[channel], len(one.offset)
+            self._matrix[row:row + width, begin:begin + width] = one.whitening
         self._offset = np.concatenate([np.empty(0), *[one.offset for one in self._gaussians.values()]])
         self._white = np.empty(len(self._offset))
         self._begins = ends[:-1]
-        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [max(early - _MOMENTS, 0), latents])
+        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [early, latents])
         self._parts = [(self._tails[channel], _LOG_WEIGHTS[channel]) for channel in self._gaussians]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns the features of the early statistics and of the latents, float64 [N, D] each."""
         features = {}
         if EARLY in self.inputs:
-            early = np.asarray(outputs[EARLY], np.float64)
-            features[EARLY] = np.concatenate([early[:, :_MOMENTS], np.log(np.maximum(early, 0.0) + _FLOOR)], axis=1)
+            features[EARLY] = np.log(np.maximum(np.asarray(outputs[EARLY], np.float64), 0.0) + _FLOOR)
         if LATENT in self.channels:
             features[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
         return features
 
     def _distances(self, features: Dict[str, np.ndarray], first: np.ndarray) -> Dict[str, np.ndarray]:
         """Returns each channel's squared distance, float64 [N]; where a sequence begins, the change's is 0."""
-        found = {channel: one.distances(_of(channel, features)) for channel, one in self._gaussians.items()}
+        found = {channel: one.distances(features[channel]) for channel, one in self._gaussians.items()}
         if CHANGE in self.channels:
             mean, deviation = self._pace
             found[CHANGE] = np.where(first, 0.0, ((_pace(features[EARLY], first) - mean) / deviation) ** 2)
@@ -149,14 +140,11 @@ class Typicality(nonconformity.Nonconformity):
         self._features, self._before = features, before
         early, latents = self._widths
         if early:
-            raw = np.ravel(outputs[EARLY])
-            features[:_MOMENTS] = raw[:_MOMENTS]
-            np.maximum(raw, 0.0, out=features[_MOMENTS:early])
+            np.maximum(np.ravel(outputs[EARLY]), 0.0, out=features[:early])
         if latents:
             features[early:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
-        logarithmic = features[_MOMENTS:] if early else features
-        logarithmic += self._floors
-        np.log(logarithmic, out=logarithmic)
+        features += self._floors
+        np.log(features, out=features)
         most = -math.inf
         if self._parts:
             white = np.dot(features, self._matrix, out=self._white)
@@ -168,7 +156,7 @@ class Typicality(nonconformity.Nonconformity):
             distance = 0.0
             if not first:
                 before -= features
-                moved = float(np.add.reduce(np.abs(before[_MOMENTS:early]))) / (early - _MOMENTS)
+                moved = float(np.add.reduce(np.abs(before[:early]))) / early
                 mean, deviation = self._pace
                 distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
             most = max(most, self._tails[CHANGE].log_p_one(distance) + _LOG_WEIGHTS[CHANGE])
@@ -205,13 +193,8 @@ class Typicality(nonconformity.Nonconformity):
 _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}
 
 
-def _of(channel: str, features: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns a channel's features, float64 [N, D]."""
-    return features[EARLY][:, _COLUMNS[channel]] if channel in _COLUMNS else features[channel]
-
-
 def _pace(features: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Returns ln of the mean absolute change of the logarithmic features from the frame before, float64 [N]."""
+    """Returns ln of the mean absolute change of the features from the frame before, float64 [N]."""
     moved = np.zeros(len(features))
-    moved[1:] = np.abs(np.diff(features[:, _MOMENTS:], axis=0)).mean(axis=1)
+    moved[1:] = np.abs(np.diff(features, axis=0)).mean(axis=1)
     return np.log(moved + _CHANGE_FLOOR)

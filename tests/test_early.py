@@ -24,25 +24,30 @@ def filtered(image, kernel):
     return cv2.filter2D(image, cv2.CV_64F, kernel)[1:-1, 1:-1]
 
 
-def by_definition(image):
+def blocks(image, size):
+    """Means of size×size blocks at every place they fit, [h - size + 1, w - size + 1, 3]."""
+    return np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1)).mean((-1, -2))
+
+
+def by_definition(image, step=1):
     image = image.astype(np.float64)
-    half = image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2, 3).mean((1, 3))
-    luma = (image @ LUMA)[1:-1, 1:-1][::2, ::2]
+    luma = (image @ LUMA)[1:-1, 1:-1][::2 * step, ::2 * step]
+    block = blocks(image, 2)[:-1, :-1][::2 * step, ::2 * step]
     tails = [np.maximum(0.1 - luma, 0).mean(), np.maximum(luma - 0.85, 0).mean()]
-    values = [*half.mean((0, 1)), *half.std((0, 1)), *tails]
-    magnitudes, peaks, scaled = [], [], image
-    for scale in range(3):
-        step = 1 if scale else 2
-        responses = [filtered(scaled @ colour, LAPLACIAN)[::step, ::step] for colour in OPPONENT]
-        magnitudes += [np.abs(response).mean() for response in responses]
-        peaks.append((responses[0] ** 4).mean() ** 0.25)
-        h, w = scaled.shape[0] // 2 * 2, scaled.shape[1] // 2 * 2
-        scaled = scaled[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean((1, 3))
-    across = filtered(image @ LUMA, np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], float))[::2, ::2]
-    down = filtered(image @ LUMA, np.array([[0, -1, 0], [0, 2, 0], [0, -1, 0]], float))[::2, ::2]
-    column = sum(np.maximum(sign * across, 0).mean(0).max() for sign in (1, -1))
-    row = sum(np.maximum(sign * down, 0).mean(1).max() for sign in (1, -1))
-    return np.array([*values, *magnitudes, *peaks, column, row])
+    values = [*block.mean((0, 1)), *block.std((0, 1)), *tails]
+    magnitudes, peaks = [], []
+    for size, stride in zip((1, 2, 4), early.STRIDES):
+        mean = blocks(image, size)  # the frame at this scale, at every offset
+        ends = [slice(size, -size), slice(2 * size, None), slice(0, -2 * size)]
+        inside, after, before = ends
+        laplacian = 4 * mean[inside, inside] - mean[before, inside] - mean[after, inside] - mean[inside, before] \
+            - mean[inside, after]
+        response = laplacian[::stride * step, ::stride * step] @ OPPONENT.T
+        magnitudes += [*np.abs(response).mean((0, 1))]
+        peaks += [*(response ** 4).mean((0, 1)) ** 0.25]
+    across = filtered(image @ LUMA, np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], float))[::2 * step, ::2 * step]
+    down = filtered(image @ LUMA, np.array([[0, -1, 0], [0, 2, 0], [0, -1, 0]], float))[::2 * step, ::2 * step]
+    return np.array([*values, *magnitudes, *peaks, np.abs(across).mean(0).max(), np.abs(down).mean(1).max()])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -52,9 +57,14 @@ def test_they_are_what_they_are_defined_as(seed):
     assert len(statistics(image)) == early.SIZE
 
 
+def test_large_frames_are_sampled_more_widely():
+    image = frame(size=(224, 230))
+    np.testing.assert_allclose(statistics(image), by_definition(image, step=2), rtol=2e-4, atol=2e-6)
+
+
 def test_light_scales_them_and_a_flat_frame_has_no_texture():
     image = frame() * 0.5 + 0.2  # away from the tails
-    some = np.r_[0:6, 8:22]
+    some = np.r_[0:6, 8:early.SIZE]
     np.testing.assert_allclose(statistics(image * 0.7)[some], 0.7 * statistics(image)[some], rtol=1e-3, atol=1e-5)
     flat = statistics(np.full((48, 64, 3), 0.5))
     np.testing.assert_allclose(flat[8:], 0, atol=1e-5)

@@ -89,3 +89,10 @@ def test_refuses_what_is_no_window():
     for x in (-1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="must be finite and not negative"):
             martingale.log_mixtures([1], [x])
+
+
+@given(st.floats(-20, 100), st.floats(0, 20))
+def test_tempering_takes_away_in_proportion_and_never_adds(log, evidence):
+    found = martingale.tempered(log, evidence)
+    assert found == pytest.approx(log * min(1.0, evidence / 5.0) if log > 0 else log)
+    assert found <= log
