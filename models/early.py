@@ -13,7 +13,7 @@ one.
 """
 from __future__ import annotations
 
-from typing import List
+from typing import List, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -56,12 +56,12 @@ def with_statistics(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, {**outputs, NAME: statistics(model.input)}, name=model.name)
 
 
-def statistics(frame: tf.Tensor) -> tf.Tensor:
+def statistics(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> tf.Tensor:
     """Returns the early statistics float32 [N, SIZE] of frames float32 [N, h, w, 3] in [0, 1]; order as above."""
     step = max(1, round(min(frame.shape[1:3]) / _ROWS))
     with tf.name_scope(NAME):
         # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
-        response = tf.nn.conv2d(frame, _FIRST, STRIDES[0] * step, "VALID") + _BIAS
+        response = tf.nn.conv2d(frame, _FIRST, strides[0] * step, "VALID") + _BIAS
         magnitude, square = tf.abs(response), response * response
         signed, mean = _mean(response), _mean(magnitude)
         colour = signed[:, 7:]
@@ -70,7 +70,7 @@ def statistics(frame: tf.Tensor) -> tf.Tensor:
         column = tf.reduce_max(tf.reduce_mean(magnitude, axis=1), axis=1)[:, 3:4]
         row = tf.reduce_max(tf.reduce_mean(magnitude, axis=2), axis=1)[:, 4:5]
         magnitudes, peaks = [mean[:, :3]], [_fourth(square)[:, :3]]
-        for kernel, stride in zip(_COARSE, STRIDES[1:]):
+        for kernel, stride in zip(_COARSE, strides[1:]):
             response = tf.nn.conv2d(frame, kernel, stride * step, "VALID")
             magnitudes.append(_mean(tf.abs(response)))
             peaks.append(_fourth(response * response))

@@ -1,0 +1,75 @@
+"""The sets of the detection search and report: their data, one trained β-VAE for each, and its int8 file."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from typing import Any, Dict, List, Tuple
+
+from absl import flags
+
+from leanood.data import dataset
+from leanood.tflite import bundle, runtime
+
+DATA = flags.DEFINE_string("data", None, "the folder with duckietown.zip and donkeycar_track2.zip", required=True)
+RUNS = flags.DEFINE_string("runs", "runs", "the folder of the trained networks and of what was scored")
+SETS = flags.DEFINE_list("sets", ["duckietown", "donkeycar", "lanes"], "which sets")
+
+SIZE = (120, 160)
+SEVERITIES = (1, 3, 5)
+STRETCH_S = {"duckietown": 0.0, "donkeycar": 10.0, "lanes": 4.0}  # of test sequences; lane scenes are short
+OOD = {"duckietown": ["dark", "green", "red"]}
+_ARCHIVES = {"duckietown": "duckietown.zip", "donkeycar": "donkeycar_track2.zip"}
+_SPECS: Dict[str, Tuple[str, Dict[str, str], List[str]]] = {  # set -> data, options, training flags
+    "duckietown": ("{work}/duckietown", {"split_csv": "{data}/duckietown_split.csv"}, ["--epochs=40"]),
+    "donkeycar": ("{work}/donkeycar", {"times_csv": "{data}/donkeycar_track2_times.csv"}, ["--epochs=6"]),
+    "lanes": ("lanes:frames=24000,scene=100", {}, ["--epochs=2"]),
+}
+
+
+def file(name: str) -> str:
+    """The set's int8 file."""
+    return os.path.join(RUNS.value, name, "encoder_int8.tflite")
+
+
+def images(name: str) -> str:
+    """The set's folder of images, unpacked where it isn't yet."""
+    target = os.path.join(RUNS.value, "data", name)
+    if not os.path.isdir(target):
+        with zipfile.ZipFile(os.path.join(DATA.value, _ARCHIVES[name])) as packed:
+            packed.extractall(target + ".partial")
+        os.rename(target + ".partial", target)
+    return target
+
+
+def load(name: str) -> Tuple[dataset.Dataset, runtime.Runner]:
+    """Returns a set and the runner of its network, trained and converted where it is not there yet."""
+    spec, options, training = _SPECS[name]
+    if name in _ARCHIVES:
+        images(name)
+    fill = {"work": os.path.join(RUNS.value, "data"), "data": DATA.value}
+    spec, filled = spec.format(**fill), {key: value.format(**fill) for key, value in options.items()}
+    folder = os.path.join(RUNS.value, name)
+    if not os.path.exists(file(name)):
+        if not os.path.exists(os.path.join(folder, "encoder.h5")):
+            given = [f"--{key}={value}" for key, value in filled.items()]
+            _leanood("train", f"--data={spec}", *given, f"--size={SIZE[0]}x{SIZE[1]}", f"--out={folder}", *training)
+        _leanood("convert", f"--model={folder}", "--quantize=int8")
+    extra: Dict[str, Any] = filled
+    found = dataset.open(spec, ood_partitions=OOD.get(name, []), **extra)
+    return found, runtime.load(bundle.flatbuffer(file(name)))
+
+
+def write(path: str, text: str) -> None:
+    """Writes a file whole or not at all."""
+    with open(path + ".partial", "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(path + ".partial", path)
+
+
+def _leanood(*arguments: str) -> None:
+    main_script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "main.py")
+    done = subprocess.run([sys.executable, main_script, *arguments], stdout=subprocess.DEVNULL)
+    if done.returncode:
+        raise OSError(f"leanood {arguments[0]} ended with status {done.returncode}")
