@@ -67,7 +67,7 @@ def test_confident_frames_keep_their_order_where_the_softmax_rounds_to_one():
         assert score[0] > score[1] > score[2] >= 0, name
 
 
-@pytest.mark.parametrize("frames, classes", [(16385, 1), (9001, 10), (40, 1000), (3, 20000)])
+@pytest.mark.parametrize(("frames", "classes"), [(16385, 1), (9001, 10), (40, 1000), (3, 20000)])
 def test_more_logits_than_fit_in_a_block(frames, classes):
     logits = np.random.RandomState(1).randn(frames, classes).astype(np.float32) * 20
     np.testing.assert_array_equal(scores.MaxLogit().score({"logits": logits}), -logits.max(axis=1))
