@@ -1,6 +1,7 @@
 """The images of the EdgeML comparison: CIFAR-10, TinyImageNet at 32×32, MNIST; each image's part in it is fixed."""
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Dict, NamedTuple
 
@@ -13,6 +14,8 @@ FIT_PER_CLASS = 1000  # training images that statistics are fitted on
 CALIBRATION_PER_CLASS = 200  # test images that set thresholds and choose the score, and are then out of the test
 MNIST_SELECTION = 2000
 SELECTION_SEVERITY = 3
+# The selection sets with familiar pixels but no whole familiar object: what stands in for classes never seen.
+NEW_CONTENT = ("select/upside_down", "select/quadrants", "select/halves", "select/blend")
 
 
 class Images(NamedTuple):
@@ -32,8 +35,9 @@ def parts(root: str) -> Dict[str, Images]:
 
     fit: training images for statistics. calibration: 2,000 test images for tables, thresholds and the choice.
     test: the other 8,000. tinyimagenet: 5,000, only ever tested on. mnist: 8,000 digits to test on.
-    select/…: what the score is chosen on: 2,000 other digits, and every other calibration image spoilt by each of
-    the corruptions, cut into tiles that change places, and blended in pairs.
+    select/…: what the score is chosen on, by docs/score_selection.md: NEW_CONTENT, made of every other calibration
+    image (upside down, quadrants that change places, half of one image beside half of another, two images blended);
+    2,000 other digits, and those calibration images spoilt by each of the corruptions.
     """
     test = _folder(os.path.join(root, "cifar10", "test"), 0)
     chosen = _chosen(test.labels, CALIBRATION_PER_CLASS)
@@ -53,20 +57,31 @@ def parts(root: str) -> Dict[str, Images]:
         if name != "frozen":  # a single frame cannot show it
             found[f"select/{name}"] = _unlabelled(np.stack(
                 [corruptions.corrupt(name, frame, SELECTION_SEVERITY, seed=i) for i, frame in enumerate(spoilt)]))
-    found["select/tiles"] = _unlabelled(_tiles(spoilt))
-    found["select/blend"] = _unlabelled(
-        ((spoilt.astype(np.uint16) + np.roll(spoilt, len(spoilt) // 3, axis=0)) // 2).astype(np.uint8))
+    other = np.roll(spoilt, len(spoilt) // 3, axis=0)
+    found["select/upside_down"] = _unlabelled(np.ascontiguousarray(spoilt[:, ::-1]))
+    found["select/quadrants"] = _unlabelled(_quadrants(spoilt))
+    found["select/halves"] = _unlabelled(_halves(spoilt, other))
+    found["select/blend"] = _unlabelled(((spoilt.astype(np.uint16) + other) // 2).astype(np.uint8))
     return found
 
 
-def _tiles(images: np.ndarray, tile: int = 8) -> np.ndarray:
-    """Each image's tiles in a random order: its colours and textures without its objects."""
+def _quadrants(images: np.ndarray) -> np.ndarray:
+    """Each image's quadrants in a random order other than their own: parts of objects without the objects."""
     rng = np.random.RandomState(0)
-    count = SIZE[0] // tile
-    cut = images.reshape(-1, count, tile, count, tile, 3).transpose(0, 1, 3, 2, 4, 5)
-    cut = cut.reshape(-1, count * count, tile, tile, 3)
-    mixed = np.stack([image[rng.permutation(count * count)] for image in cut])
-    return mixed.reshape(-1, count, count, tile, tile, 3).transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
+    height, width = (side // 2 for side in SIZE)
+    cut = images.reshape(-1, 2, height, 2, width, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 4, height, width, 3)
+    orders = [order for order in itertools.permutations(range(4)) if order != (0, 1, 2, 3)]
+    drawn = np.asarray(orders)[rng.randint(len(orders), size=len(images))]
+    mixed = np.take_along_axis(cut, drawn[:, :, None, None, None], axis=1)
+    return mixed.reshape(-1, 2, 2, height, width, 3).transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
+
+
+def _halves(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The left half of every other image, and the upper half of the rest, beside the same image's half of `others`."""
+    mixed = images.copy()
+    mixed[::2, :, SIZE[1] // 2:] = others[::2, :, SIZE[1] // 2:]
+    mixed[1::2, SIZE[0] // 2:] = others[1::2, SIZE[0] // 2:]
+    return mixed
 
 
 def _folder(path: str, limit: int) -> Images:

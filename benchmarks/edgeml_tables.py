@@ -2,9 +2,9 @@
 
     python benchmarks/edgeml_tables.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR --out=docs/edgeml.md
 
-Every number is of the converted file, scored on one CPU thread by LiteRT. Files, their outputs and the chosen score are
-kept in --work, so that the same command goes on where it was stopped. The score is chosen on corruptions and on MNIST
-digits that are in no test, by the int8 file; TinyImageNet is looked at only to fill the tables.
+Every number is of the converted file, scored on one CPU thread by LiteRT. Files and their outputs are kept in --work,
+so that the same command goes on where it was stopped. The score is chosen by the int8 file's outputs for altered
+CIFAR-10 images (docs/score_selection.md); TinyImageNet is looked at only to fill the tables.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     parts = edgeml_data.parts(_DATA.value)
     outputs = {name: edgeml_scores.outputs(file.path, parts, os.path.join(_WORK.value, "outputs"),
                                            selection=name == "int8") for name, file in files.items()}
-    chosen = edgeml_scores.choose(outputs["int8"], parts["fit"].labels, os.path.join(_WORK.value, "chosen.json"))
+    chosen = edgeml_scores.choose(outputs["int8"], parts["fit"].labels)
     print(f"chosen: {chosen.words()}", file=sys.stderr)
     scored = {name: edgeml_scores.scored(own, parts["fit"].labels, chosen) for name, own in outputs.items()}
     results = {name: edgeml_scores.results(mine, scored["float32"]) for name, mine in scored.items()}

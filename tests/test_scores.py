@@ -67,6 +67,14 @@ def test_confident_frames_keep_their_order_where_the_softmax_rounds_to_one():
         assert score[0] > score[1] > score[2] >= 0, name
 
 
+@pytest.mark.parametrize(("frames", "classes"), [(16385, 1), (9001, 10), (40, 1000), (3, 20000)])
+def test_more_logits_than_fit_in_a_block(frames, classes):
+    logits = np.random.RandomState(1).randn(frames, classes).astype(np.float32) * 20
+    np.testing.assert_array_equal(scores.MaxLogit().score({"logits": logits}), -logits.max(axis=1))
+    expected = -special.logsumexp(logits.astype(np.float64), axis=1)
+    np.testing.assert_allclose(scores.Energy().score({"logits": logits}), expected, rtol=1e-12)
+
+
 def test_energy_at_a_temperature():
     expected = -7 * special.logsumexp(OTHER["logits"].astype(np.float64) / 7, axis=1)
     np.testing.assert_allclose(scores.Energy(temperature=7).score(OTHER), expected)

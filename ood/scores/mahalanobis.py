@@ -20,7 +20,7 @@ class Mahalanobis(Score):
     """
 
     OPTIONS = ("output", "shrinkage")
-    LEARNED = ("centre", "whitening", "means")
+    LEARNED: Tuple[str, ...] = ("centre", "whitening", "means")
     centre: np.ndarray  # overall mean, float32 [D]
     whitening: np.ndarray  # [D, D]: (z - centre) @ whitening has covariance 1 within classes
     means: np.ndarray  # class means, centred and whitened, float32 [K, D]
@@ -30,11 +30,8 @@ class Mahalanobis(Score):
 
     def fit(self, outputs: inputs.Outputs, labels: inputs.Array = None) -> Mahalanobis:
         """Learns means and covariance; `labels` [N], else the predicted classes, else one class."""
-        rows = inputs.fitting(outputs, self.output)
-        classes, count = self._classes(outputs, labels, len(rows))
-        pooled = covariance.pooled(rows, classes, count, self.shrinkage)
+        pooled, centre = self._pooled(outputs, labels)
         whitening = np.linalg.inv(np.linalg.cholesky(pooled.covariance)).T
-        centre = pooled.counts @ pooled.means / len(rows)
         self.centre = centre.astype(np.float32)
         self.whitening = np.ascontiguousarray(whitening, np.float32)
         self.means = ((pooled.means - centre) @ whitening).astype(np.float32)
@@ -56,7 +53,14 @@ class Mahalanobis(Score):
             distance[block] = np.einsum("nd,nd->n", white, white) + nearest
         return np.maximum(distance, 0.0)
 
-    def _classes(self, outputs: inputs.Outputs, labels: Optional[np.ndarray], count: int) -> tuple:
+    def _pooled(self, outputs: inputs.Outputs, labels: inputs.Array) -> Tuple[covariance.Pooled, np.ndarray]:
+        """Class statistics and the overall mean [D]."""
+        rows = inputs.fitting(outputs, self.output)
+        classes, count = self._classes(outputs, labels, len(rows))
+        pooled = covariance.pooled(rows, classes, count, self.shrinkage)
+        return pooled, pooled.counts @ pooled.means / len(rows)
+
+    def _classes(self, outputs: inputs.Outputs, labels: inputs.Array, count: int) -> Tuple[np.ndarray, int]:
         return inputs.classes(outputs, labels, count)
 
 
@@ -70,11 +74,11 @@ class EarlyStatistics(Mahalanobis):
     def __init__(self, output: str = "early", shrinkage: Optional[float] = None):
         super().__init__(output, shrinkage)
 
-    def _classes(self, outputs: inputs.Outputs, labels: Optional[np.ndarray], count: int) -> tuple:
+    def _classes(self, outputs: inputs.Outputs, labels: inputs.Array, count: int) -> Tuple[np.ndarray, int]:
         return np.zeros(count, np.int64), 1
 
 
-class RelativeMahalanobis(Score):
+class RelativeMahalanobis(Mahalanobis):
     """min_k d_k(z) - d_0(z), d_0 the distance to one Gaussian of all classes (Ren et al., arXiv 2106.09022, eq. 2–4).
 
     Both covariances are shrunk towards the same multiple of the identity. Then S_0 = S + B with B, the covariance of
@@ -85,37 +89,25 @@ class RelativeMahalanobis(Score):
     Args: as for `Mahalanobis`.
     """
 
-    OPTIONS = ("output", "shrinkage")
     LEARNED = ("centre", "directions", "squared", "between")
-    centre: np.ndarray  # overall mean, float32 [D]
     directions: np.ndarray  # S^-1 (m_k - centre), float32 [D, K]
     squared: np.ndarray  # (m_k - centre)^T S^-1 (m_k - centre), float64 [K]
     between: np.ndarray  # [K, K]: |(z - centre) directions between|^2 = d - d_0, to the centre
 
-    def __init__(self, output: str = "features", shrinkage: Optional[float] = None):
-        self.output, self.shrinkage = output, shrinkage
-
     def fit(self, outputs: inputs.Outputs, labels: inputs.Array = None) -> RelativeMahalanobis:
         """Learns both Gaussians; `labels` [N], else the predicted classes, else one class."""
-        rows = inputs.fitting(outputs, self.output)
-        classes, count = inputs.classes(outputs, labels, len(rows))
-        pooled = covariance.pooled(rows, classes, count, self.shrinkage)
-        weights = pooled.counts / len(rows)
-        centre = weights @ pooled.means
+        pooled, centre = self._pooled(outputs, labels)
+        weights = pooled.counts / pooled.counts.sum()
         means = (pooled.means - centre).T  # [D, K]
         directions = np.linalg.solve(pooled.covariance, means)
         gram = means.T @ directions
         root = np.sqrt((1.0 - pooled.shrinkage) * weights)
-        inner = np.linalg.inv(np.eye(count) + root[:, None] * gram * root)
+        inner = np.linalg.inv(np.eye(len(weights)) + root[:, None] * gram * root)
         self.centre = centre.astype(np.float32)
         self.directions = np.ascontiguousarray(directions, np.float32)
         self.squared = np.diag(gram).copy()
         self.between = root[:, None] * np.linalg.cholesky((inner + inner.T) / 2)
         return self
-
-    def reads(self) -> Tuple[str, ...]:
-        """Names of the outputs that `score` reads."""
-        return (self.output,)
 
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """Difference of squared distances, float64 [N]; negative where one class explains z better than all do."""

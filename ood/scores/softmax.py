@@ -4,9 +4,13 @@ Arrays are held class by class, [C, N]: a reduction over few classes is then a f
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
+
+from leanood.ood.scores import covariance
+
+_ELEMENTS = 1 << 14  # logits turned class by class at a time: 128 kB of float64, which malloc reuses and a cache holds
 
 
 class Softmax(NamedTuple):
@@ -55,8 +59,36 @@ def unconfidence(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return others / (1.0 + others)
 
 
-def log_sum_exp(logits: np.ndarray) -> np.ndarray:
-    """ln sum_j exp(logits_j), float64 [N], of logits [N, C]."""
+def log_sum_exp(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """ln sum_j exp(logits_j / temperature), float64 [N], of logits [N, C]."""
+    return in_blocks(_log_sum_exp, logits if temperature == 1.0 else logits / temperature)
+
+
+def largest(logits: np.ndarray) -> np.ndarray:
+    """The largest of logits [N, C], float64 [N]."""
+    return in_blocks(_largest, logits)
+
+
+def in_blocks(function: Callable[[np.ndarray], np.ndarray], logits: np.ndarray) -> np.ndarray:
+    """`function` of logits [n, C] -> [n], applied to few enough frames at a time that no array of it is large.
+
+    Fresh memory costs a page fault for every 4 kB, which takes longer than the arithmetic on it.
+    """
+    step = max(1, _ELEMENTS // logits.shape[1])
+    if len(logits) <= step:
+        return function(logits).astype(np.float64, copy=False)
+    found = np.empty(len(logits))
+    for rows in covariance.blocks(len(logits), step):
+        found[rows] = function(logits[rows])
+    return found
+
+
+def _largest(logits: np.ndarray) -> np.ndarray:
+    # Class by class the maximum is a few vector operations.
+    return np.ascontiguousarray(logits.T).max(axis=0)
+
+
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
     shifted = logits.T.astype(np.float64, order="C")
     largest = shifted.max(axis=0)
     shifted -= largest
