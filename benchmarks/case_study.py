@@ -39,9 +39,11 @@ def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
     informed = f"student(informed, tolerance={tolerance:g}, epochs=0)+student(strided, epochs=0)"
     if dense:
         informed += f"+{smaller[:-1]}, epochs=0)"
-    # As many halvings as leave the heads a few places to read.
-    halvings = max(2, int(math.log2(max(config["size"]))) - 2)
-    plain = f"student(plain, widths='{','.join(['16', *['32'] * (halvings - 1)])}')"
+    # As many halvings as leave the heads a few places to read; of a large frame the first layer takes two at once.
+    halvings, stem = max(2, int(math.log2(max(config["size"]))) - 2), 2
+    if max(config["size"]) > 128:
+        halvings, stem = halvings - 1, 4
+    plain = f"student(plain, widths='{','.join(['16', *['32'] * (halvings - 1)])}', stem={stem})"
     return {
         "baseline": "float32",
         **{f"pruned {sparsity:g}": f"prune({sparsity:g}, method=model, epochs=0)+float32" for sparsity in PRUNED},

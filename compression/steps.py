@@ -138,6 +138,7 @@ class Student(Step):
       tolerance: informed: by how much each layer may move the student from its teacher, in the distance's own unit
         (nats for latents).
       widths: plain: channels of its convolutions, with commas between them.
+      stem: plain: stride of its first convolution, 1 to 8.
     """
     once: ClassVar[bool] = False
     kind: str = "strided"
@@ -145,6 +146,7 @@ class Student(Step):
     drop: str = ""
     tolerance: float = 1.0
     widths: str = "16,32,32,32"
+    stem: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,6 +157,8 @@ class Student(Step):
             self.refuse("drop", "layers' names with kind='shallow', and left out with any other")
         if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", self.widths):
             self.refuse("widths", "numbers with commas between them, e.g. '16,32,32,32'")
+        if not 1 <= self.stem <= 8:
+            self.refuse("stem", "a stride from 1 to 8")
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -177,7 +181,7 @@ class Student(Step):
             "narrow": lambda: students.narrower(model, self.ratio, inherit=False),
             "shallow": lambda: students.shallower(model, self.dropped),
             "informed": lambda: students.informed(model, context.samples, self.tolerance),
-            "plain": lambda: students.plain(model, tuple(map(int, self.widths.split(",")))),
+            "plain": lambda: students.plain(model, tuple(map(int, self.widths.split(","))), self.stem),
         }
         student = make[self.kind]()
         finetune = context.finetune(self.epochs)

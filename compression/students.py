@@ -53,23 +53,25 @@ def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
     return shrink.shrink(teacher, found.ratios_within(tolerance), **arguments)
 
 
-def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32)) -> tf_keras.Model:
+def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32), stem: int = 2) -> tf_keras.Model:
     """A small student that owes the teacher nothing but its input and its outputs' names and sizes.
 
-    3×3 convolutions of stride 2, each with batch normalisation and ReLU (which int8 fuses into one operation), then a
-    linear layer for each output. An output that others are made from (features) is a linear layer here too.
+    3×3 convolutions of stride 2 (the first may have another), each with batch normalisation and ReLU (which int8 fuses
+    into one operation), then a linear layer for each output. An output that others are made from (features) is a linear
+    layer here too.
 
     Args:
       teacher: Functional, its input [N, h, w, c], its outputs vectors.
       widths: channels of the convolutions.
+      stem: stride of the first convolution; 4 halves the time that a large frame takes.
     """
     if len(teacher.input_shape) != 4 or any(len(y.shape) != 2 for y in rebuild.named_outputs(teacher).values()):
         raise rebuild.UnsupportedModel(f"a plain student maps images to vectors, which model {teacher.name!r} doesn't")
-    if not widths or min(widths) < 1:
-        raise ValueError(f"plain: widths {tuple(widths)} must be positive")
+    if not widths or min(widths) < 1 or stem < 1:
+        raise ValueError(f"plain: widths {tuple(widths)} and the stride {stem} must be positive")
     x = frame = tf_keras.Input(teacher.input_shape[1:], name=teacher.input_names[0])
     for i, width in enumerate(widths, start=1):
-        x = _layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"conv{i}")(x)
+        x = _layers.Conv2D(width, 3, strides=stem if i == 1 else 2, padding="same", use_bias=False, name=f"conv{i}")(x)
         x = _layers.ReLU(name=f"conv{i}_act")(_layers.BatchNormalization(name=f"conv{i}_bn")(x))
     x = _layers.Flatten(name="flatten")(x)
     outputs = {name: _layers.Dense(y.shape[-1], name=name)(x) for name, y in rebuild.named_outputs(teacher).items()}

@@ -14,6 +14,7 @@ import numpy as np
 
 QUANTILE = 0.9  # beyond it p is extrapolated: one frame in ten is enough to fit one number
 FEWEST = 10  # calibration values that a tail takes
+_APART = 1e-300  # knots nearer to each other than that have a slope between them that is no number
 POINTS = 256  # below it, −ln p is interpolated between so many quantiles
 
 
@@ -42,7 +43,8 @@ class Tail:
         if count < FEWEST or not np.isfinite(values).all():
             raise ValueError(f"a tail needs at least {FEWEST} finite calibration values; it was given {count}")
         levels = np.linspace(0.0, QUANTILE, min(POINTS, count))
-        knots, first = np.unique(np.quantile(values, levels), return_index=True)
+        knots = np.unique(np.quantile(values, levels))
+        knots = knots[np.diff(knots, prepend=-np.inf) > _APART]
         # p = share of frames at least as odd, the frame itself counted among them.
         at_least = count - np.searchsorted(values, knots, side="left")
         excess = values[values > knots[-1]] - knots[-1]

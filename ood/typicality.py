@@ -1,7 +1,7 @@
 """The default nonconformity: two-sided typicality of early statistics, latents and change, fused by their p-values.
 
 Three channels, each a squared distance to what training frames look like, so that too little counts like too much:
-  early: Mahalanobis distance of the logarithms of the first layer's pooled statistics, since light multiplies;
+  early: Mahalanobis distance of the first layer's pooled statistics and their logarithms, since light multiplies;
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
@@ -106,14 +106,15 @@ class Typicality(nonconformity.Nonconformity):
         self._offset = np.concatenate([np.empty(0), *[one.offset for one in self._gaussians.values()]])
         self._white = np.empty(len(self._offset))
         self._begins = ends[:-1]
-        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [early, latents])
+        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [early // 2, latents])
         self._parts = [(self._tails[channel], _LOG_WEIGHTS[channel]) for channel in self._gaussians]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Returns the features of the early statistics and of the latents, float64 [N, D] each."""
+        """Returns the features of the early statistics [N, 2E] and of the latents [N, Z], float64."""
         features = {}
         if EARLY in self.inputs:
-            features[EARLY] = np.log(np.maximum(np.asarray(outputs[EARLY], np.float64), 0.0) + _FLOOR)
+            early = np.maximum(np.asarray(outputs[EARLY], np.float64), 0.0)
+            features[EARLY] = np.concatenate([early, np.log(early + _FLOOR)], axis=1)
         if LATENT in self.channels:
             features[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
         return features
@@ -139,12 +140,15 @@ class Typicality(nonconformity.Nonconformity):
         features, before = self._before, self._features  # the buffers take turns: what was new is now old
         self._features, self._before = features, before
         early, latents = self._widths
+        count = early // 2
         if early:
-            np.maximum(np.ravel(outputs[EARLY]), 0.0, out=features[:early])
+            np.maximum(np.ravel(outputs[EARLY]), 0.0, out=features[:count])
+            features[count:early] = features[:count]
         if latents:
             features[early:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
-        features += self._floors
-        np.log(features, out=features)
+        logarithmic = features[count:]
+        logarithmic += self._floors
+        np.log(logarithmic, out=logarithmic)
         most = -math.inf
         if self._parts:
             white = np.dot(features, self._matrix, out=self._white)
@@ -156,7 +160,7 @@ class Typicality(nonconformity.Nonconformity):
             distance = 0.0
             if not first:
                 before -= features
-                moved = float(np.add.reduce(np.abs(before[:early]))) / early
+                moved = float(np.add.reduce(np.abs(before[count:early]))) / count
                 mean, deviation = self._pace
                 distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
             most = max(most, self._tails[CHANGE].log_p_one(distance) + _LOG_WEIGHTS[CHANGE])
@@ -194,7 +198,7 @@ _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()
 
 
 def _pace(features: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Returns ln of the mean absolute change of the features from the frame before, float64 [N]."""
+    """Returns ln of the mean absolute change of the early logarithms from the frame before, float64 [N]."""
     moved = np.zeros(len(features))
-    moved[1:] = np.abs(np.diff(features, axis=0)).mean(axis=1)
+    moved[1:] = np.abs(np.diff(features[:, features.shape[1] // 2:], axis=0)).mean(axis=1)
     return np.log(moved + _CHANGE_FLOOR)

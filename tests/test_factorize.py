@@ -138,5 +138,8 @@ def test_a_plain_student_has_the_teacher_s_ends_and_few_multiply_adds():
     assert {name: y.shape for name, y in student(X).items()} == {"mu": (4, 5), "logvar": (4, 5)}
     assert report.multiply_adds(student) == {"conv1": 64 * 27 * 4, "conv2": 16 * 36 * 8, "mu": 640, "logvar": 640}
     decoder = tf_keras.Model(teacher.input, L.Conv2D(3, 3, name="image")(teacher.input))
+    fast = students.plain(teacher, (4, 8), stem=4)
+    assert fast.get_layer("conv1").strides == (4, 4)
+    assert fast.get_layer("conv2").strides == (2, 2)
     with pytest.raises(ValueError, match="a plain student maps images to vectors"):
         students.plain(decoder)

@@ -49,6 +49,7 @@ def test_what_is_written_reads_back(text):
     ("shrink(0.1+x)", r"shrink: ratio is 0.1 \+ x, but must be a number or a word"),
     ("student(shallow)", "student: drop is '', but must be layers' names with kind='shallow'"),
     ("student(deep)", "student: kind is 'deep', but must be one of 'strided', 'separable', 'narrow', 'shallow'"),
+    ("student(plain, stem=9)", "student: stem is 9, but must be a stride from 1 to 8"),
     ("student(plain, widths='16;32')", "student: widths is '16;32', but must be numbers with commas between them"),
     ("int8(epochs=3)", "int8: there is no setting 'epochs'; its settings are none"),
     ("prune+distill", "distill can't follow prune, whose work it would undo; the order is"),

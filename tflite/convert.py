@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.tflite import compat, int8, silence, strides
+from leanood.tflite import compat, int8, requantize, silence, strides
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16")
 TARGETS = tuple(compat.TARGETS)
@@ -82,6 +82,7 @@ def convert(
                 flatbuffer = _plain(converter, quantize)
         except Exception as error:
             raise ValueError(f"TensorFlow's converter refused the model ({quantize}): {_reason(error)}") from error
+    flatbuffer = requantize.from_float(flatbuffer) if quantize == "int8" else flatbuffer
     if target == "gpu":
         flatbuffer = strides.without_strides(flatbuffer)
     problems = compat.check(flatbuffer, target)
