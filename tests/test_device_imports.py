@@ -8,7 +8,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HOST_ONLY = {"__init__", "convert", "fold", "int8", "requantize", "strides"}  # of `tflite`: they build graphs, with TensorFlow
+# Of `tflite`: they build graphs, with TensorFlow.
+HOST_ONLY = {"__init__", "convert", "fold", "int8", "requantize", "strides"}
 TOOLS = ("benchmark", "info", "monitor", "command", "journal", "main", "view", "watching")
 DATA = ("decoder", "flow", "frames", "integrity", "live", "sources")
 OOD = ("conformal", "cusum", "detector", "gaussian", "kl", "martingale", "nonconformity", "partitions", "scored",
