@@ -47,7 +47,7 @@ def variants(config: dict, epochs: int, tolerance: float) -> dict[str, str]:
     return {
         "baseline": "float32",
         **{f"pruned {sparsity:g}": f"prune({sparsity:g}, method=model, epochs=0)+float32" for sparsity in PRUNED},
-        "pruned 0.8 fine-tuned": f"prune(0.8, method=model, epochs={epochs})+float32",
+        "fine-tuned, pruned 0.8": f"prune(0.8, method=model, epochs={epochs})+float32",
         "dynamic range": "dynamic",
         "static int8": "int8",
         "QAT": f"qat(epochs={quarter})",

@@ -52,9 +52,10 @@ class Material:
       ood: by corruption, which of these frames are corrupted, by stretch.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, extra: Sequence[str] = (), run: str = "") -> None:
+        """Of a set by name; `extra` and `run`: training flags and folder of another network than the set's own."""
         self.name = name
-        found, self._runner = sets.load(name)
+        found, self._runner = sets.load(name, extra, run)
         pool = found.where(np.isin(found.split, ["train", "calibration", "validation"]) & ~found.ood)
         images, pool, _ = pool.load(sets.SIZE)
         self.ordered, self.starts = sets.STRETCH_S[name] > 0, pool.starts
@@ -307,8 +308,8 @@ def _candidates() -> Dict[str, Candidate]:
         "latents: μ and log σ²": lambda outputs: np.hstack([outputs["mu"], outputs["logvar"]]).astype(np.float64),
         "latents: ln ΣKL, two-sided": lambda outputs: np.log(np.exp(log_kl(outputs)).sum(axis=1, keepdims=True)),
         "early and ln KL in one Gaussian": both(everything, log_kl)}
-    found: Dict[str, Candidate] = {name: _mahalanobis(feature) for name, feature in gaussians.items()}
-    found["early, 5 nearest neighbours"] = _neighbours(everything)
+    found: Dict[str, Candidate] = {name: mahalanobis(feature) for name, feature in gaussians.items()}
+    found["early, 5 nearest neighbours"] = neighbours(everything)
     found["latents: ΣKL, one-sided"] = lambda _: lambda outputs: kl.per_latent(outputs["mu"], outputs["logvar"]).sum(
         axis=1)
     found["min-p: early .8, sharpness .2"] = _pair(everything, sharpness, lambda a, b: np.maximum(
@@ -319,14 +320,16 @@ def _candidates() -> Dict[str, Candidate]:
     return found
 
 
-def _mahalanobis(feature: Score) -> Candidate:
+def mahalanobis(feature: Score) -> Candidate:
+    """The squared Mahalanobis distance of a feature."""
     def fit(train: Outputs) -> Score:
         fitted = gaussian.Gaussian.fit(feature(train))
         return lambda outputs: fitted.distances(feature(outputs))
     return fit
 
 
-def _neighbours(feature: Score) -> Candidate:
+def neighbours(feature: Score) -> Candidate:
+    """The mean distance to the five nearest training frames, after whitening."""
     def fit(train: Outputs) -> Score:
         known = feature(train)[_thin(np.arange(len(feature(train))))]
         fitted = gaussian.Gaussian.fit(known)
@@ -338,7 +341,7 @@ def _neighbours(feature: Score) -> Candidate:
 def _pair(one: Score, other: Score, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Candidate:
     """Two distances, each turned into −ln p by its own tail, measured by cross-fitting, and joined."""
     def evidence(train: Outputs, feature: Score) -> Score:
-        fit, count = _mahalanobis(feature), len(next(iter(train.values())))
+        fit, count = mahalanobis(feature), len(next(iter(train.values())))
         held_out = np.empty(count)
         for fold in np.array_split(np.arange(count), 5):
             held_out[fold] = fit(_at(train, np.setdiff1d(np.arange(count), fold)))(_at(train, fold))

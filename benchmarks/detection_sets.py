@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import flags
 
@@ -29,7 +29,7 @@ _SPECS: Dict[str, Tuple[str, Dict[str, str], List[str]]] = {  # set -> data, opt
 
 
 def file(name: str) -> str:
-    """The set's int8 file."""
+    """The int8 file of a set's network, or of another run's."""
     return os.path.join(RUNS.value, name, "encoder_int8.tflite")
 
 
@@ -43,22 +43,30 @@ def images(name: str) -> str:
     return target
 
 
-def load(name: str) -> Tuple[dataset.Dataset, runtime.Runner]:
-    """Returns a set and the runner of its network, trained and converted where it is not there yet."""
+def load(name: str, extra: Sequence[str] = (), run: str = "") -> Tuple[dataset.Dataset, runtime.Runner]:
+    """Returns a set and the runner of its network, trained and converted where it is not there yet.
+
+    Args:
+      name: of the set.
+      extra: further training flags.
+      run: the network's folder in --runs; the set's name by default.
+    """
     spec, options, training = _SPECS[name]
     if name in _ARCHIVES:
         images(name)
     fill = {"work": os.path.join(RUNS.value, "data"), "data": DATA.value}
     spec, filled = spec.format(**fill), {key: value.format(**fill) for key, value in options.items()}
-    folder = os.path.join(RUNS.value, name)
-    if not os.path.exists(file(name)):
+    run = run or name
+    folder = os.path.join(RUNS.value, run)
+    if not os.path.exists(file(run)):
         if not os.path.exists(os.path.join(folder, "encoder.h5")):
             given = [f"--{key}={value}" for key, value in filled.items()]
-            _leanood("train", f"--data={spec}", *given, f"--size={SIZE[0]}x{SIZE[1]}", f"--out={folder}", *training)
+            _leanood("train", f"--data={spec}", *given, f"--size={SIZE[0]}x{SIZE[1]}", f"--out={folder}", *training,
+                     *extra)
         _leanood("convert", f"--model={folder}", "--quantize=int8")
-    extra: Dict[str, Any] = filled
-    found = dataset.open(spec, ood_partitions=OOD.get(name, []), **extra)
-    return found, runtime.load(bundle.flatbuffer(file(name)))
+    options_: Dict[str, Any] = filled
+    found = dataset.open(spec, ood_partitions=OOD.get(name, []), **options_)
+    return found, runtime.load(bundle.flatbuffer(file(run)))
 
 
 def write(path: str, text: str) -> None:

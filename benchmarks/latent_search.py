@@ -1,0 +1,66 @@
+"""What a β-VAE's latents see of a camera's faults, over architectures, β and numbers of latents.
+
+    python benchmarks/latent_search.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/latent_search.md
+
+Trains one β-VAE a row on Duckietown's training images and judges scores of its latents as `detection_search.py` does:
+on in-distribution images that the statistics haven't seen, and synthetic corruptions of them.
+"""
+from __future__ import annotations
+
+from typing import Dict, List, Sequence
+
+import detection_search as search
+import detection_sets as sets
+import numpy as np
+from absl import flags
+
+from leanood.ood import kl
+from leanood.tools import command
+
+VARIANTS: Dict[str, List[str]] = {
+    "default (β 1.4, 30 latents, strides, batch normalisation, BCE)": [],
+    "β 0.1": ["--beta=0.1"], "β 10": ["--beta=10"], "no warm-up of β": ["--warm_up_epochs=0"],
+    "8 latents": ["--latents=8"], "100 latents": ["--latents=100"],
+    "no batch normalisation": ["--nobatch_norm"],
+    "the paper's: max pooling, leaky ReLU, Dense, no batch normalisation": [
+        "--nobatch_norm", "--pool=max", "--activation=leaky_relu", "--widths=128,64,32,16", "--dense=2048,1000,250",
+        "--epochs=10"],
+    "squared error": ["--reconstruction=mse"],
+    "twice as wide": ["--widths=32,64,64,64"],
+}
+
+
+def _log_kl(outputs: search.Outputs) -> np.ndarray:
+    return np.log(kl.per_latent(outputs["mu"], outputs["logvar"]).astype(np.float64) + 1e-3)
+
+
+def _posterior(outputs: search.Outputs) -> np.ndarray:
+    return np.hstack([outputs["mu"], outputs["logvar"]]).astype(np.float64)
+
+
+SCORES: Dict[str, search.Candidate] = {
+    "ΣKL, one-sided": lambda _: lambda outputs: kl.per_latent(outputs["mu"], outputs["logvar"]).sum(axis=1),
+    "ln KL, two-sided": search.mahalanobis(_log_kl),
+    "ln ΣKL, two-sided": search.mahalanobis(
+        lambda outputs: np.log(np.exp(_log_kl(outputs)).sum(axis=1, keepdims=True))),
+    "μ, log σ²": search.mahalanobis(_posterior),
+    "μ, log σ², 5 neighbours": search.neighbours(_posterior),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    lines = ["# What a β-VAE's latents see of a camera's faults", "",
+             "Written by `python benchmarks/latent_search.py`: mean AUROC over the corruptions of Duckietown's",
+             "in-distribution frames (as in `detection_search.py`), by how the β-VAE was trained and what is asked",
+             "of its latents.", "",
+             "| network | " + " | ".join(SCORES) + " |", "|" + " --- |" * (1 + len(SCORES))]
+    for i, (name, extra) in enumerate(VARIANTS.items()):
+        one = search.Material("duckietown", extra, "duckietown" if not extra else f"latents_{i}")
+        cells = [f"{one.frames(one.fitted(score))[0]:.3f}" for score in SCORES.values()]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+        sets.write(flags.FLAGS.out, "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    command.run(main, example="python benchmarks/latent_search.py --data=$LEANOOD_TEST_DATA/data --out=FILE.md")
