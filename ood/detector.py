@@ -17,7 +17,7 @@ from leanood.ood import conformal, cusum, martingale, nonconformity, partitions,
 
 _NONCONFORMITIES = (nonconformity.KlTopK, typicality.Typicality, scored.Scored)
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
-_MOST_EVIDENCE = 10.0  # nats a frame, where p-values are extrapolated: one frame alone is never the whole story
+_MOST_EVIDENCE = 7.0  # nats a frame, where p-values are extrapolated: one frame alone is never the whole story
 
 
 class Step(NamedTuple):

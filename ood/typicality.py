@@ -20,7 +20,7 @@ import numpy as np
 from leanood.ood import gaussian, kl, nonconformity, tail
 
 EARLY, LATENT, CHANGE = "early", "latent", "change"
-WEIGHTS = {EARLY: 0.85, LATENT: 0.05, CHANGE: 0.1}
+WEIGHTS = {EARLY: 0.7, LATENT: 0.2, CHANGE: 0.1}
 CHANNELS = tuple(WEIGHTS)
 _FLOOR = 1e-4  # a fortieth of a grey level: below it a statistic is zero but for rounding
 _KL_FLOOR = 1e-3  # nats: below it a latent says nothing
