@@ -8,10 +8,11 @@ each stretch is judged by statistics of the others (and tails of the next one). 
 
 The rule. A candidate's merit on a set: its mean AUROC over the corruptions, less the mean shortfall against the best
 trivial baseline of each. Three questions are answered one after the other, each by the greatest mean merit over the
-sets: (1) which nonconformity of single frames; (2) how much weight the latents get beside it: as much as costs at most
-LATENT_COST, since corruptions can't show what only they may see, a change of content; (3) on sequences, over how many
-frames evidence is gathered and how it is tempered, where merit also counts the share of stretches that are detected
-above a threshold that in-distribution driving never crossed.
+sets. (1) Which nonconformity of single frames? Nearest neighbours are there for comparison only: with thousands of
+frames to look through they miss the 25 µs that a frame may take. (2) How much weight do the latents get beside it? As
+much as costs at most LATENT_COST, since corruptions can't show what only they may see, a change of content. (3) On
+sequences, over how many frames is evidence gathered, and how is it bounded and tempered? There merit also counts the
+share of stretches that are detected above a threshold that in-distribution driving never crossed.
 """
 from __future__ import annotations
 
@@ -34,7 +35,14 @@ CASTS = (0.1, 0.2, 0.4)  # strengths of a random colour cast: a gain of each cha
 LATENT_COST = 0.002
 LATENT_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5)
 CHANGE_WEIGHT = 0.1
-WINDOWS, PLAIN, MOST = (3, 5, 10, 20), (0.0, 2.0, 5.0, 10.0), (7.0, 10.0)
+WINDOWS = (3, 5, 10, 20)
+TEMPERING = {"not tempered": (5.0, 0), "tempered": (5.0, 1), "tempered by the square": (5.0, 2),
+             "tempered by the square below 3": (3.0, 2)}
+CAUTION: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "at most 7 nats": lambda evidence: np.minimum(evidence, 7.0),
+    "at most 10 nats": lambda evidence: np.minimum(evidence, 10.0),
+    "logarithmic beyond 4 nats": lambda evidence: _logarithmic(evidence, 4.0),
+    "logarithmic beyond 7 nats": lambda evidence: _logarithmic(evidence, 7.0)}
 _FLOOR = 1e-4
 _WIDE = "early, sampled half as densely"
 _BASELINES = {"colour": baselines.Colour, "brightness": baselines.Brightness, "sharpness": baselines.Sharpness}
@@ -196,10 +204,10 @@ def main(argv: Sequence[str]) -> None:
     text += ["## Weight of the latents", "", _table(found), f"Most that costs at most {LATENT_COST}: **{kept}**.", ""]
     ordered = [one for one in material if one.ordered]
     weights = {"early": 1 - float(kept) - CHANGE_WEIGHT, "latent": float(kept), "change": CHANGE_WEIGHT}
-    grid = [(window, plain, most) for window in WINDOWS for plain in PLAIN for most in MOST]
-    timed = {f"{window} frames, tempered below {plain:g}, at most {most:g} nats": [
-        _sequences(one, *channels[one.name], weights, window, plain, most) for one in ordered]
-        for window, plain, most in progress.track(grid, "windows")}
+    grid = [(window, tempering, caution) for window in WINDOWS for tempering in TEMPERING for caution in CAUTION]
+    timed = {f"{window} frames, {tempering}, {caution}": [
+        _sequences(one, *channels[one.name], weights, window, TEMPERING[tempering], CAUTION[caution])
+        for one in ordered] for window, tempering, caution in progress.track(grid, "windows")}
     if ordered:
         text += ["## Time", "", _table(timed, [one.name for one in ordered], "detected"),
                  _chosen(timed, _merit_in_time)]
@@ -229,12 +237,14 @@ def _fused(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs]],
 
 
 def _sequences(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs]], weights: Mapping[str, float],
-               window: int, plain: float, most: float) -> Tuple[float, float, float]:
+               window: int, tempering: Tuple[float, int],
+               caution: Callable[[np.ndarray], np.ndarray]) -> Tuple[float, float, float]:
     """Returns mean AUROC over corrupted sequences, mean shortfall, share detected above what normal driving reaches."""
     def score(alpha: np.ndarray, beyond: tail.Tail, starts: np.ndarray) -> np.ndarray:
-        evidence = np.minimum(beyond.log_p(alpha), most)
+        evidence = caution(beyond.log_p(alpha))
         log = martingale.windowed(np.exp(-evidence), starts, window)
-        return np.where(log > 0, log * np.minimum(1.0, evidence / plain), log) if plain else log
+        below, power = tempering
+        return np.where(log > 0, log * np.minimum(1.0, evidence / below) ** power, log)
 
     tails = [tail.Tail.fit(_alpha(evidence, weights, "table ")) for evidence in own]
     threshold = max(score(_alpha(evidence, weights), beyond, one.starts_of(fold)).max()
@@ -272,6 +282,10 @@ def _at(outputs: Outputs, where: np.ndarray) -> Outputs:
 
 def _thin(where: np.ndarray) -> np.ndarray:
     return where[np.unique(np.linspace(0, len(where) - 1, 2000).round().astype(int))]
+
+
+def _logarithmic(evidence: np.ndarray, beyond: float) -> np.ndarray:
+    return np.where(evidence <= beyond, evidence, beyond * (1 + np.log(np.maximum(evidence, beyond) / beyond)))
 
 
 def _cast(frame: np.ndarray, strength: float, seed: int) -> np.ndarray:

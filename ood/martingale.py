@@ -65,7 +65,7 @@ def log_mixtures(n: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def tempered(log_martingale: float, evidence: float) -> float:
-    """Returns ln M, of which less counts where the present frame has little to say: ln M · min(1, evidence / 5 nats).
+    """Returns ln M, of which less counts where the present frame has little to say: ln M · min(1, evidence / 5 nats)².
 
     A window full of odd frames stays odd for as long as it is; the frame in view, though, may be back to normal. What
     is negative (nothing odd) stays as it is.
@@ -74,7 +74,7 @@ def tempered(log_martingale: float, evidence: float) -> float:
       log_martingale: ln M over a window.
       evidence: −ln p of the window's last frame, in nats, ≥ 0.
     """
-    return log_martingale * (evidence / _PLAIN) if 0.0 <= evidence < _PLAIN and log_martingale > 0.0 else log_martingale
+    return log_martingale * (evidence / _PLAIN) ** 2 if evidence < _PLAIN and log_martingale > 0.0 else log_martingale
 
 
 class Window:

@@ -94,5 +94,5 @@ def test_refuses_what_is_no_window():
 @given(st.floats(-20, 100), st.floats(0, 20))
 def test_tempering_takes_away_in_proportion_and_never_adds(log, evidence):
     found = martingale.tempered(log, evidence)
-    assert found == pytest.approx(log * min(1.0, evidence / 5.0) if log > 0 else log)
+    assert found == pytest.approx(log * min(1.0, evidence / 5.0) ** 2 if log > 0 else log)
     assert found <= log
