@@ -8,8 +8,8 @@ filter banks as a signature of a distortion: Mittal et al., "No-reference image 
 domain", IEEE TIP 21 (2012) 4695-4708.
 
 An average needs samples, not all pixels: filters move by several pixels at a time, the more the larger the frame, so
-that the cost hardly grows with it. A coarse scale is a larger kernel on the frame itself, not a pass over a smaller
-one.
+that neither the samples nor the cost depend much on its size. A coarse scale is a larger kernel on the frame itself,
+not a pass over a smaller one.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "early"
 SCALES = 3
 # Mean and deviation of R, G, B; shadow, highlight; magnitude and 4th-power mean by scale and colour; column, row.
 SIZE = 6 + 2 + 3 * SCALES + 3 * SCALES + 2
-STRIDES = (2, 3, 6)  # by scale, in pixels of a frame of about 120 rows; twice as far at 224
+STRIDES = (2, 3, 6)  # by scale, in pixels of a frame of about 112 rows (or columns, where they are fewer)
 _ROWS = 112
 _SHADOW, _HIGHLIGHT = 0.1, 0.85  # luma below and above which a sensor clips
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -58,10 +58,10 @@ def with_statistics(model: keras.Model) -> keras.Model:
 
 def statistics(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> tf.Tensor:
     """Returns the early statistics float32 [N, SIZE] of frames float32 [N, h, w, 3] in [0, 1]; order as above."""
-    step = max(1, round(min(frame.shape[1:3]) / _ROWS))
+    strides = [max(1, round(stride * min(frame.shape[1:3]) / _ROWS)) for stride in strides]
     with tf.name_scope(NAME):
         # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
-        response = tf.nn.conv2d(frame, _FIRST, strides[0] * step, "VALID") + _BIAS
+        response = tf.nn.conv2d(frame, _FIRST, strides[0], "VALID") + _BIAS
         magnitude, square = tf.abs(response), response * response
         signed, mean = _mean(response), _mean(magnitude)
         colour = signed[:, 7:]
@@ -71,7 +71,7 @@ def statistics(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> tf.Tensor:
         row = tf.reduce_max(tf.reduce_mean(magnitude, axis=2), axis=1)[:, 4:5]
         magnitudes, peaks = [mean[:, :3]], [_fourth(square)[:, :3]]
         for kernel, stride in zip(_COARSE, strides[1:]):
-            response = tf.nn.conv2d(frame, kernel, stride * step, "VALID")
+            response = tf.nn.conv2d(frame, kernel, stride, "VALID")
             magnitudes.append(_mean(tf.abs(response)))
             peaks.append(_fourth(response * response))
         return tf.concat([colour, spread, clipped, *magnitudes, *peaks, column, row], axis=1, name="statistics")

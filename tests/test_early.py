@@ -29,24 +29,25 @@ def blocks(image, size):
     return np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1)).mean((-1, -2))
 
 
-def by_definition(image, step=1):
+def by_definition(image, strides=(1, 1, 3)):
     image = image.astype(np.float64)
-    luma = (image @ LUMA)[1:-1, 1:-1][::2 * step, ::2 * step]
-    block = blocks(image, 2)[:-1, :-1][::2 * step, ::2 * step]
+    step = strides[0]
+    luma = (image @ LUMA)[1:-1, 1:-1][::step, ::step]
+    block = blocks(image, 2)[:-1, :-1][::step, ::step]
     tails = [np.maximum(0.1 - luma, 0).mean(), np.maximum(luma - 0.85, 0).mean()]
     values = [*block.mean((0, 1)), *block.std((0, 1)), *tails]
     magnitudes, peaks = [], []
-    for size, stride in zip((1, 2, 4), early.STRIDES):
+    for size, stride in zip((1, 2, 4), strides):
         mean = blocks(image, size)  # the frame at this scale, at every offset
         ends = [slice(size, -size), slice(2 * size, None), slice(0, -2 * size)]
         inside, after, before = ends
         laplacian = 4 * mean[inside, inside] - mean[before, inside] - mean[after, inside] - mean[inside, before] \
             - mean[inside, after]
-        response = laplacian[::stride * step, ::stride * step] @ OPPONENT.T
+        response = laplacian[::stride, ::stride] @ OPPONENT.T
         magnitudes += [*np.abs(response).mean((0, 1))]
         peaks += [*(response ** 4).mean((0, 1)) ** 0.25]
-    across = filtered(image @ LUMA, np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], float))[::2 * step, ::2 * step]
-    down = filtered(image @ LUMA, np.array([[0, -1, 0], [0, 2, 0], [0, -1, 0]], float))[::2 * step, ::2 * step]
+    across = filtered(image @ LUMA, np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], float))[::step, ::step]
+    down = filtered(image @ LUMA, np.array([[0, -1, 0], [0, 2, 0], [0, -1, 0]], float))[::step, ::step]
     return np.array([*values, *magnitudes, *peaks, np.abs(across).mean(0).max(), np.abs(down).mean(1).max()])
 
 
@@ -57,9 +58,11 @@ def test_they_are_what_they_are_defined_as(seed):
     assert len(statistics(image)) == early.SIZE
 
 
-def test_large_frames_are_sampled_more_widely():
-    image = frame(size=(224, 230))
-    np.testing.assert_allclose(statistics(image), by_definition(image, step=2), rtol=2e-4, atol=2e-6)
+@pytest.mark.parametrize(("size", "strides"), [((32, 40), (1, 1, 2)), ((120, 160), (2, 3, 6)),
+                                               ((224, 230), (4, 6, 12))])
+def test_large_frames_are_sampled_more_widely(size, strides):
+    image = frame(size=size)
+    np.testing.assert_allclose(statistics(image), by_definition(image, strides), rtol=2e-4, atol=2e-6)
 
 
 def test_light_scales_them_and_a_flat_frame_has_no_texture():
