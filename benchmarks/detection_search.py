@@ -12,7 +12,8 @@ sets. (1) Which nonconformity of single frames? Nearest neighbours are there for
 frames to look through they miss the 25 µs that a frame may take. (2) How much weight do the latents get beside it? As
 much as costs at most LATENT_COST, since corruptions can't show what only they may see, a change of content. (3) On
 sequences, over how many frames is evidence gathered, and how is it bounded and tempered? There merit also counts the
-share of stretches that are detected above a threshold that in-distribution driving never crossed.
+share of stretches that are detected above the threshold that `leanood calibrate` would take from the stretches' own
+in-distribution driving for RATE false alarms an hour.
 """
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from leanood.data import corruptions, dataset, frames, sequences
 from leanood.models import early
-from leanood.ood import baselines, gaussian, kl, martingale, metrics, tail, typicality
+from leanood.ood import alarm_threshold, baselines, gaussian, kl, martingale, metrics, tail, typicality
 from leanood.tools import calibration, command, progress
 
 _OUT = flags.DEFINE_string("out", "docs/detection_search.md", "the tables, in Markdown")
@@ -35,6 +36,7 @@ CASTS = (0.1, 0.2, 0.4)  # strengths of a random colour cast: a gain of each cha
 LATENT_COST = 0.002
 LATENT_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.5)
 CHANGE_WEIGHT = 0.1
+RATE = 3.0  # false alarms an hour
 WINDOWS = (3, 5, 10, 20)
 TEMPERING = {"not tempered": (5.0, 0), "tempered": (5.0, 1), "tempered by the square": (5.0, 2),
              "tempered by the square below 3": (3.0, 2)}
@@ -66,6 +68,7 @@ class Material:
         found, self._runner = sets.load(name, extra, run)
         pool = found.where(np.isin(found.split, ["train", "calibration", "validation"]) & ~found.ood)
         images, pool, _ = pool.load(sets.SIZE)
+        self.fps = found.fps
         self.ordered, self.starts = sets.STRETCH_S[name] > 0, pool.starts
         count = 10 if self.ordered else 5
         if self.ordered:
@@ -239,7 +242,7 @@ def _fused(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs]],
 def _sequences(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs]], weights: Mapping[str, float],
                window: int, tempering: Tuple[float, int],
                caution: Callable[[np.ndarray], np.ndarray]) -> Tuple[float, float, float]:
-    """Returns mean AUROC over corrupted sequences, mean shortfall, share detected above what normal driving reaches."""
+    """Returns mean AUROC over corrupted sequences, mean shortfall, share detected above the alarm threshold."""
     def score(alpha: np.ndarray, beyond: tail.Tail, starts: np.ndarray) -> np.ndarray:
         evidence = caution(beyond.log_p(alpha))
         log = martingale.windowed(np.exp(-evidence), starts, window)
@@ -247,8 +250,10 @@ def _sequences(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs
         return np.where(log > 0, log * np.minimum(1.0, evidence / below) ** power, log)
 
     tails = [tail.Tail.fit(_alpha(evidence, weights, "table ")) for evidence in own]
-    threshold = max(score(_alpha(evidence, weights), beyond, one.starts_of(fold)).max()
-                    for evidence, beyond, fold in zip(own, tails, one.folds))
+    driving = np.concatenate([score(_alpha(evidence, weights), beyond, one.starts_of(fold))
+                              for evidence, beyond, fold in zip(own, tails, one.folds)])
+    starts = np.concatenate([one.starts_of(fold) for fold in one.folds])
+    threshold = alarm_threshold.choose(driving, starts, one.fps, RATE).value
     mine, best, detected = [], [], []
     for kind, found in odd.items():
         begin = np.arange(len(one.ood[kind][0])) == 0
@@ -388,8 +393,8 @@ _HEAD = """# How the default detector was chosen
 
 Written by `python benchmarks/detection_search.py`, which states the rule. AUROC: mean over the corruptions of frames
 that the statistics haven't seen; shortfall: by how much the best trivial baseline of each corruption does better, on
-average; lost: corruptions where it does so by more than 0.01; detected: share of corrupted stretches above a threshold
-that in-distribution driving never crossed.
+average; lost: corruptions where it does so by more than 0.01; detected: share of corrupted stretches above the alarm
+threshold for three false alarms an hour.
 """
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from leanood.ood import conformal, cusum, martingale, nonconformity, partitions, scored, tail, typicality, validity
 
 _NONCONFORMITIES = (nonconformity.KlTopK, typicality.Typicality, scored.Scored)
-_MOST_EVIDENCE = 7.0  # nats a frame, where p-values are extrapolated: one frame alone is never the whole story
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
 
 
@@ -100,7 +99,7 @@ class Detector:
         """Returns what S can't exceed: finite where evidence is bounded and nothing is carried over, else infinity."""
         if not self.window or self.decay < math.inf or any(beyond is None for beyond in self._tails):
             return math.inf
-        return martingale.log_mixture(self.window, self.window * _MOST_EVIDENCE)
+        return martingale.log_mixture(self.window, self.window * tail.cautious(math.inf))
 
     def reset(self) -> None:
         """Begins a new sequence: S, the window and the nonconformity's memory start afresh; the smoothing runs on."""
@@ -137,8 +136,8 @@ class Detector:
         for column, alpha in enumerate(odd):
             value = conformal.p_value(self._lists[column], alpha, self._uniform.one())
             beyond = self._tails[column]
-            if beyond is not None and alpha > beyond.start:
-                value = math.exp(-min(beyond.log_p_one(alpha), _MOST_EVIDENCE))
+            if beyond is not None and beyond.start < alpha < math.inf:
+                value = math.exp(-tail.cautious(beyond.log_p_one(alpha)))
             p.append(value)
             log = self._windows[column].push(value)
             logs.append(log if beyond is None else martingale.tempered(log, -math.log(value)))
@@ -168,8 +167,8 @@ class Detector:
                       for column, table in enumerate(self._tables)], axis=1)
         for column, beyond in enumerate(self._tails):
             if beyond is not None:
-                far = odd[:, column] > beyond.start
-                p[far, column] = [math.exp(-min(value, _MOST_EVIDENCE))  # as in step: NumPy's exp rounds otherwise
+                far = (odd[:, column] > beyond.start) & (odd[:, column] < np.inf)
+                p[far, column] = [math.exp(-tail.cautious(value))  # as in step: NumPy's exp rounds otherwise
                                   for value in beyond.log_p(odd[far, column]).tolist()]
         logs = np.stack([martingale.windowed(p[:, column], begins, max(self.window, 1))
                          for column in range(p.shape[1])], axis=1)

@@ -8,14 +8,25 @@ order statistics", Ann. Statist. 3 (1975) 119-131); its exponential member takes
 from __future__ import annotations
 
 import bisect
+import math
 from typing import Dict, Mapping
 
 import numpy as np
 
 QUANTILE = 0.9  # beyond it p is extrapolated: one frame in ten is enough to fit one number
 FEWEST = 10  # calibration values that a tail takes
+_PLAIN, _MOST = 4.0, 1e6  # nats: up to the first evidence counts as it is; beyond the second nothing more counts
 _APART = 1e-300  # knots nearer to each other than that have a slope between them that is no number
 POINTS = 256  # below it, −ln p is interpolated between so many quantiles
+
+
+def cautious(evidence: float) -> float:
+    """Returns −ln p, of which what lies beyond 4 nats counts by its logarithm: e, or 4·(1 + ln(e / 4)); in nats.
+
+    Extrapolated evidence is unbounded, and one odd frame must never be the whole story; yet what is far odder should
+    rank above what is odd, and a threshold stay within reach, which under a hard bound they would not.
+    """
+    return evidence if evidence <= _PLAIN else _PLAIN * (1.0 + math.log(min(evidence, _MOST) / _PLAIN))
 
 
 class Tail:

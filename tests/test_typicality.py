@@ -164,8 +164,16 @@ def test_in_a_detector_steps_equal_runs(fitted):
 def test_evidence_grows_beyond_the_calibration_frames(fitted):
     made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
     p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min()
-         for factor in (1.6, 2.2)]
-    assert np.exp(-7) * 0.999 <= p[1] <= p[0] < 1 / 601  # seven nats are the most that a frame may say
+         for factor in (1.6, 2.2, 1e6)]
+    assert 0 < p[2] < p[1] < p[0] < 1 / 601
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_caution_keeps_the_order_and_slows_growth(one, other):
+    low, high = sorted((one, other))
+    assert tail.cautious(low) <= tail.cautious(high) <= max(high, 4.0)
+    assert tail.cautious(low) == low if low <= 4 else tail.cautious(low) == pytest.approx(
+        4 + 4 * np.log(min(low, 1e6) / 4))
 
 
 def test_the_highest_score_is_that_of_a_window_full_of_the_oddest_frames(fitted):
