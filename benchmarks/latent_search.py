@@ -22,10 +22,8 @@ VARIANTS: Dict[str, List[str]] = {
     "β 0.1": ["--beta=0.1"], "β 10": ["--beta=10"], "no warm-up of β": ["--warm_up_epochs=0"],
     "8 latents": ["--latents=8"], "100 latents": ["--latents=100"],
     "no batch normalisation": ["--nobatch_norm"],
-    "the paper's: max pooling, leaky ReLU, Dense, no batch normalisation": [
-        "--nobatch_norm", "--pool=max", "--activation=leaky_relu", "--widths=128,64,32,16", "--dense=2048,1000,250",
-        "--epochs=10"],
     "squared error": ["--reconstruction=mse"],
+    "max pooling, leaky ReLU": ["--pool=max", "--activation=leaky_relu"],
     "twice as wide": ["--widths=32,64,64,64"],
 }
 
