@@ -5,16 +5,20 @@ from ai_edge_litert import interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from leanood.compression import quantize
 from leanood.models import bvae, early
 from leanood.tflite import convert, requantize
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
 
 
-@pytest.fixture(scope="module")
-def files():
+@pytest.fixture(scope="module", params=["after training", "aware"])
+def files(request):
     """An int8 file as the converter writes it, and as it is shipped."""
-    model = early.with_statistics(bvae.encoder((32, 32), (8, 12), 6, (20,)))
+    model = bvae.encoder((32, 32), (8, 12), 6)
+    if request.param == "aware":
+        model = quantize.qat(model, images=FRAMES[:8] / np.float32(255), finetune=None)
+    model = early.with_statistics(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(requantize, "from_float", lambda model: model)
         plain = convert.convert(model, quantize="int8", representative=FRAMES)
@@ -35,7 +39,7 @@ def run(flatbuffer):
 
 
 def test_the_frame_is_read_once(files):
-    assert sorted(readers_of_the_frame(files[0])) == ["DEQUANTIZE", "QUANTIZE"]
+    assert "QUANTIZE" in readers_of_the_frame(files[0])
     assert readers_of_the_frame(files[1]) == ["DEQUANTIZE"]
 
 

@@ -1,38 +1,54 @@
 """Makes a raw frame's int8 copy from its float copy, where the graph has both: several times faster on the CPU.
 
-The converter turns the uint8 frame into int8 for quantized layers and into float32 for the layers left in float. On the
-CPU the first has a slow kernel in TFLite (0.6 ns a value, of all that a small int8 network takes one half at 224×224);
-float32 to int8 has a fast one. The numbers are the same: the frame's scale is 1/255 both times.
+The converter turns the uint8 frame into int8 for quantized layers and that, or the frame, into float32 for the layers
+left in float. TFLite's CPU kernel from uint8 to int8 is slow (0.6 ns a value, half of all that a small int8 network
+takes at 224×224); those from uint8 to float32 and on to int8 are fast. The numbers are the same, since the frame's
+scale is the same each time.
 """
 from __future__ import annotations
 
 from typing import Any, List
 
+import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 
 def from_float(model: bytes) -> bytes:
-    """Returns the flatbuffer with uint8 → float32 → int8 in place of uint8 → int8 beside uint8 → float32.
+    """Returns the flatbuffer with uint8 → float32 → int8 in place of a frame's other conversions to the two.
 
     Args:
       model: a converted file; one that lacks either conversion comes back as it is.
     """
     base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     graph = base.subgraphs[0]
-    frames = [int(i) for i in graph.inputs if graph.tensors[i].type == schema.TensorType.UINT8]
     first: List[Any] = []
-    for frame in frames:
-        reading = [one for one in graph.operators if int(one.inputs[0]) == frame]
-        floats = [one for one in reading if _code(base, one) == schema.BuiltinOperator.DEQUANTIZE]
-        for one in reading:
-            if floats and _code(base, one) == schema.BuiltinOperator.QUANTIZE:
-                one.inputs = floats[0].outputs
-        first += floats[:1]
+    for frame in (int(i) for i in graph.inputs if graph.tensors[i].type == schema.TensorType.UINT8):
+        to_int8 = [one for one in _reading(graph, frame) if _code(base, one) == schema.BuiltinOperator.QUANTIZE
+                   and _same_scale(graph.tensors[frame], graph.tensors[one.outputs[0]])]
+        sources = [frame, *(int(one.outputs[0]) for one in to_int8)]
+        to_float = [one for source in sources for one in _reading(graph, source)
+                    if _code(base, one) == schema.BuiltinOperator.DEQUANTIZE]
+        if to_int8 and to_float:
+            to_float[0].inputs = np.array([frame], np.int32)
+            for one in to_int8:
+                one.inputs = to_float[0].outputs
+            first.append(to_float[0])
     if not first:
         return model
     graph.operators = first + [one for one in graph.operators if not any(one is other for other in first)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(base))
+
+
+def _reading(graph: Any, tensor: int) -> List[Any]:
+    return [one for one in graph.operators if int(one.inputs[0]) == tensor]
+
+
+def _same_scale(unsigned: Any, signed: Any) -> bool:
+    """Whether an int8 tensor is a uint8 tensor less 128."""
+    here, there = unsigned.quantization, signed.quantization
+    return (signed.type == schema.TensorType.INT8 and bool(np.isclose(here.scale[0], there.scale[0], rtol=1e-6))
+            and int(here.zeroPoint[0]) - int(there.zeroPoint[0]) == 128)
 
 
 def _code(base: Any, operator: Any) -> int:
