@@ -191,3 +191,11 @@ def test_each_verb_helps_and_runs_as_a_script(verb):
         assert f"leanood {verb}" in done.stdout
         assert "Example:" in done.stdout
         assert "--" in done.stdout.split("Flags:")[1]
+
+
+@pytest.mark.parametrize("arguments", [("info",), ("benchmark", "--runs=3", "--warmup=1")])
+def test_the_device_s_verbs_take_the_default_detector(file, arguments):
+    verb, *flags = arguments
+    done = leanood(verb, str(file), *flags)
+    assert done.returncode == 0, done.stderr
+    assert verb != "info" or "nothing is carried over" in done.stdout

@@ -89,11 +89,12 @@ def _general(report: Dict[str, Any]) -> List[Tuple[str, str]]:
     if detector is None:
         return rows
     threshold = "none: it never alarms" if detector.get("threshold") is None else f"{detector['threshold']:.6g}"
+    decay = "none: nothing is carried over" if detector.get("decay") is None else f"{detector['decay']:.6g}"
     rows += [("kind", f"{detector['kind']} ({detector.get('detector', '-')})"), ("schema", str(detector["schema"])),
              ("frame", f"{detector['input']['size'][0]} x {detector['input']['size'][1]}, "
               f"{detector['input'].get('channels', 'RGB')}"), ("reads outputs", ", ".join(detector["outputs"])),
              ("partitions", f"{', '.join(detector['partitions'])} ({detector['partition_kind']})"),
-             ("threshold", threshold), ("decay", f"{detector['decay']:.6g}"),
+             ("threshold", threshold), ("decay", decay),
              ("window", f"{detector['window']} frames" if detector["window"] else "single images")]
     rows += _flat({key: value for key, value in detector.items() if key not in _SHOWN})
     return rows + [(f"SHA-256 of {part}", digest) for part, digest in detector["sha256"].items() if part != "model"]
