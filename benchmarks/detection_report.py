@@ -127,11 +127,9 @@ def _image_rows(made: Set) -> Dict[str, Any]:
     for part in sorted(set(found.partition[found.ood].tolist())):
         odd, _, _ = found.where(found.ood & (found.partition == part)).load(sets.SIZE)
         rows.append({"set": part, "real": True, **_row(made, own, made.scores(odd, None))})
-    other = sets.images("donkeycar")
-    if os.path.isdir(other):
-        foreign = dataset.open(other)
-        odd, _, _ = foreign.where(np.linspace(0, len(foreign) - 1, 500).astype(int)).load(sets.SIZE)
-        rows.append({"set": "donkeycar frames", "real": True, **_row(made, own, made.scores(odd, None))})
+    foreign = dataset.open(sets.images("donkeycar"))
+    odd, _, _ = foreign.where(np.linspace(0, len(foreign) - 1, 500).astype(int)).load(sets.SIZE)
+    rows.append({"set": "donkeycar frames", "real": True, **_row(made, own, made.scores(odd, None))})
     jobs = [(name, severity) for name in corruptions.NAMES if name != "frozen" for severity in sets.SEVERITIES]
     for name, severity in progress.track(jobs, f"{made.name}: corruptions"):
         odd = np.stack([frames.resize(corruptions.corrupt(name, test.read(i), severity, seed=i), sets.SIZE)
@@ -173,8 +171,8 @@ def _sequence_rows(made: Set) -> Dict[str, Any]:
             odd.append(ood)
             group.append(np.full(len(where), number))
         rows.append({"set": f"{name} {severity}", "real": False, **_grouped(made, parts, odd, group, begin)})
-    if made.name == "donkeycar" and os.path.isdir(os.path.join(sets.RUNS.value, "data", "duckietown")):
-        foreign = dataset.open(os.path.join(sets.RUNS.value, "data", "duckietown"))
+    if made.name == "donkeycar":
+        foreign = dataset.open(sets.images("duckietown"))
         foreign = foreign.where(np.linspace(0, len(foreign) - 1, 400).astype(int))
         odd_images, _, _ = foreign.load(sets.SIZE)
         own = made.scores(images, np.ones(len(images), bool))

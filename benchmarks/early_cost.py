@@ -1,0 +1,55 @@
+"""What the early statistics cost by the frame's size, and what making the frame's int8 copy from its float copy saves.
+
+    python benchmarks/early_cost.py
+
+Processor time of one inference on LiteRT, one thread: the least of 30 rounds that take turns.
+"""
+from __future__ import annotations
+
+import os
+import time
+from typing import Dict, Sequence
+from unittest import mock
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np  # noqa: E402
+import tf_keras as keras  # noqa: E402
+from ai_edge_litert import interpreter  # noqa: E402
+
+from leanood.models import bvae, early  # noqa: E402
+from leanood.tflite import convert, requantize  # noqa: E402
+from leanood.tools import command  # noqa: E402
+
+SIZES = ((64, 64), (120, 160), (224, 224))
+
+
+def main(argv: Sequence[str]) -> None:
+    files: Dict[str, bytes] = {}
+    for size in SIZES:
+        frame = keras.Input((*size, 3), name="frame")
+        files[f"early statistics, {size[0]}x{size[1]}"] = convert.convert(
+            keras.Model(frame, {early.NAME: early.statistics(frame)}), quantize="float32")
+    frames = np.random.default_rng(0).integers(0, 256, (8, *SIZES[-1], 3), dtype=np.uint8)
+    encoder = early.with_statistics(bvae.encoder(SIZES[-1], (8, 16, 32), 8))
+    with mock.patch.object(requantize, "from_float", lambda model: model):
+        files["small int8 encoder 224x224, frame to int8 directly"] = convert.convert(
+            encoder, quantize="int8", representative=frames)
+    files["the same, by way of float32"] = convert.convert(encoder, quantize="int8", representative=frames)
+    runners = {name: interpreter.Interpreter(model_content=file, num_threads=1) for name, file in files.items()}
+    least = {name: np.inf for name in runners}
+    for runner in runners.values():
+        runner.allocate_tensors()
+        runner.invoke()
+    for _ in range(30):
+        for name, runner in runners.items():
+            begin = time.process_time()
+            for _ in range(5):
+                runner.invoke()
+            least[name] = min(least[name], (time.process_time() - begin) / 5)
+    print(command.table([[name, f"{seconds * 1e6:.0f}"] for name, seconds in least.items()], ["", "µs"]))
+
+
+if __name__ == "__main__":
+    command.run(main, example="python benchmarks/early_cost.py")
