@@ -19,7 +19,7 @@ lint: $(INSTALLED)
 # mypy doesn't see that the root is the package: it is shown a folder `leanood` that links back here.
 types: $(INSTALLED)
 	rm -rf .build/types && mkdir -p .build/types && ln -s ../.. .build/types/leanood
-	cd .build/types && ../../$(BIN)/mypy --config-file=leanood/pyproject.toml leanood/ood leanood/data leanood/models leanood/compression leanood/tflite leanood/tools
+	cd .build/types && ../../$(BIN)/mypy --config-file=leanood/pyproject.toml leanood/ood leanood/data leanood/models leanood/compression leanood/tflite leanood/files leanood/workflow leanood/tools
 
 # A wheel in an empty environment with the base dependencies alone: no TensorFlow.
 base-install: $(INSTALLED)

@@ -18,10 +18,11 @@ import detection_unseen
 import numpy as np
 from absl import flags
 
-from leanood.data import corruptions, dataset, frames, lanes, sequences
+from leanood.data import catalog, corruptions, dataset, frames, lanes, sequences
 from leanood.ood import baselines, detector, events, metrics, statistics, typicality
 from leanood.tflite import runtime
-from leanood.tools import calibration, command, loading, progress
+from leanood.tools import command
+from leanood.workflow import calibrate, loading, progress
 
 _OUT = flags.DEFINE_string("out", "docs/detection_results.md", "the table, in Markdown")
 _STRETCHES = flags.DEFINE_integer("stretches", 9, "test sequences a corruption")
@@ -94,13 +95,13 @@ def _set(name: str) -> Set:
     """Returns a set with its network and calibrated detectors."""
     found, runner = sets.load(name)
     window = 0 if name == "duckietown" else None
-    result = calibration.calibrate(runner, sets.SIZE, found, calibration.Settings(window=window))
-    paper = calibration.calibrate(runner, sets.SIZE, found, calibration.Settings(detector="kl-topk", window=window))
+    result = calibrate.calibrate(runner, sets.SIZE, found, calibrate.Settings(window=window))
+    paper = calibrate.calibrate(runner, sets.SIZE, found, calibrate.Settings(detector="kl-topk", window=window))
     detectors = {DEFAULT: result.detector, PAPER: paper.detector}
     parts = {}
     for split in ("train", "calibration"):
         images, known = loading.load_split(found, split, sets.SIZE)
-        parts[split] = (calibration.outputs_of(runner, images, f"{name}: {split}"), known)
+        parts[split] = (calibrate.outputs_of(runner, images, f"{name}: {split}"), known)
         if split == "train":
             few = images[np.unique(np.linspace(0, len(images) - 1, 2000).round().astype(int))]
             trivial = {"six colour numbers": baselines.Colour().fit(few), "sharpness": baselines.Sharpness().fit(few),
@@ -127,7 +128,7 @@ def _image_rows(made: Set) -> Dict[str, Any]:
     for part in sorted(set(found.partition[found.ood].tolist())):
         odd, _, _ = found.where(found.ood & (found.partition == part)).load(sets.SIZE)
         rows.append({"set": part, "real": True, **_row(made, own, made.scores(odd, None))})
-    foreign = dataset.open(sets.images("donkeycar"))
+    foreign = catalog.open(sets.images("donkeycar"))
     odd, _, _ = foreign.where(np.linspace(0, len(foreign) - 1, 500).astype(int)).load(sets.SIZE)
     rows.append({"set": "donkeycar frames", "real": True, **_row(made, own, made.scores(odd, None))})
     jobs = [(name, severity) for name in corruptions.NAMES if name != "frozen" for severity in sets.SEVERITIES]
@@ -156,23 +157,23 @@ def _sequence_rows(made: Set) -> Dict[str, Any]:
     driving = made.scores(images, test.starts)
     alarms = {name: dataclasses.asdict(events.false_alarms(driving[f"{name} alarm"], test.starts, found.fps))
               for name in (DEFAULT, PAPER)}
-    chosen = calibration.stretches(test, int(sets.STRETCH_S[made.name] * found.fps), _STRETCHES.value)
+    chosen = calibrate.stretches(test, int(sets.STRETCH_S[made.name] * found.fps), _STRETCHES.value)
     jobs = [(name, severity) for name in corruptions.NAMES for severity in sets.SEVERITIES]
     rows = []
     for name, severity in progress.track(jobs, f"{made.name}: corruptions"):
-        if not calibration.outside_id(found, name, severity):
+        if not calibrate.outside_id(found, name, severity):
             continue
         parts, odd, group = [], [], []
         begin = np.arange(len(chosen[0])) == 0
         for number, where in enumerate(chosen):
             pattern = sequences.PATTERNS[number % len(sequences.PATTERNS)]
-            corrupted, ood = calibration.corrupted(test, where, name, severity, pattern, number, sets.SIZE)
+            corrupted, ood = calibrate.corrupted(test, where, name, severity, pattern, number, sets.SIZE)
             parts.append(made.scores(corrupted, begin))
             odd.append(ood)
             group.append(np.full(len(where), number))
         rows.append({"set": f"{name} {severity}", "real": False, **_grouped(made, parts, odd, group, begin)})
     if made.name == "donkeycar":
-        foreign = dataset.open(sets.images("duckietown"))
+        foreign = catalog.open(sets.images("duckietown"))
         foreign = foreign.where(np.linspace(0, len(foreign) - 1, 400).astype(int))
         odd_images, _, _ = foreign.load(sets.SIZE)
         own = made.scores(images, np.ones(len(images), bool))

@@ -26,9 +26,10 @@ from absl import flags
 from sklearn.neighbors import NearestNeighbors
 
 from leanood.data import corruptions, dataset, frames, sequences
-from leanood.models import early
-from leanood.ood import alarm_threshold, baselines, gaussian, kl, martingale, metrics, tail, typicality
-from leanood.tools import calibration, command, progress
+from leanood.models import filter_bank
+from leanood.ood import baselines, gaussian, kl, martingale, metrics, sequence_threshold, tail, typicality
+from leanood.tools import command
+from leanood.workflow import calibrate, progress
 
 _OUT = flags.DEFINE_string("out", "docs/detection_search.md", "the tables, in Markdown")
 
@@ -116,12 +117,12 @@ class Material:
         length = int(sets.STRETCH_S[self.name] * found.fps)
         middle = []
         for fold in self.folds:
-            whole = calibration.stretches(pool.where(np.isin(np.arange(len(pool)), fold)), length)
+            whole = calibrate.stretches(pool.where(np.isin(np.arange(len(pool)), fold)), length)
             middle.append(fold[whole[len(whole) // 2]])
         for name in corruptions.NAMES:
             for severity in sets.SEVERITIES:
-                if calibration.outside_id(found, name, severity):
-                    kinds[f"{name} {severity}"] = lambda i, name=name, severity=severity: calibration.corrupted(
+                if calibrate.outside_id(found, name, severity):
+                    kinds[f"{name} {severity}"] = lambda i, name=name, severity=severity: calibrate.corrupted(
                         pool, middle[i], name, severity, sequences.PATTERNS[i % 3], i, sets.SIZE)
         return kinds
 
@@ -130,8 +131,8 @@ class Material:
         return np.stack(bad), np.ones(len(bad), bool)
 
     def _outputs(self, images: np.ndarray) -> Outputs:
-        wide = [early.statistics(images[begin:begin + 100].astype(np.float32) / 255,
-                                 strides=tuple(2 * stride for stride in early.STRIDES)).numpy()
+        wide = [filter_bank.statistics(images[begin:begin + 100].astype(np.float32) / 255,
+                                 strides=tuple(2 * stride for stride in filter_bank.STRIDES)).numpy()
                 for begin in range(0, len(images), 100)]
         return {**self._runner.each(images), _WIDE: np.concatenate(wide)}
 
@@ -253,7 +254,7 @@ def _sequences(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs
     driving = np.concatenate([score(_alpha(evidence, weights), beyond, one.starts_of(fold))
                               for evidence, beyond, fold in zip(own, tails, one.folds)])
     starts = np.concatenate([one.starts_of(fold) for fold in one.folds])
-    thresholds = [alarm_threshold.choose(driving, starts, one.fps, rate).value for rate in RATES]
+    thresholds = [sequence_threshold.choose(driving, starts, one.fps, rate).value for rate in RATES]
     mine, best, detected = [], [], []
     for kind, found in odd.items():
         begin = np.arange(len(one.ood[kind][0])) == 0
@@ -302,7 +303,7 @@ def _cast(frame: np.ndarray, strength: float, seed: int) -> np.ndarray:
 
 def _candidates() -> Dict[str, Candidate]:
     """Returns the candidates by name: from outputs [N, …] to a score, fitted."""
-    def logs(columns: Any = slice(None), output: str = early.NAME) -> Score:
+    def logs(columns: Any = slice(None), output: str = filter_bank.NAME) -> Score:
         return lambda outputs: np.log(np.maximum(outputs[output][:, columns], 0).astype(np.float64) + _FLOOR)
 
     def both(*parts: Score) -> Score:
@@ -312,12 +313,12 @@ def _candidates() -> Dict[str, Candidate]:
         return np.log(kl.per_latent(outputs["mu"], outputs["logvar"]).astype(np.float64) + 1e-3)
 
     def linear(outputs: Outputs) -> np.ndarray:
-        return outputs[early.NAME].astype(np.float64)
+        return outputs[filter_bank.NAME].astype(np.float64)
 
     def sharpness(outputs: Outputs) -> np.ndarray:
         return logs([8, 17])(outputs)
 
-    luma_alone = [i for i in range(early.SIZE) if i not in (18, 19, 21, 22, 24, 25)]
+    luma_alone = [i for i in range(filter_bank.SIZE) if i not in (18, 19, 21, 22, 24, 25)]
     everything = logs()
     gaussians: Dict[str, Score] = {
         "six colour numbers": lambda outputs: linear(outputs)[:, :6], "six colour logarithms": logs(slice(0, 6)),

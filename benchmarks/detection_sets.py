@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from absl import flags
 
-from leanood.data import dataset
+from leanood.data import catalog, dataset
 from leanood.tflite import bundle, runtime
 
 DATA = flags.DEFINE_string("data", None, "the folder with duckietown.zip and donkeycar_track2.zip", required=True)
@@ -65,7 +65,7 @@ def load(name: str, extra: Sequence[str] = (), run: str = "") -> Tuple[dataset.D
                      *extra)
         _leanood("convert", f"--model={folder}", "--quantize=int8")
     options_: Dict[str, Any] = filled
-    found = dataset.open(spec, ood_partitions=OOD.get(name, []), **options_)
+    found = catalog.open(spec, ood_partitions=OOD.get(name, []), **options_)
     return found, runtime.load(bundle.flatbuffer(file(run)))
 
 

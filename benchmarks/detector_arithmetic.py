@@ -20,7 +20,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 from absl import app, flags
 
-from leanood.ood import detector, nonconformity, typicality
+from leanood.ood import detector, kl_topk, typicality
 from leanood.tools import command
 
 _FRAMES = flags.DEFINE_integer("frames", 1_000_000, "frames of the long drive; 0 leaves it out", lower_bound=0)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     rng = np.random.default_rng(0)
     partition = np.repeat(["bright", "medium"], _CALIBRATION)
     calibration = _outputs(rng, 2 * _CALIBRATION)
-    measure = nonconformity.KlTopK(_CHOSEN).fit(_outputs(rng, 2 * _CALIBRATION), partition,
+    measure = kl_topk.KlTopK(_CHOSEN).fit(_outputs(rng, 2 * _CALIBRATION), partition,
                                                 np.arange(2 * _CALIBRATION) % 100 == 0)
     ours = detector.Detector.calibrate(measure, calibration, partition=partition, window=_WINDOW)
     ours.decay = 1.0

@@ -33,7 +33,7 @@ _MOST_SHARE, _MOST_SECONDS = 0.05, 100e-6
 
 def detectors(folder: str) -> List[Tuple[str, str]]:
     """(name, path) of freshly made detector files."""
-    from leanood.models import bvae, early
+    from leanood.models import bvae, filter_bank
     from leanood.tflite import convert
 
     random = np.random.default_rng(0)
@@ -44,7 +44,8 @@ def detectors(folder: str) -> List[Tuple[str, str]]:
                                     ("paper's encoder, int8", paper, "int8"), ("tiny encoder, int8", tiny, "int8")):
         size = tuple(encoder.inputs[0].shape[1:3])
         images = np.stack([frames.resize(random.integers(0, 256, (8, 8, 3), dtype=np.uint8), size) for _ in range(60)])
-        flatbuffer = convert.convert(early.with_statistics(encoder), quantize=quantize, representative=images[:20])
+        flatbuffer = convert.convert(filter_bank.with_statistics(encoder), quantize=quantize,
+                                     representative=images[:20])
         outputs = runtime.load(flatbuffer, trusted=True).each(images)
         starts = np.arange(len(images)) == 0
         fitted = typicality.Typicality().fit({key: array[:30] for key, array in outputs.items()}, starts=starts[:30])

@@ -18,8 +18,9 @@ import numpy as np  # noqa: E402
 import tf_keras as keras  # noqa: E402
 from ai_edge_litert import interpreter  # noqa: E402
 
-from leanood.models import bvae, early  # noqa: E402
-from leanood.tflite import convert, requantize  # noqa: E402
+from leanood.models import bvae, filter_bank  # noqa: E402
+from leanood.tflite import convert
+from leanood.tflite.rewrite import requantize  # noqa: E402
 from leanood.tools import command  # noqa: E402
 
 SIZES = ((64, 64), (120, 160), (224, 224))
@@ -30,9 +31,9 @@ def main(argv: Sequence[str]) -> None:
     for size in SIZES:
         frame = keras.Input((*size, 3), name="frame")
         files[f"early statistics, {size[0]}x{size[1]}"] = convert.convert(
-            keras.Model(frame, {early.NAME: early.statistics(frame)}), quantize="float32")
+            keras.Model(frame, {filter_bank.NAME: filter_bank.statistics(frame)}), quantize="float32")
     frames = np.random.default_rng(0).integers(0, 256, (8, *SIZES[-1], 3), dtype=np.uint8)
-    encoder = early.with_statistics(bvae.encoder(SIZES[-1], (8, 16, 32), 8))
+    encoder = filter_bank.with_statistics(bvae.encoder(SIZES[-1], (8, 16, 32), 8))
     with mock.patch.object(requantize, "from_float", lambda model: model):
         files["small int8 encoder 224x224, frame to int8 directly"] = convert.convert(
             encoder, quantize="int8", representative=frames)

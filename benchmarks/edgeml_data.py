@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
-from leanood.data import corruptions, dataset
+from leanood.data import catalog, corruptions
 
 SIZE = (32, 32)
 FIT_PER_CLASS = 1000  # training images that statistics are fitted on
@@ -87,7 +87,7 @@ def _halves(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _folder(path: str, limit: int) -> Images:
     if not os.path.isdir(path):
         raise ValueError(f"there is no folder {path}; unpack the data there, or give another --data")
-    found = dataset.open(path)
+    found = catalog.open(path)
     classes = sorted(set(found.partition.tolist()))
     labels = np.searchsorted(classes, found.partition)
     if limit:

@@ -58,11 +58,11 @@ def _with_early(network: Any, scale: str) -> Any:
     """The network with the output `early`, the fixed first layer's statistics of the frame in [0, 1]."""
     import tf_keras as keras
 
-    from leanood.models import early
+    from leanood.models import filter_bank
     from leanood.tflite import convert
 
     frame = network.input if scale == "unit" else network.input * 0.5 + 0.5
-    outputs = {**convert.named(network, network.output), early.NAME: early.statistics(frame)}
+    outputs = {**convert.named(network, network.output), filter_bank.NAME: filter_bank.statistics(frame)}
     return keras.Model(network.input, outputs, name=network.name)
 
 

@@ -32,8 +32,8 @@ _TAIL = """
 
 float32, float16 and int8 run fully on LiteRT 2.3's GPU accelerator (on a software Vulkan driver, which says nothing
 of speed) and agree with the CPU: logits of up to 5.7 differ by at most 6e-6, 4e-6 and 0.14. int8 needs `--target=gpu`:
-that accelerator computes strided 1×1 convolutions with int8 weights wrongly, and `tflite/strides.py` takes their
-strides out.
+that accelerator computes strided 1×1 convolutions with int8 weights wrongly, and `tflite/rewrite/strides.py` takes
+their strides out.
 
 ## Published beside it
 
@@ -98,7 +98,7 @@ def _choice(chosen: edgeml_scores.Chosen) -> str:
             f"{views}. Fused, they reach {chosen.new_content:.3f} there, and {chosen.unlike:.3f} on MNIST digits that "
             "are in no test and under the corruptions of `data/corruptions.py` at severity "
             f"{edgeml_data.SELECTION_SEVERITY}, which choose nothing here. *early* is the fixed first layer of "
-            "`models/early.py`; *late* is the activation after residual block 7, averaged over the image. "
+            "`models/filter_bank.py`; *late* is the activation after residual block 7, averaged over the image. "
             "Alone the candidates reach: " + ", ".join(f"{name} {value:.3f}" for name, value in alone) + ".\n")
 
 

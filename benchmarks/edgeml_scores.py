@@ -10,7 +10,7 @@ from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Tuple
 import edgeml_data
 import numpy as np
 
-from leanood.ood import metrics, scores, statistics, threshold
+from leanood.ood import image_threshold, metrics, scores, statistics
 from leanood.tflite import runtime
 
 Outputs = Dict[str, Dict[str, np.ndarray]]  # part -> output name -> [N, D]
@@ -149,7 +149,7 @@ def scored(own: Outputs, labels: np.ndarray, chosen: Chosen) -> Dict[str, Dict[s
         if isinstance(score, scores.Fusion):
             score.tabulate(tables)
         found[name] = {part: score.score(own[part]) for part in ("test", *OOD)}
-        limit = threshold.conformal(score.score(unseen), RATE)
+        limit = image_threshold.conformal(score.score(unseen), RATE)
         found[name].update({f"alarms/{part}": limit.alarms(found[name][part]) for part in ("test", *OOD)})
     return found
 

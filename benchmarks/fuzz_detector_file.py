@@ -24,7 +24,8 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 from absl import app, flags
 
-from leanood.tflite import appendix, arrays, bundle, probe, runtime
+from leanood.tflite import bundle, probe, runtime
+from leanood.tflite.archive import appendix, arrays
 from leanood.tools import command
 
 _MUTATIONS = flags.DEFINE_integer("mutations", 10_000, "how many files to damage", lower_bound=1)

@@ -15,15 +15,17 @@ from typing import Iterator, List, Optional
 import numpy as np
 from absl import app, flags
 
-from leanood.data import sources
-from leanood.tflite import bundle, memory
-from leanood.tools import command, journal, watching
+from leanood.data import stream
+from leanood.tflite import bundle
+from leanood.tflite.timing import memory
+from leanood.tools import command
+from leanood.workflow import journal, monitor
 
 _FRAMES = flags.DEFINE_integer("frames", 1_000_000, "how many", lower_bound=1000)
 _MOST_GROWTH = 1 << 20
 
 
-def drive(frames: int, checkpoints: List[int]) -> Iterator[Optional[sources.Item]]:
+def drive(frames: int, checkpoints: List[int]) -> Iterator[Optional[stream.Item]]:
     """Items of a made-up camera, 48x64; the resident memory is noted down fifty-one times."""
     pictures = np.random.default_rng(0).integers(0, 256, (50, 48, 64, 3), dtype=np.uint8)
     pictures[7] = 0  # the lens was covered
@@ -32,19 +34,19 @@ def drive(frames: int, checkpoints: List[int]) -> Iterator[Optional[sources.Item
             checkpoints.append(memory.taken_bytes() or 0)
         now = time.perf_counter()
         if i % 1000 == 999:
-            yield sources.Item(f"drive[{i}]", None, f"drive[{i}]: torn", now)
+            yield stream.Item(f"drive[{i}]", None, f"drive[{i}]: torn", now)
         else:
-            yield sources.Item(f"drive[{i}]", pictures[i % 50].copy(), "", now)
+            yield stream.Item(f"drive[{i}]", pictures[i % 50].copy(), "", now)
     checkpoints.append(memory.taken_bytes() or 0)
 
 
 def main(argv: List[str]) -> int:
     if len(argv) != 2:
         raise app.UsageError("give one detector file")
-    seen = watching.Watch(bundle.load(argv[1]), deadline_s=0.05)
+    seen = monitor.Watch(bundle.load(argv[1]), deadline_s=0.05)
     lines = journal.Journal(os.devnull)
     resident: List[int] = []
-    watching.watch(drive(_FRAMES.value, resident), seen, lambda: False, lines.write)
+    monitor.watch(drive(_FRAMES.value, resident), seen, lambda: False, lines.write)
     settled, end = resident[1], resident[-1]
     rows = [*seen.summary().items(), ("resident after 2%, MB", settled / 1e6),
             ("most after that, MB", max(resident[1:]) / 1e6), ("at the end, MB", end / 1e6),

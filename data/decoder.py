@@ -80,3 +80,11 @@ class _Listener:
 @functools.lru_cache(maxsize=None)
 def _file() -> Any:
     return tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - kept for the process's life
+
+
+def required(what: str) -> Any:
+    """The cv2 module; raises ValueError where it is not installed."""
+    cv2 = opencv()
+    if cv2 is None:
+        raise ValueError(f"{what} need OpenCV: pip install 'leanood[video]'")
+    return cv2

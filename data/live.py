@@ -9,12 +9,12 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from leanood.data import frames, sources
+from leanood.data import decoder, frames, stream
 
 _TICK_S = 0.2  # how long an iteration may take to notice that it should stop
 
 
-class Live(sources.Source):
+class Live(stream.Stream):
     """A source that goes on by itself: a thread takes its frames, a slow reader gets the newest, others are dropped."""
 
     live = True
@@ -37,7 +37,7 @@ class Live(sources.Source):
         self._thread = threading.Thread(target=self._capture, daemon=True)
         self._closed = self._vanished = False
 
-    def items(self, start: int = 0) -> Iterator[Optional[sources.Item]]:
+    def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
         self._thread.start()
         number, since = start, time.perf_counter()
         while not self._closed:
@@ -48,14 +48,14 @@ class Live(sources.Source):
                 self._newest, self._taken = None, 0
             now = time.perf_counter()
             if newest is not None:
-                yield sources.Item(f"{self._name}[{number}]", newest[0], "", newest[1], taken - 1)
+                yield stream.Item(f"{self._name}[{number}]", newest[0], "", newest[1], taken - 1)
                 number, since = number + 1, time.perf_counter()
             elif self._vanished:
-                yield sources.Item(f"{self._name}[{number}]", None, f"{self._name}: the source has vanished", now)
+                yield stream.Item(f"{self._name}[{number}]", None, f"{self._name}: the source has vanished", now)
                 return
             elif now - since >= self._stall_s:
                 stalled = f"{self._name}: no frame for {self._stall_s:g} s"
-                yield sources.Item(f"{self._name}[{number}]", None, stalled, now)
+                yield stream.Item(f"{self._name}[{number}]", None, stalled, now)
                 number, since = number + 1, now
             else:
                 yield None
@@ -90,7 +90,7 @@ class Live(sources.Source):
 
 def camera(number: int, stall_s: float) -> Live:
     """The camera that OpenCV knows by that number."""
-    cv2 = sources.opencv("cameras")
+    cv2 = decoder.required("cameras")
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise ValueError(f"camera {number} does not open (is it plugged in, and not in use?)")
@@ -102,7 +102,7 @@ def camera(number: int, stall_s: float) -> Live:
     return Live(f"camera {number}", read, stall_s, capture.release)
 
 
-class Raw(sources.Source):
+class Raw(stream.Stream):
     """Raw RGB frames, one after the other, from a file descriptor. Whoever writes waits for us: nothing is dropped."""
 
     def __init__(self, descriptor: int, size: Tuple[int, int], stall_s: float) -> None:
@@ -110,14 +110,14 @@ class Raw(sources.Source):
         if min(size) < 1:
             raise ValueError(f"raw frames of {size[0]}x{size[1]} have no pixels")
 
-    def items(self, start: int = 0) -> Iterator[Optional[sources.Item]]:
+    def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
         length = self._size[0] * self._size[1] * 3
         number, missing, begin = 0, length, time.perf_counter()
         parts: List[bytes] = []
         while True:
             if not select.select([self._descriptor], [], [], _TICK_S)[0]:
                 if time.perf_counter() - begin >= self._stall_s:
-                    yield sources.Item(f"stdin[{number}]", None, f"stdin: no frame for {self._stall_s:g} s",
+                    yield stream.Item(f"stdin[{number}]", None, f"stdin: no frame for {self._stall_s:g} s",
                                        time.perf_counter())
                     begin = time.perf_counter()
                 else:
@@ -132,8 +132,8 @@ class Raw(sources.Source):
                 name = f"stdin[{number}]"
                 if number >= start:
                     frame = frames.from_bytes(b"".join(parts), self._size, name)
-                    yield sources.Item(name, frame, "", time.perf_counter())
+                    yield stream.Item(name, frame, "", time.perf_counter())
                 number, parts, missing, begin = number + 1, [], length, time.perf_counter()
         if parts:
-            yield sources.Item(f"stdin[{number}]", None, f"stdin: the last frame has {length - missing} bytes of "
+            yield stream.Item(f"stdin[{number}]", None, f"stdin: the last frame has {length - missing} bytes of "
                                f"{length}: the writer stopped, or --frame_size is wrong", time.perf_counter())

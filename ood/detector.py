@@ -13,9 +13,20 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from leanood.ood import conformal, cusum, martingale, nonconformity, partitions, scored, tail, typicality, validity
+from leanood.ood import (
+    classifier_score,
+    conformal,
+    cusum,
+    kl_topk,
+    martingale,
+    nonconformity,
+    partitions,
+    tail,
+    typicality,
+    validity,
+)
 
-_NONCONFORMITIES = (nonconformity.KlTopK, typicality.Typicality, scored.Scored)
+_NONCONFORMITIES = (kl_topk.KlTopK, typicality.Typicality, classifier_score.ClassifierScore)
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
 
 

@@ -11,7 +11,7 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from leanood.ood import alarm_threshold, cusum, events, metrics
+from leanood.ood import cusum, events, metrics, sequence_threshold
 
 _EQUAL = 0.005  # decays whose AUROC falls no further below the best are held to be as good
 _ENOUGH_PEAKS = 10
@@ -21,7 +21,7 @@ _ENOUGH_PEAKS = 10
 class Tuning:
     """The choice, and what was seen under it on validation."""
     decay: float  # δ, nats a frame
-    threshold: alarm_threshold.AlarmThreshold
+    threshold: sequence_threshold.AlarmThreshold
     auroc: float  # of S, frame by frame
     hit_rate: float  # share of the OOD validation sequences detected
     mean_delay: float  # frames; a miss counts as its sequence's length
@@ -61,7 +61,7 @@ def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingal
 
 def _try(decay: float, id_score: np.ndarray, id_starts: np.ndarray, ood_score: np.ndarray, ood_starts: np.ndarray,
          odd: np.ndarray, fps: float, per_hour: float) -> Tuning:
-    chosen = alarm_threshold.choose(id_score, id_starts, fps, per_hour)
+    chosen = sequence_threshold.choose(id_score, id_starts, fps, per_hour)
     found = events.detections(ood_score > chosen.value, ood_starts, odd, fps)
     auroc = metrics.evaluate(np.append(id_score, ood_score[~odd]), ood_score[odd]).auroc
     return Tuning(decay=float(decay), threshold=chosen, auroc=auroc, hit_rate=found.hit_rate,

@@ -105,14 +105,14 @@ def tiny_int8_detector(tiny_models, tmp_path_factory):
 
 
 def _calibrated(tiny_models, tmp_path_factory, name):
-    from leanood.ood import detector, nonconformity
+    from leanood.ood import detector, kl_topk
     from leanood.tflite import bundle, runtime
 
     random = np.random.default_rng(5)
     frames = random.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
     outputs = runtime.load(tiny_models / f"{name}.tflite", trusted=True).each(frames)
     label = np.array(["bright", "medium"] * 30)
-    measure = nonconformity.KlTopK(k=2).fit(outputs, partition=label)
+    measure = kl_topk.KlTopK(k=2).fit(outputs, partition=label)
     calibrated = detector.Detector.calibrate(measure, outputs, partition=label, window=5)
     calibrated.decay, calibrated.threshold = 1.0, 3.0
     path = tmp_path_factory.mktemp("detector") / f"{name}.tflite"

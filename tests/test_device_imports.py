@@ -8,24 +8,19 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Of `tflite`: they build graphs, with TensorFlow.
-HOST_ONLY = {"__init__", "convert", "fold", "int8", "requantize", "strides"}
-TOOLS = ("benchmark", "info", "monitor", "command", "journal", "main", "view", "watching")
-DATA = ("decoder", "flow", "frames", "integrity", "live", "sources")
-OOD = ("conformal", "cusum", "detector", "gaussian", "kl", "martingale", "nonconformity", "partitions", "scored",
-       "tail", "typicality", "validity")
-
-
-def _modules():
-    """The device's modules, as far as they are there."""
-    named = [("tflite", path.stem) for path in sorted((ROOT / "tflite").glob("*.py")) if path.stem not in HOST_ONLY]
-    named += [(folder, name) for folder, names in (("data", DATA), ("ood", OOD), ("tools", TOOLS)) for name in names
-              if (ROOT / folder / f"{name}.py").exists()]
-    return named
-
-
-MODULES = [f"leanood.{folder}.{name}" for folder, name in _modules()]
-FILES = [str(ROOT / folder / f"{name}.py") for folder, name in _modules()]
+# All of `tflite` but what builds graphs, with TensorFlow: `convert` and `rewrite/`.
+TFLITE = [path.relative_to(ROOT) for path in sorted((ROOT / "tflite").rglob("*.py"))
+          if path.stem not in ("__init__", "convert") and path.parent.name != "rewrite"]
+NAMED = {
+    "data": ("decoder", "frames", "integrity", "live", "playback", "stream", "streams"),
+    "ood": ("classifier_score", "conformal", "cusum", "detector", "gaussian", "kl", "kl_topk", "martingale",
+            "nonconformity", "partitions", "tail", "typicality", "validity"),
+    "tools": ("benchmark", "info", "monitor", "command", "main", "view"),
+    "workflow": ("journal", "monitor"),
+}
+DEVICE = TFLITE + [pathlib.Path(folder, f"{name}.py") for folder, names in NAMED.items() for name in names]
+MODULES = [".".join(("leanood", *path.with_suffix("").parts)) for path in DEVICE]
+FILES = [str(ROOT / path) for path in DEVICE]
 
 _IMPORT = """
 import importlib, json, sys
@@ -65,7 +60,12 @@ def test_device_modules_import_numpy_alone():
     assert _child(_IMPORT, *(module for module in MODULES if ".tools." not in module)) == {}
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("path", DEVICE, ids=str)
+def test_every_device_module_that_is_named_is_there(path):
+    assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("tool", NAMED["tools"])
 def test_device_tools_import_numpy_and_absl_alone(tool):
     assert _child(_IMPORT, f"leanood.tools.{tool}") == {}
 

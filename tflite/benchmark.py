@@ -7,8 +7,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from leanood.tflite import flatbuffer, worker
-from leanood.tflite.worker import Setup
+from leanood.tflite import flatbuffer
+from leanood.tflite.timing import worker
+from leanood.tflite.timing.worker import Setup
 
 __all__ = ["Measurement", "Ratio", "Setup", "Times", "compare", "measure"]
 

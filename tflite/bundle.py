@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, Dict, Iterator, Mapping, NamedTuple, Optional,
 import numpy as np
 
 from leanood.ood import detector as ood_detector
-from leanood.tflite import appendix, description
-from leanood.tflite import arrays as npz
 from leanood.tflite import runtime as tflite_runtime
-from leanood.tflite.detection import BundledDetector, Verdict
+from leanood.tflite.archive import appendix, description
+from leanood.tflite.archive import arrays as npz
+from leanood.tflite.detector import BundledDetector, Verdict
 
 __all__ = ["BundledDetector", "DetectorFileError", "Parts", "Verdict", "flatbuffer", "load", "read", "write"]
 

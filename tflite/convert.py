@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.tflite import compat, int8, requantize, silence, strides
+from leanood.tflite import compat, silence
+from leanood.tflite.rewrite import int8, requantize, strides
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16")
 TARGETS = tuple(compat.TARGETS)

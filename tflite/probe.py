@@ -13,7 +13,7 @@ import sys
 import tempfile
 from typing import Any, Dict, Union
 
-from leanood.tflite import memory
+from leanood.tflite.timing import memory
 
 TIMEOUT_S = 120.0  # a 100 MB model loads and runs once in seconds, even on a Nano
 MEMORY_BYTES = 4 << 30  # address space for the model, beside 16 times the file's size

@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from absl import flags
 
-from leanood.tflite import benchmark, operator_times
+from leanood.tflite import benchmark
+from leanood.tflite.timing import operator_times
 from leanood.tools import command
 
 _ACCELERATOR = flags.DEFINE_list("accelerator", ["cpu"], "cpu or gpu; one, or two to compare")

@@ -13,12 +13,13 @@ from typing import Any, Dict, Sequence
 from absl import flags
 
 from leanood.tflite import bundle, runtime
-from leanood.tools import calibration, command, source
+from leanood.tools import command, data_flags
+from leanood.workflow import calibrate
 
 _OUT = flags.DEFINE_string("out", None, "the detector file; default: detector_<name>.tflite beside the network's file")
 _DETECTOR = flags.DEFINE_string(
     "detector", None, "typicality: leanood's (the default for encoders); kl-topk: the paper's; of a classifier a score "
-    "(energy is the default) or several joined by +: " + ", ".join(calibration.DETECTORS[2:]))
+    "(energy is the default) or several joined by +: " + ", ".join(calibrate.DETECTORS[2:]))
 _TOP_K = flags.DEFINE_integer("top_k", 1, "kl-topk: so many latents a partition", lower_bound=1)
 _WINDOW = flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 0: frames are single images; "
                                "default: 10, for kl-topk 20, and 0 for unordered images", lower_bound=0)
@@ -36,19 +37,19 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("name one .tflite file, e.g. leanood calibrate runs/lanes/encoder_int8.tflite")
     path = argv[1]
     flatbuffer = bundle.flatbuffer(path)
-    made = source.sidecar(path)
-    found, opened = source.open_data(made.get("data", {}))
+    made = data_flags.sidecar(path)
+    found, opened = data_flags.open_data(made.get("data", {}))
     runner = runtime.load(flatbuffer, num_threads=_THREADS.value, trusted=False)
     tensor = next(iter(runner.inputs.values()))
     size = (int(tensor.shape[1]), int(tensor.shape[2]))
-    settings = calibration.Settings(
-        detector=_DETECTOR.value or calibration.default_detector(runner.outputs), top_k=_TOP_K.value,
+    settings = calibrate.Settings(
+        detector=_DETECTOR.value or calibrate.default_detector(runner.outputs), top_k=_TOP_K.value,
         window=_WINDOW.value, seed=_SEED.value,
         false_alarms_per_hour=_FALSE_ALARMS.value, false_positive_rate=_FALSE_POSITIVES.value)
-    result = calibration.calibrate(runner, size, found, settings)
+    result = calibrate.calibrate(runner, size, found, settings)
     out = _OUT.value or os.path.join(os.path.dirname(path),
                                      f"detector_{os.path.splitext(os.path.basename(path))[0]}.tflite")
-    fields = calibration.fields(result, runner, size, found.fps, data=opened, network=made)
+    fields = calibrate.fields(result, runner, size, found.fps, data=opened, network=made)
     bundle.write(out, flatbuffer, fields, result.detector.to_arrays())
     _print({"out": out, "bytes": os.path.getsize(out), "runtime": runner.runtime, **result.seen,
             "decay": result.detector.decay, "alarm_threshold": result.detector.threshold})

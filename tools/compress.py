@@ -17,7 +17,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from absl import flags
 
-from leanood.tools import command, loading, quiet, source
+from leanood.tools import command, data_flags
+from leanood.workflow import loading, quiet
 
 _RUN = flags.DEFINE_string("run", None, "a run's folder")
 _MODEL = flags.DEFINE_string("model", None, "any saved Functional Keras model (.h5, .keras) instead of a run")
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     config, model, part = _network()
     recipes.check(recipe, model)
     size = (int(model.input_shape[1]), int(model.input_shape[2]))
-    found, data = source.open_data(config.get("data", {}))
+    found, data = data_flags.open_data(config.get("data", {}))
     images, _ = loading.load_split(found, "train", size, _IMAGES.value)
     validation = _validation(found, size)
     settings = {"recipe": recipes.write(recipe), "from": os.path.abspath(_RUN.value or _MODEL.value),
@@ -128,12 +129,12 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
            ) -> Tuple[List[Any], Dict[str, str]]:
     """Writes TFLite, provenance, packed and detector files; returns the report's rows and the files by kind."""
     from leanood.compression import huffman, report
-    from leanood.models import early
+    from leanood.models import filter_bank
     from leanood.tflite import convert
 
     _say(f"converting to {result.quantize}")
     latents = {"mu", "logvar"} <= set(result.model.output)
-    original, model = (early.with_statistics(one) if part == "encoder" and latents else one
+    original, model = (filter_bank.with_statistics(one) if part == "encoder" and latents else one
                        for one in (original, result.model))
     representative = images[np.unique(np.linspace(0, len(images) - 1, _REPRESENTATIVE).round().astype(int))]
     scale = folder.config["input_scale"]
@@ -161,15 +162,15 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
 
 def _calibrate(folder: Any, flatbuffer: bytes, found: Any, data: Dict[str, Any], network: Dict[str, Any]) -> str:
     from leanood.tflite import bundle, runtime
-    from leanood.tools import calibration
+    from leanood.workflow import calibrate
 
     runner = runtime.load(flatbuffer, trusted=True)
     tensor = next(iter(runner.inputs.values()))
     size = (int(tensor.shape[1]), int(tensor.shape[2]))
-    detector = _DETECTOR.value or calibration.default_detector(runner.outputs)
-    made = calibration.calibrate(runner, size, found, calibration.Settings(detector=detector))
+    detector = _DETECTOR.value or calibrate.default_detector(runner.outputs)
+    made = calibrate.calibrate(runner, size, found, calibrate.Settings(detector=detector))
     out = str(folder.file("detector.tflite"))
-    bundle.write(out, flatbuffer, calibration.fields(made, runner, size, found.fps, data=data, network=network),
+    bundle.write(out, flatbuffer, calibrate.fields(made, runner, size, found.fps, data=data, network=network),
                  made.detector.to_arrays())
     return out
 

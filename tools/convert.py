@@ -16,7 +16,8 @@ import numpy as np
 from absl import flags
 
 from leanood.ood import scores
-from leanood.tools import command, quiet
+from leanood.tools import command
+from leanood.workflow import quiet
 
 _MODEL = flags.DEFINE_string("model", None, "a run's folder, or a Keras model (.h5, .keras)", required=True)
 _OUT = flags.DEFINE_string("out", None, "the file; default: <part>_<quantize>.tflite in the run's folder")
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     part = _PART.value or ("classifier" if _has("classifier") else "encoder")
     out = _out(part)
     quiet.tensorflow()
-    from leanood.models import early, run
+    from leanood.models import filter_bank, run
     from leanood.tflite import convert
 
     config: Dict[str, Any] = {}
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     if _EARLY.value or (_EARLY.value is None and config and part == "encoder"):
         if trained_on != "unit":  # the statistics are of frames in [0, 1]
             model, input_scale = convert.with_unit_input(model, trained_on), "unit"
-        model = early.with_statistics(model)
+        model = filter_bank.with_statistics(model)
     data = _data(config)
     images = _images(data, model, size) if _QUANTIZE.value in ("int8", "int16") else None
     if _FOLD_SCORE.value:
@@ -121,15 +122,16 @@ def _with_outputs(model: Any, layers: Dict[str, str], size: Optional[Tuple[int, 
 
 
 def _folded(flatbuffer: bytes, data: Dict[str, Any], model: Any, size: Optional[Tuple[int, int]]) -> bytes:
-    from leanood.ood import scored
-    from leanood.tflite import fold, runtime
+    from leanood.ood import classifier_score
+    from leanood.tflite import runtime
+    from leanood.tflite.rewrite import fold
 
     score = scores.by_name(_FOLD_SCORE.value)()
     if score.LEARNED:
         if not data:
             raise ValueError(f"{_FOLD_SCORE.value} has statistics to fit on training images; give --data")
         images, classes = _training(data, model, size, _FOLD_IMAGES.value)
-        scored.Scored(score).fit(runtime.load(flatbuffer, trusted=True).each(images), classes)
+        classifier_score.ClassifierScore(score).fit(runtime.load(flatbuffer, trusted=True).each(images), classes)
     return fold.fold(flatbuffer, score)
 
 
@@ -144,14 +146,14 @@ def _images(data: Dict[str, Any], model: Any, size: Optional[Tuple[int, int]]) -
 def _training(data: Dict[str, Any], model: Any, size: Optional[Tuple[int, int]],
               count: int) -> Tuple[np.ndarray, np.ndarray]:
     """Up to `count` training images, evenly spread, uint8 [N, h, w, 3], and their partitions (classes), str [N]."""
-    from leanood.data import dataset
+    from leanood.data import catalog
 
     own = model.inputs[0].shape[1:3]
     height, width = size or own
     if height is None or width is None:
         raise ValueError("the model leaves its size open; give --size, e.g. --size=32x32")
     options = {name: value for name, value in data.items() if name not in ("spec", "description")}
-    found = dataset.open(data["spec"], **options)
+    found = catalog.open(data["spec"], **options)
     training = found.where((found.split == "train") & ~found.ood)
     if not len(training):
         raise ValueError(f"{data['spec']} has no in-distribution image in its split \"train\"")

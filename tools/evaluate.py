@@ -15,10 +15,11 @@ from absl import flags
 
 from leanood.data import corruptions
 from leanood.tflite import bundle
-from leanood.tools import command, evaluation, plots, source
+from leanood.tools import command, data_flags
+from leanood.workflow import evaluate, plots
 
 _OUT = flags.DEFINE_string("out", None, "a folder for evaluation.json and the plots")
-_SEVERITIES = flags.DEFINE_list("severities", [str(s) for s in evaluation.SEVERITIES], "of the corruptions, 1 to 5")
+_SEVERITIES = flags.DEFINE_list("severities", [str(s) for s in evaluate.SEVERITIES], "of the corruptions, 1 to 5")
 _CORRUPTIONS = flags.DEFINE_list("corruptions", list(corruptions.NAMES), "which; none: --corruptions=")
 _STRETCH = flags.DEFINE_float("stretch_s", 10.0, "length of a test sequence in seconds", lower_bound=0.1)
 _STRETCHES = flags.DEFINE_integer("stretches", 12, "test sequences for each corruption", lower_bound=1)
@@ -41,11 +42,11 @@ def main(argv: Sequence[str]) -> None:
     path = argv[1]
     detector = bundle.load(path, _ACCELERATOR.value, _THREADS.value, _RUNTIME.value)
     provenance = detector.config.get("provenance", {})
-    found, _ = source.open_data(provenance.get("data", {}))
-    settings = evaluation.Settings(
+    found, _ = data_flags.open_data(provenance.get("data", {}))
+    settings = evaluate.Settings(
         severities=tuple(int(word) for word in _SEVERITIES.value), stretch_s=_STRETCH.value,
         corruptions=tuple(name for name in _CORRUPTIONS.value if name), stretches=_STRETCHES.value)
-    result = evaluation.evaluate(detector, found, settings)
+    result = evaluate.evaluate(detector, found, settings)
     report = {"file": path, "bytes": os.path.getsize(path), **result.report}
     report["reconstruction_loss"] = _reconstruction(detector, found, provenance)
     if _RECORD.value:
@@ -61,7 +62,7 @@ def _reconstruction(detector: bundle.BundledDetector, found: Any, provenance: Di
     if "mu" not in detector.runner.outputs or not os.path.exists(os.path.join(folder, "decoder.h5")):
         return None
     try:
-        from leanood.tools import reconstruction
+        from leanood.workflow import reconstruction
     except ImportError:  # the base install has no TensorFlow
         return None
     return reconstruction.loss(detector, found, folder)
@@ -74,7 +75,7 @@ def _record(path: str, report: Dict[str, Any]) -> None:
     bundle.write(path, parts.model, {**fields, "metrics": [kept]}, parts.arrays)
 
 
-def _write(folder: str, report: Dict[str, Any], result: evaluation.Evaluation) -> List[str]:
+def _write(folder: str, report: Dict[str, Any], result: evaluate.Evaluation) -> List[str]:
     aurocs = {row["set"]: row["auroc"] for row in report["rows"]}
     title = f"{report['detector']} on {report['data']} ({report['runtime']})"
     written = [os.path.join(folder, "evaluation.json")]

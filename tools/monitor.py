@@ -16,9 +16,10 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from absl import flags
 
-from leanood.data import sources
+from leanood.data import stream, streams
 from leanood.tflite import bundle
-from leanood.tools import command, journal, view, watching
+from leanood.tools import command, view
+from leanood.workflow import journal, monitor
 
 _SOURCE = flags.DEFINE_string("source", None, "a folder of images or .npy frames, a .npy stack [N, H, W, 3], a video, "
                               "a camera's number, or - for raw RGB frames on standard input", required=True)
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--resume needs the journal of the monitor that was stopped: --jsonl=FILE")
     on_alarm = _command()
     size = command.size(_FRAME_SIZE.value) if _FRAME_SIZE.value else None
-    source = sources.open(_SOURCE.value, frame_size=size, stall_s=_STALL_S.value)
+    source = streams.open(_SOURCE.value, frame_size=size, stall_s=_STALL_S.value)
     try:
         detector = bundle.load(argv[1], _ACCELERATOR.value, _THREADS.value, _RUNTIME.value, delegate=_DELEGATE.value,
                                allow_cpu=_ALLOW_CPU.value)
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(problem)
 
 
-def _watch(detector: bundle.BundledDetector, source: sources.Source, on_alarm: Optional[watching.Command],
+def _watch(detector: bundle.BundledDetector, source: stream.Stream, on_alarm: Optional[monitor.Command],
            title: str) -> str:
     """Watches the source, prints the summary; returns the problem in which the source ended by itself."""
     past = _begin(detector, source)
@@ -68,7 +69,7 @@ def _watch(detector: bundle.BundledDetector, source: sources.Source, on_alarm: O
     lines = journal.Journal(_JSONL.value) if _JSONL.value else None
     deadline_s = None if _DEADLINE_MS.value is None else 1e-3 * _DEADLINE_MS.value
     alarm = bool(past.tail and past.tail[-1].get("alarm"))
-    looking = watching.Watch(detector, deadline_s, past.frames, alarm)
+    looking = monitor.Watch(detector, deadline_s, past.frames, alarm)
     shown = view.make(_VIEW.value, title, detector.config["threshold"])
 
     def take(record: Dict[str, Any]) -> None:
@@ -81,7 +82,7 @@ def _watch(detector: bundle.BundledDetector, source: sources.Source, on_alarm: O
                 print(failed, file=sys.stderr)
 
     try:
-        problem = watching.watch(source.items(past.frames), looking, lambda: bool(stopping), take)
+        problem = monitor.watch(source.items(past.frames), looking, lambda: bool(stopping), take)
     finally:
         shown.close()
         if lines is not None:
@@ -92,7 +93,7 @@ def _watch(detector: bundle.BundledDetector, source: sources.Source, on_alarm: O
     return "" if stopping else problem
 
 
-def _begin(detector: bundle.BundledDetector, source: sources.Source) -> journal.Past:
+def _begin(detector: bundle.BundledDetector, source: stream.Stream) -> journal.Past:
     """What the journal has already; without --resume it is begun anew."""
     nothing = journal.Past(0, [])
     if not _JSONL.value or _JSONL.value == "-":
@@ -105,13 +106,13 @@ def _begin(detector: bundle.BundledDetector, source: sources.Source) -> journal.
     return journal.take_up(detector, source, _JSONL.value)
 
 
-def _command() -> Optional[watching.Command]:
+def _command() -> Optional[monitor.Command]:
     if _ON_ALARM.value is None:
         return None
     words = shlex.split(_ON_ALARM.value)
     if not words or shutil.which(words[0]) is None:
         raise ValueError(f"--on_alarm: there is no command {words[0] if words else ''!r}")
-    return watching.Command(words)
+    return monitor.Command(words)
 
 
 def run() -> None:

@@ -14,8 +14,9 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 from absl import flags
 
-from leanood.data import dataset
-from leanood.tools import command, quiet
+from leanood.data import catalog, dataset
+from leanood.tools import command
+from leanood.workflow import quiet
 
 _MODEL = flags.DEFINE_enum("model", "bvae", ["bvae", "resnet18"], "what to train")
 _OUT = flags.DEFINE_string("out", None, "the run's folder; an unfinished run in it goes on", required=True)
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     data = {"spec": _absolute(_DATA.value), "split_csv": _absolute(_SPLIT_CSV.value),
             "times_csv": _absolute(_TIMES_CSV.value), "ood_partitions": _OOD_PARTITIONS.value, "fps": _FPS.value,
             "seed": _DATA_SEED.value, "limit": _LIMIT.value}
-    found = dataset.open(data["spec"], **{name: value for name, value in data.items() if name != "spec"})
+    found = catalog.open(data["spec"], **{name: value for name, value in data.items() if name != "spec"})
     data["description"] = found.description
     images, validation = (found.where((found.split == split) & ~found.ood) for split in ("train", "validation"))
     if not len(images):

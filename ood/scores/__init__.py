@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Type
 
+from leanood.ood.scores.ash import ASH
 from leanood.ood.scores.confidence import GEN, MSP, ODIN, Energy, Entropy, MaxLogit
+from leanood.ood.scores.dice import DICE
 from leanood.ood.scores.fusion import Fusion
 from leanood.ood.scores.kl_matching import KLMatching
 from leanood.ood.scores.knn import KNN
 from leanood.ood.scores.mahalanobis import EarlyStatistics, Mahalanobis, RelativeMahalanobis
+from leanood.ood.scores.react import ReAct
 from leanood.ood.scores.score import Score
-from leanood.ood.scores.shaping import ASH, DICE, ReAct
 from leanood.ood.scores.she import SHE
 from leanood.ood.scores.vim import Residual, ViM
 

@@ -68,7 +68,8 @@ class EarlyStatistics(Mahalanobis):
     """Mahalanobis distance of pooled early-layer activations to their in-distribution mean, one class.
 
     Early layers hold what deep features have dropped (lighting, blur, noise). `early` [N, E] are the statistics of a
-    fixed first layer, which `leanood.models.early` adds as an output, or a network's own early activations, averaged.
+    fixed first layer, which `leanood.models.filter_bank` adds as an output, or a network's own early activations,
+    averaged.
     """
 
     def __init__(self, output: str = "early", shrinkage: Optional[float] = None):

@@ -1,0 +1,86 @@
+"""Data sets by a word: `lanes`, an image folder, `sequences:DIR`, a video file, `tfds:NAME`."""
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Optional, Sequence
+
+import numpy as np
+
+from leanood.data import dataset
+
+
+def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
+         ood_partitions: Sequence[str] = (), fps: float = 20.0, seed: int = 0,
+         limit: Optional[int] = None) -> dataset.Dataset:
+    """The data set that a word names.
+
+    Args:
+      spec: "lanes" or "lanes:frames=20000,seed=1,size=120x160" (procedural driving scenes; a folder of that name is
+        "./lanes"); an image folder `<partition>/<image>` (unordered images, unless `times_csv` gives their times);
+        "sequences:DIR", a folder whose sub-folders are recordings at `fps` (a gap in the frames' numbers ends a
+        sequence); a video file; "tfds:NAME".
+      split_csv: a table `image,split` that fixes the splits; without it they are made by `splits`.
+      times_csv: a table `frame,milliseconds` (empty: unknown); more than 0.5 s, or a jump back, starts a new sequence.
+      ood_partitions: partitions that are out of distribution.
+      fps: frames a second of ordered frames (a video file knows its own).
+      seed: of the automatic splits.
+      limit: at most about this many frames, an equal share of every partition and split: of unordered images evenly
+        spread ones, of recordings their beginning.
+
+    Raises:
+      ValueError, OSError: in one line that names what is wrong.
+    """
+    if not spec:
+        raise ValueError("data: no data set was named; give a folder, a video file, 'lanes' or 'tfds:NAME'")
+    if fps <= 0:
+        raise ValueError(f"fps: {fps} is not positive")
+    kind, _, rest = spec.partition(":")
+    tables = dict(split_csv=split_csv, times_csv=times_csv)
+    if kind in ("lanes", "tfds"):
+        for name, value in tables.items():
+            if value:
+                raise ValueError(f"{name}: {spec} fixes this itself; leave {name} out")
+    if kind == "lanes":
+        from leanood.data import lanes
+        found = lanes.open(rest, seed=seed)
+    elif kind == "tfds":
+        from leanood.data import tfds
+        found = tfds.open(rest, seed=seed)
+    elif kind == "sequences":
+        from leanood.data import folders
+        found = folders.open(rest, fps=fps, seed=seed, ordered=True, **tables)
+    elif os.path.isdir(spec):
+        from leanood.data import folders
+        found = folders.open(spec, fps=fps, seed=seed, ordered=bool(times_csv), **tables)
+    elif os.path.exists(spec):
+        from leanood.data import video
+        found = video.open(spec, fps=fps, **tables)
+    else:
+        raise FileNotFoundError(f"{spec}: no such folder or video file (nor 'lanes', 'sequences:DIR' or 'tfds:NAME')")
+    found = _mark_ood(found, ood_partitions)
+    return found if limit is None else _limited(found, limit)
+
+
+def _mark_ood(found: dataset.Dataset, partitions: Sequence[str]) -> dataset.Dataset:
+    known = sorted(set(found.partition.tolist()))
+    for name in partitions:
+        if name not in known:
+            raise ValueError(f"ood_partitions: {name!r} is no partition; {found.description} has {', '.join(known)}")
+    if not partitions:
+        return found
+    marked = np.isin(found.partition, list(partitions))
+    return dataclasses.replace(found, ood=found.ood | marked, split=np.where(marked, "ood", found.split))
+
+
+def _limited(found: dataset.Dataset, limit: int) -> dataset.Dataset:
+    if limit < 1:
+        raise ValueError(f"limit: {limit} leaves no frame")
+    keep = np.zeros(len(found), bool)
+    groups = np.stack([found.partition, found.split], axis=1)
+    for group in np.unique(groups, axis=0):
+        members = np.flatnonzero((groups == group).all(axis=1))
+        wanted = min(len(members), -(-limit * len(members) // len(found)))
+        ordered = found.sequence[members[0]] >= 0  # frames that follow each other stay together
+        keep[members[:wanted] if ordered else members[np.arange(wanted) * len(members) // wanted]] = True
+    return found.where(keep)

@@ -1,0 +1,111 @@
+"""Streams of recorded frames: image files and folders, `.npy` stacks, videos. On the device: NumPy alone, OpenCV for
+images and videos.
+"""
+from __future__ import annotations
+
+import os
+import time
+from typing import Iterator, List, Optional
+
+import numpy as np
+
+from leanood.data import decoder, folders, frames, stream
+
+
+class Files(stream.Stream):
+    """Image files, in the order given."""
+
+    def __init__(self, paths: List[str]) -> None:
+        self._paths = paths
+        self.length = len(paths)
+
+    def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
+        for path in self._paths[start:]:
+            begin = time.perf_counter()
+            try:
+                yield stream.Item(path, frames.read_image(path), "", begin)
+            except frames.FrameError as error:
+                yield stream.Item(path, None, str(error), begin)
+
+
+class Folder(Files):
+    """A folder's images, sub-folders too, in natural order (2 before 10)."""
+
+    def __init__(self, folder: str) -> None:
+        found = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names
+                 if name.lower().endswith(frames.IMAGE_SUFFIXES)]
+        if not found:
+            raise ValueError(f"source {folder} has no images ({' '.join(frames.IMAGE_SUFFIXES)})")
+        super().__init__(sorted(found, key=folders.natural_key))
+
+
+class Stack(stream.Stream):
+    """A `.npy` file of frames [N, H, W, 3], or of one, read frame by frame."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = open(path, "rb")  # noqa: SIM115 - `close` closes it
+        try:
+            version = np.lib.format.read_magic(self._file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, self._dtype = read(self._file)
+        except (ValueError, EOFError) as error:
+            self._file.close()
+            raise ValueError(f"source {path} is no .npy file: {str(error).splitlines()[0]}") from None
+        self._start = self._file.tell()
+        if len(shape) not in (3, 4) or shape[-1] not in (1, 3) or fortran or self._dtype.hasobject:
+            self._file.close()
+            raise ValueError(f"source {path} holds {self._dtype} {list(shape)}, frames are [N, height, width, 3]")
+        self.length, self._shape = (int(shape[0]), shape[1:]) if len(shape) == 4 else (1, shape)
+
+    def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
+        size = int(np.prod(self._shape)) * self._dtype.itemsize
+        for i in range(start, self.length or 0):
+            begin, name = time.perf_counter(), f"{self._path}[{i}]"
+            try:
+                self._file.seek(self._start + i * size)
+                data = self._file.read(size)
+                if len(data) < size:
+                    raise frames.FrameError(f"{name}: the file ends before it")
+                frame = np.frombuffer(data, self._dtype).reshape(self._shape)
+                frame = np.repeat(frame, 3, -1) if self._shape[-1] == 1 else frame
+                yield stream.Item(name, frames.check(frame, name), "", begin)
+            except frames.FrameError as error:
+                yield stream.Item(name, None, str(error), begin)
+            except OSError as error:
+                yield stream.Item(name, None, f"{name}: cannot be read ({error.strerror or error})", begin)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Video(stream.Stream):
+    """A video file, by OpenCV."""
+
+    def __init__(self, path: str) -> None:
+        self._cv2 = decoder.required("videos")
+        self._path = path
+        self._capture = self._cv2.VideoCapture(path)
+        if not self._capture.isOpened():
+            raise ValueError(f"source {path} is no video that OpenCV can read")
+        declared = int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        self.length = declared if declared > 0 else None
+
+    def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
+        for _ in range(start):  # seeking lands on key frames, decoding doesn't
+            if not self._capture.grab():
+                return
+        i = start
+        while True:
+            begin = time.perf_counter()
+            there, frame = self._capture.read()
+            if not there:
+                break
+            yield stream.Item(f"{self._path}[{i}]", self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB), "", begin)
+            i += 1
+        if i == 0 or (self.length is not None and i < self.length):
+            missing = f"only {i} of its {self.length} frames can be decoded, the rest is damaged or cut off"
+            yield stream.Item(f"{self._path}[{i}]", None, f"{self._path}: {missing}", time.perf_counter())
+
+    def close(self) -> None:
+        self._capture.release()

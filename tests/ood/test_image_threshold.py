@@ -1,0 +1,83 @@
+"""The threshold keeps its promise on average, for one calibration set if asked, and refuses what cannot be kept."""
+import numpy as np
+import pytest
+from scipy import stats
+
+from leanood.ood import image_threshold
+
+
+def test_rank_is_the_conformal_one():
+    scores = np.random.RandomState(0).permutation(99) + 1.0  # 1 … 99
+    found = image_threshold.conformal(scores, 0.05)
+    assert (found.value, found.rank, found.count) == (95.0, 95, 99)
+    assert found.alarms([94.0, 95.0, 96.0]).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
+def test_false_positive_rate_over_200_random_splits(rate):
+    scores = np.random.RandomState(1).gamma(2.0, size=4000)
+    rates, rank = [], 0
+    for split in range(200):
+        order = np.random.RandomState(split).permutation(len(scores))
+        found = image_threshold.conformal(scores[order[:1000]], rate)
+        rates.append(found.alarms(scores[order[1000:]]).mean())
+        rank = found.rank
+    # One split's rate is a beta-binomial share; the mean of 200 is within three standard errors of its expectation.
+    expected = (1001 - rank) / 1001
+    assert expected <= rate
+    error = np.sqrt(rate * (1 - rate) * (1 / 1000 + 1 / 3000) / 200)
+    assert abs(np.mean(rates) - expected) < 3 * error
+    assert np.mean(rates) <= rate + 3 * error
+
+
+def test_confidence_holds_for_the_share_of_calibration_sets():
+    rng = np.random.RandomState(2)
+    missed = 0
+    for _ in range(400):
+        calibration = rng.rand(500)
+        # Uniform scores: the false-positive rate of a threshold is exactly 1 - its value.
+        missed += 1 - image_threshold.conformal(calibration, 0.05, confidence=0.9).value > 0.05
+    assert missed / 400 <= 0.1 + 3 * np.sqrt(0.09 / 400)
+
+
+@pytest.mark.parametrize(("n", "rate", "confidence"), [(100, 0.05, 0.9), (1000, 0.01, 0.5), (3000, 0.1, 0.99)])
+def test_confident_rank_is_the_beta_quantiles(n, rate, confidence):
+    rank = image_threshold.conformal(np.arange(float(n)), rate, confidence).rank
+    assert stats.beta.cdf(rate, n + 1 - rank, rank) >= confidence
+    marginal = image_threshold.conformal(np.arange(float(n)), rate).rank
+    assert rank == marginal or stats.beta.cdf(rate, n + 2 - rank, rank - 1) < confidence
+
+
+def test_ties_only_lower_the_rate():
+    scores = np.repeat([0.0, 1.0, 2.0], [50, 48, 1])
+    assert image_threshold.conformal(scores, 0.05).value == 1.0
+    assert image_threshold.conformal(scores, 0.05).alarms(scores).mean() < 0.05
+    assert not image_threshold.conformal(np.zeros(50), 0.1).alarms(np.zeros(9)).any()
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.3, 1 / 3])
+def test_smallest_calibration_set(rate):
+    least = int(np.ceil(1 / rate - 1e-9)) - 1
+    assert image_threshold.conformal(np.arange(float(least)), rate).value == least - 1
+    with pytest.raises(ValueError, match=f"too few for a false-positive rate of .*at least {least}$"):
+        image_threshold.conformal(np.arange(least - 1.0), rate)
+
+
+def test_smallest_calibration_set_with_confidence():
+    least = int(np.ceil(np.log(0.05) / np.log(0.95)))
+    image_threshold.conformal(np.arange(float(least)), 0.05, 0.95)
+    with pytest.raises(ValueError, match=f"with confidence 0.95: it takes at least {least}"):
+        image_threshold.conformal(np.arange(least - 1.0), 0.05, 0.95)
+
+
+@pytest.mark.parametrize(("scores", "rate", "confidence", "text"), [
+    (np.zeros(0), 0.1, None, r"shape \[0\]"),
+    (np.zeros((2, 2)), 0.1, None, r"shape \[2, 2\]"),
+    (np.array([1.0, np.nan]), 0.5, None, "NaN or infinity"),
+    (np.zeros(9), 0.0, None, "rate is 0.0"),
+    (np.zeros(9), 1.5, None, "rate is 1.5"),
+    (np.zeros(9), 0.5, 1.0, "confidence is 1.0"),
+])
+def test_refusals(scores, rate, confidence, text):
+    with pytest.raises(ValueError, match=text):
+        image_threshold.conformal(scores, rate, confidence)

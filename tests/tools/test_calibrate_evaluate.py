@@ -1,0 +1,201 @@
+"""From a converted network to a calibrated, evaluated detector file, through the verbs, on lanes and on images."""
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from leanood.data import catalog
+from leanood.ood import events, metrics
+from leanood.tflite import bundle, runtime
+from leanood.workflow import calibrate, evaluate, loading, plots
+
+LANES = "lanes:frames=1600,scene=60,size=32x32"
+MAIN = str(pathlib.Path(__file__).parents[2] / "tools" / "main.py")
+
+
+def leanood(*arguments):
+    return subprocess.run([sys.executable, MAIN, *arguments], capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def lanes():
+    return catalog.open(LANES)
+
+
+@pytest.fixture(scope="module")
+def network(tiny_tflite):
+    return runtime.load(bundle.flatbuffer(tiny_tflite["int8"]))
+
+
+@pytest.fixture(scope="module")
+def calibrated(lanes, network):
+    return calibrate.calibrate(network, (32, 32), lanes, calibrate.Settings(false_alarms_per_hour=60))
+
+
+@pytest.fixture(scope="module")
+def file(calibrated, network, lanes, tiny_tflite, tmp_path_factory):
+    path = tmp_path_factory.mktemp("detector") / "detector.tflite"
+    fields = calibrate.fields(calibrated, network, (32, 32), lanes.fps, data={"spec": LANES}, network={})
+    bundle.write(path, bundle.flatbuffer(tiny_tflite["int8"]), fields, calibrated.detector.to_arrays())
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(file, lanes):
+    settings = evaluate.Settings(severities=(5,), corruptions=("darker", "noise", "frozen"), stretch_s=2, stretches=4)
+    return evaluate.evaluate(bundle.load(file), lanes, settings)
+
+
+def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
+    for split in ("train", "calibration", "validation"):
+        assert calibrated.seen["frames"][split] == int((lanes.split == split).sum())
+    assert calibrated.seen["ordered"]
+    held_out = sum(calibrated.seen["frames"].values()) / lanes.fps / 3600
+    assert calibrated.seen["held_out_hours"] == pytest.approx(held_out)
+    assert np.isfinite(calibrated.detector.threshold)
+
+
+def test_the_threshold_can_be_reached(calibrated):
+    assert calibrated.detector.threshold < calibrated.detector.highest_score()
+
+
+def test_the_detector_sees_a_dark_camera_and_not_the_usual_road(file, lanes):
+    one = bundle.load(file)
+    test = lanes.splits("test")
+    usual = [one(test.read(i)) for i in range(40)]
+    one.reset()
+    dark = [one((test.read(i) * 0.05).astype(np.uint8)) for i in range(40)]
+    assert not any(verdict.alarm for verdict in usual)
+    assert dark[-1].score > max(verdict.score for verdict in usual)
+    assert dark[-1].alarm
+
+
+def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
+    row = next(row for row in evaluated.report["rows"] if row["set"] == "darker 5")
+    one = bundle.load(file)
+    test = lanes.where((lanes.split == "test") & ~lanes.ood)
+    chosen = calibrate.stretches(test, 40, 4)
+    scores, odd, alarms, starts = [], [], [], []
+    for number, where in enumerate(chosen):
+        pattern = ("all", "second_half", "middle_half")[number % 3]
+        images, ood = calibrate.corrupted(test, where, "darker", 5, pattern, number, (32, 32))
+        one.reset()
+        verdicts = [one(image) for image in images]
+        scores += [verdict.score for verdict in verdicts]
+        alarms += [verdict.alarm for verdict in verdicts]
+        odd += ood.tolist()
+        starts += [i == 0 for i in range(len(where))]
+    scores, odd = np.array(scores), np.array(odd)
+    # A loaded file's random numbers run on from stretch to stretch; the evaluation's begin anew with each.
+    assert row["auroc"] == pytest.approx(metrics.evaluate(scores[~odd], scores[odd]).auroc, abs=0.02)
+    assert row["hit_rate"] == events.detections(np.array(alarms), np.array(starts), odd, 20).hit_rate
+    assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
+    assert set(row["baselines"]) == {"six colour numbers", "mean brightness", "sharpness"}
+
+
+def test_a_severity_in_the_declared_range_is_no_ood_row(lanes):
+    assert not calibrate.outside_id(lanes, "darker", 1)
+    assert calibrate.outside_id(lanes, "darker", 5)
+    assert calibrate.outside_id(lanes, "fog", 1)
+    assert calibrate.outside_id(dataclasses.replace(lanes, partition_kind="subset"), "darker", 1)
+
+
+def test_stretches_never_span_a_sequence(lanes):
+    test = lanes.splits("test")
+    for where in calibrate.stretches(test, 30):
+        assert (np.diff(where) == 1).all()
+        assert not test.starts[where[1:]].any()
+
+
+def test_plots_are_pictures(evaluated, tmp_path):
+    aurocs = {row["set"]: row["auroc"] for row in evaluated.report["rows"]}
+    path = plots.roc(evaluated.roc, aurocs, str(tmp_path / "roc.png"), "title")
+    assert cv2.imread(path).std() > 1
+    path = plots.score_over_time(evaluated.example["score"], evaluated.example["ood"], 3.0, 20.0,
+                                 str(tmp_path / "score.png"), "title")
+    assert cv2.imread(path).std() > 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_corrupt_images_are_named_and_counted(tmp_path, capsys):
+    folder = tmp_path / "images" / "road"
+    folder.mkdir(parents=True)
+    for i in range(40):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8))
+    (folder / "040.png").write_bytes(b"\x89PNG broken")
+    found = catalog.open(str(tmp_path / "images"))
+    total = 0
+    for split in ("train", "calibration", "validation", "test"):
+        images, known = loading.load_split(found, split, (32, 32))
+        assert len(images) == len(known)
+        total += len(images)
+    assert total == 40
+    assert "unreadable, left out: road/040.png" in capsys.readouterr().err
+
+
+def test_an_empty_split_is_named(lanes):
+    with pytest.raises(ValueError, match="no readable in-distribution frame in its split 'ood'"):
+        loading.load_split(lanes, "ood", (32, 32))
+
+
+def test_the_verbs_on_an_image_folder(tiny_tflite, tmp_path):
+    rng = np.random.default_rng(0)
+    for part, level in (("day", 150), ("dusk", 90), ("night", 10)):
+        (tmp_path / "images" / part).mkdir(parents=True)
+        for i in range(120):
+            image = np.clip(rng.normal(level, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / part / f"frame{i}.png"), image)
+    detector = tmp_path / "detector.tflite"
+    done = leanood("calibrate", str(tiny_tflite["float32"]), f"--data={tmp_path / 'images'}", "--ood_partitions=night",
+                   f"--out={detector}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert not json.loads(done.stdout)["ordered"]
+    done = leanood("evaluate", str(detector), "--corruptions=", f"--out={tmp_path / 'results'}", "--record")
+    assert done.returncode == 0, done.stderr
+    assert "mean AUROC over the 1 truly OOD rows: 1.000" in done.stdout
+    report = json.loads((tmp_path / "results" / "evaluation.json").read_text())
+    assert report["rows"][0]["set"] == "night"
+    assert set(report["rows"][0]["auroc_by_partition"]) == {"day", "dusk"}
+    assert "against day" in done.stdout
+    assert (tmp_path / "results" / "roc.png").exists()
+    assert bundle.read(detector).detector["metrics"][0]["rows"][0]["auroc"] == report["rows"][0]["auroc"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("calibrate",), "name one .tflite file"),
+    (("calibrate", "nowhere.tflite"), "nowhere.tflite"),
+    (("evaluate",), "name one detector file"),
+    (("evaluate", __file__), "not a TFLite file"),
+    (("evaluate", "x.tflite", "--severities=7"), "whole numbers from 1 to 5"),
+    (("dance",), "unknown verb 'dance'"),
+])
+def test_mistakes_end_in_one_line_and_status_2(arguments, message):
+    done = leanood(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor",
+                                  "info", "demo"])
+def test_each_verb_helps_and_runs_as_a_script(verb):
+    script = pathlib.Path(__file__).parents[2] / "tools" / f"{verb}.py"
+    for command in ([sys.executable, MAIN, verb], [sys.executable, str(script)]):
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert f"leanood {verb}" in done.stdout
+        assert "Example:" in done.stdout
+        assert "--" in done.stdout.split("Flags:")[1]
+
+
+@pytest.mark.parametrize("arguments", [("info",), ("benchmark", "--runs=3", "--warmup=1")])
+def test_the_device_s_verbs_take_the_default_detector(file, arguments):
+    verb, *flags = arguments
+    done = leanood(verb, str(file), *flags)
+    assert done.returncode == 0, done.stderr
+    assert verb != "info" or "nothing is carried over" in done.stdout

@@ -1,0 +1,129 @@
+"""The monitor's journal: one line of JSON a frame, written at once, so that a killed monitor can go on from it."""
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import json
+import math
+import os
+import sys
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+
+from leanood.data import frames, stream
+from leanood.tflite import bundle
+
+_KEPT = 10_000
+
+
+class Journal:
+    """Appends records to a file, or to stdout ("-")."""
+
+    def __init__(self, path: str) -> None:
+        self._file: Any = sys.stdout if path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._path = path
+
+    def write(self, record: Dict[str, Any]) -> None:
+        """One line; infinity, which JSON lacks, becomes null."""
+        plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+                 for key, value in record.items()}
+        try:
+            self._file.write(json.dumps(plain) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, f"{self._path}: not written, {error.strerror}") from None
+
+    def close(self) -> None:
+        if self._file is not sys.stdout:
+            with contextlib.suppress(OSError):  # what could not be written was told when it was tried
+                self._file.close()
+
+
+class Past(NamedTuple):
+    """What a journal tells of the frames so far."""
+
+    frames: int
+    tail: List[Dict[str, Any]]  # the records of the last of them
+
+
+def read(path: str, keep: int) -> Past:
+    """A journal's past; a last line that was cut off is removed from the file.
+
+    Args:
+      path: a file that need not be there yet.
+      keep: how many records to keep at most.
+
+    Raises:
+      ValueError: if a line is no record of a monitor.
+    """
+    tail: Deque[Dict[str, Any]] = collections.deque(maxlen=keep)
+    if not os.path.exists(path):
+        return Past(0, [])
+    with open(path, "rb+") as file:
+        good = count = 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or record.get("frame") != count:
+                raise ValueError(f"{path}: line {count + 1} is not frame {count} of a monitor's journal: "
+                                 "give --jsonl another name, or delete the file")
+            tail.append(record)
+            good += len(line)
+            count += 1
+        file.truncate(good)
+    return Past(count, list(tail))
+
+
+def take_up(detector: bundle.BundledDetector, source: stream.Stream, path: str) -> Past:
+    """Brings the detector to where it was after a journal's last frame, exactly, by a window or two of its frames.
+
+    Args:
+      detector: fresh.
+      source: the same files as then.
+      path: the journal.
+
+    Raises:
+      ValueError: if the journal is of other frames or another detector.
+    """
+    window = max(1, detector.detector.window)
+    past = read(path, max(_KEPT, 2 * window))
+    if not past.frames:
+        return past
+    # The martingale sums its window anew whenever it wraps around: begun at such a place, sums are the same to the bit.
+    earliest = past.frames - len(past.tail)
+    start = max(0, past.frames // window - 1) * window
+    while start - window >= earliest and all(record.get("invalid") for record in past.tail[start - earliest:]):
+        start -= window  # the last valid frame is what the next one is compared with
+    detector.detector.skip(start)
+    number = start
+    for item in itertools.islice((item for item in source.items(start) if item is not None), past.frames - start):
+        verdict, then = judge(detector, item)[0], past.tail[number - earliest]
+        if item.name != then.get("name") or not _close(verdict.p_value, then.get("p_value")):
+            raise ValueError(f"{path}: frame {number} was {then.get('name')}, or had another p-value: it is of another "
+                             "source or detector; give --jsonl another name, or delete the file")
+        number += 1
+    if number < past.frames:
+        raise ValueError(f"{path}: it has {past.frames} frames, the source only {number}")
+    if detector.detector.window:
+        detector.detector.take_up(float(past.tail[-1]["score"]))
+    return past
+
+
+def judge(detector: bundle.BundledDetector, item: stream.Item) -> Tuple[bundle.Verdict, str]:
+    """(the verdict on an item, what is wrong with it): a missing frame, or one that cannot be judged, is invalid."""
+    if item.frame is None:
+        return detector.invalid(), item.problem
+    try:
+        verdict = detector(item.frame)
+    except frames.FrameError as error:
+        return detector.invalid(), str(error)
+    wrong = f"{item.name}: all of one colour, not finite, or nothing that can be judged"
+    return verdict, wrong if verdict.invalid else ""
+
+
+def _close(value: float, then: Optional[Any]) -> bool:
+    return isinstance(then, float) and math.isclose(value, then, rel_tol=1e-6)
