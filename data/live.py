@@ -9,8 +9,9 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from leanood.data import decoder, frames, stream
+from leanood.data import chroma, decoder, frames, stream
 
+PIXEL_FORMATS = ("rgb", "yuv420")  # rows of RGB; planes Y, U, V with chroma halved both ways (FFmpeg's yuv420p)
 _TICK_S = 0.2  # how long an iteration may take to notice that it should stop
 
 
@@ -103,15 +104,19 @@ def camera(number: int, stall_s: float) -> Live:
 
 
 class Raw(stream.Stream):
-    """Raw RGB frames, one after the other, from a file descriptor. Whoever writes waits for us: nothing is dropped."""
+    """Raw frames, one after the other, from a file descriptor. Whoever writes waits for us: nothing is dropped."""
 
-    def __init__(self, descriptor: int, size: Tuple[int, int], stall_s: float) -> None:
-        self._descriptor, self._size, self._stall_s = descriptor, size, stall_s
+    def __init__(self, descriptor: int, size: Tuple[int, int], stall_s: float, pixel_format: str = "rgb") -> None:
+        self._descriptor, self._size, self._stall_s, self._format = descriptor, size, stall_s, pixel_format
+        if pixel_format not in PIXEL_FORMATS:
+            raise ValueError(f"pixel_format is {pixel_format!r}; raw frames are {' or '.join(PIXEL_FORMATS)}")
         if min(size) < 1:
             raise ValueError(f"raw frames of {size[0]}x{size[1]} have no pixels")
 
     def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
-        length = self._size[0] * self._size[1] * 3
+        planar = self._format == "yuv420"
+        length = chroma.yuv420_bytes(self._size) if planar else self._size[0] * self._size[1] * 3
+        decode = chroma.from_yuv420 if planar else frames.from_bytes
         number, missing, begin = 0, length, time.perf_counter()
         parts: List[bytes] = []
         while True:
@@ -131,7 +136,7 @@ class Raw(stream.Stream):
             if missing == 0:
                 name = f"stdin[{number}]"
                 if number >= start:
-                    frame = frames.from_bytes(b"".join(parts), self._size, name)
+                    frame = decode(b"".join(parts), self._size, name)
                     yield stream.Item(name, frame, "", time.perf_counter())
                 number, parts, missing, begin = number + 1, [], length, time.perf_counter()
         if parts:

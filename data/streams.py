@@ -8,13 +8,14 @@ from leanood.data import frames, live, playback, stream
 
 
 def open(spec: str, *, frame_size: Optional[Tuple[int, int]] = None,  # noqa: A001
-         stall_s: float = 5.0) -> stream.Stream:
+         pixel_format: str = "rgb", stall_s: float = 5.0) -> stream.Stream:
     """The source that `spec` names.
 
     Args:
       spec: a folder of images or `.npy` frames, a `.npy` file [N, H, W, 3], a video file, a camera's number, or "-":
-        raw RGB frames on standard input.
+        raw frames on standard input.
       frame_size: (height, width) of raw frames.
+      pixel_format: of raw frames, one of live.PIXEL_FORMATS.
       stall_s: a live source that gives nothing for so long gives an item without a frame.
 
     Raises:
@@ -27,7 +28,7 @@ def open(spec: str, *, frame_size: Optional[Tuple[int, int]] = None,  # noqa: A0
             return live.camera(int(spec), stall_s)
         if frame_size is None:
             raise ValueError("raw frames on standard input need their size: --frame_size=HEIGHTxWIDTH")
-        return live.Raw(0, frame_size, stall_s)
+        return live.Raw(0, frame_size, stall_s, pixel_format)
     if os.path.isdir(spec):
         return playback.Folder(spec)
     if not os.path.exists(spec):

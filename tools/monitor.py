@@ -22,8 +22,10 @@ from leanood.tools import command, view
 from leanood.workflow import journal, monitor
 
 _SOURCE = flags.DEFINE_string("source", None, "a folder of images or .npy frames, a .npy stack [N, H, W, 3], a video, "
-                              "a camera's number, or - for raw RGB frames on standard input", required=True)
+                              "a camera's number, or - for raw frames on standard input", required=True)
 _FRAME_SIZE = flags.DEFINE_string("frame_size", None, "HEIGHTxWIDTH of raw frames")
+_PIXEL_FORMAT = flags.DEFINE_enum("pixel_format", "rgb", ["rgb", "yuv420"],
+                                  "of raw frames: rows of RGB, or planar 4:2:0 (BT.601, FFmpeg's yuv420p)")
 _JSONL = flags.DEFINE_string("jsonl", None, "write a line of JSON a frame to this file (- is stdout)")
 _RESUME = flags.DEFINE_boolean("resume", False, "go on after the last frame of --jsonl (files only)")
 _DEADLINE_MS = flags.DEFINE_float("deadline_ms", None, "count verdicts that come later than this after their frame")
@@ -48,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--resume needs the journal of the monitor that was stopped: --jsonl=FILE")
     on_alarm = _command()
     size = command.size(_FRAME_SIZE.value) if _FRAME_SIZE.value else None
-    source = streams.open(_SOURCE.value, frame_size=size, stall_s=_STALL_S.value)
+    source = streams.open(_SOURCE.value, frame_size=size, pixel_format=_PIXEL_FORMAT.value, stall_s=_STALL_S.value)
     try:
         detector = bundle.load(argv[1], _ACCELERATOR.value, _THREADS.value, _RUNTIME.value, delegate=_DELEGATE.value,
                                allow_cpu=_ALLOW_CPU.value)

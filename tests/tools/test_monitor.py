@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from leanood.data import live, stream, streams
+from leanood.data import chroma, live, stream, streams
 from leanood.tflite import bundle
 from leanood.tools import view
 from leanood.workflow import journal, monitor
@@ -258,6 +258,22 @@ def test_raw_frames_and_stack_and_folder_agree(tiny_detector, camera, tmp_path):
         assert (summary["frames"], summary["invalid"]) == (60, 1)
     scores = [[line["score"] for line in _lines(path)] for path in journals]
     assert scores[0] == scores[1] == scores[2]
+
+
+def test_raw_planar_frames_are_those_that_the_chroma_was_taken_from(tiny_detector, camera, tmp_path):
+    rounded = np.stack([chroma.subsampled(frame, "4:2:0") for frame in camera[0]])
+    journals = [tmp_path / "rgb.jsonl", tmp_path / "yuv420.jsonl"]
+    for path, raw in zip(journals, (rounded.tobytes(), b"".join(map(chroma.to_yuv420, camera[0])))):
+        summary = _summary(_leanood("monitor", tiny_detector, "--source=-", "--frame_size=32x32", f"--jsonl={path}",
+                                    f"--pixel_format={path.stem}", "--json", input=raw))
+        assert summary["frames"] == 60
+    rgb, planar = ([line["nonconformity"] for line in _lines(path) if line["nonconformity"]] for path in journals)
+    np.testing.assert_allclose(planar, rgb, rtol=0.2)  # OpenCV rounds a level otherwise, here and there
+
+
+def test_an_unknown_pixel_format_is_refused():
+    with pytest.raises(ValueError, match="pixel_format is 'nv12'; raw frames are rgb or yuv420"):
+        streams.open("-", frame_size=(2, 2), pixel_format="nv12")
 
 
 def test_a_command_runs_when_the_alarm_is_raised(tiny_detector, camera, tmp_path):
