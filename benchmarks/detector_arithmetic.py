@@ -67,11 +67,11 @@ def main(argv: Sequence[str]) -> int:
     rng = np.random.default_rng(0)
     partition = np.repeat(["bright", "medium"], _CALIBRATION)
     calibration = _outputs(rng, 2 * _CALIBRATION)
-    measure = kl_topk.KlTopK(_CHOSEN).fit(_outputs(rng, 2 * _CALIBRATION), partition,
+    fitted = kl_topk.KlTopK(_CHOSEN).fit(_outputs(rng, 2 * _CALIBRATION), partition,
                                                 np.arange(2 * _CALIBRATION) % 100 == 0)
-    ours = detector.Detector.calibrate(measure, calibration, partition=partition, window=_WINDOW)
+    ours = detector.Detector.calibrate(fitted, calibration, partition=partition, window=_WINDOW)
     ours.decay = 1.0
-    scores = measure.score(calibration)
+    scores = fitted.score(calibration)
     script = Script([scores[partition == name, column] for column, name in enumerate(ours.partitions)], 1.0)
 
     starts = np.arange(2 * _CALIBRATION) % 100 == 0
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
     test = _outputs(rng, _OURS)
     frames = [{name: array[t:t + 1] for name, array in test.items()} for t in range(_OURS)]
-    odd = measure.score(test).tolist()
+    odd = fitted.score(test).tolist()
     ours_us, default_us, script_us = [], [], []
     for turn in range(_ROUNDS):
         begin = time.process_time()

@@ -13,13 +13,16 @@ class ClassifierScore(nonconformity.Nonconformity):
 
     Args:
       score: any; `fit` fits it.
+
+    Attributes:
+      wrapped: that score.
     """
 
     name = "score"
     partitions = ("all",)
 
     def __init__(self, score: scores.Score):
-        self.measure = score
+        self.wrapped = score
         self.inputs = score.reads()
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
@@ -37,30 +40,30 @@ class ClassifierScore(nonconformity.Nonconformity):
             names, indices = np.unique(np.asarray(partition).astype(str), return_inverse=True)
             if len(names) == np.asarray(outputs["logits"]).shape[1]:
                 labels = indices.reshape(-1)
-        self.measure.fit(outputs, labels)
+        self.wrapped.fit(outputs, labels)
         return self
 
     def score(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> np.ndarray:
         """Float64 [N, 1]. Frame by frame: a matrix product's last digits depend on how many rows it has."""
         rows = {name: np.asarray(outputs[name]) for name in self.inputs}
         count = len(next(iter(rows.values())))
-        found = np.empty((count, 1))
+        result = np.empty((count, 1))
         for i in range(count):
-            found[i] = self.score_frame({name: array[i] for name, array in rows.items()}, True)
-        return found
+            result[i] = self.score_frame({name: array[i] for name, array in rows.items()}, True)
+        return result
 
     def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
         """One float, of one frame's outputs [1, D] or [D]; frames are judged by themselves, `first` or not."""
-        return [float(self.measure.score({name: np.reshape(outputs[name], (1, -1)) for name in self.inputs})[0])]
+        return [float(self.wrapped.score({name: np.reshape(outputs[name], (1, -1)) for name in self.inputs})[0])]
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """The score's name and its arrays."""
-        return {"name": np.array(scores.name(self.measure)),
-                **{f"score.{name}": array for name, array in self.measure.to_arrays().items()}}
+        return {"name": np.array(scores.name(self.wrapped)),
+                **{f"score.{name}": array for name, array in self.wrapped.to_arrays().items()}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ClassifierScore:
         """The nonconformity that `to_arrays` described."""
         prefix = len("score.")
-        own = {name[prefix:]: array for name, array in arrays.items() if name.startswith("score.")}
-        return cls(scores.by_name(str(arrays["name"])).from_arrays(own))
+        statistics = {name[prefix:]: array for name, array in arrays.items() if name.startswith("score.")}
+        return cls(scores.by_name(str(arrays["name"])).from_arrays(statistics))

@@ -64,7 +64,7 @@ class Uniform:
         # Python promises this stream for ever, on every machine; NumPy's generators don't promise theirs.
         self._random = random.Random(seed).random
 
-    def one(self) -> float:
+    def next(self) -> float:
         """Returns the next number."""
         return 1.0 - self._random()
 

@@ -44,7 +44,7 @@ class Step(NamedTuple):
 class Detector:
     """A calibrated detector: feed it a sequence by `step`, or whole sequences by `run`, with identical numbers.
 
-    An invalid frame (NaN or infinite outputs) is odder than every calibration frame, in every column: p = u / (n + 1),
+    An invalid frame (NaN or infinite outputs) is beyond every calibration frame, in every column: p = u / (n + 1),
     so S rises as long as such frames last; besides, it raises the alarm by itself, whatever S is. The nonconformity
     doesn't see it: the next valid frame is compared with the last valid one.
 
@@ -53,21 +53,22 @@ class Detector:
       threshold: the alarm's; infinite until it is set.
     """
 
-    def __init__(self, measure: nonconformity.Nonconformity, tables: List[np.ndarray], *, partition_kind: str,
+    def __init__(self, nonconformity: nonconformity.Nonconformity, tables: List[np.ndarray], *, partition_kind: str,
                  window: int, seed: int):
         if window < 0:
             raise ValueError(f"window must be at least 1, or 0 for single images, not {window}")
-        if not tables or len(tables) != len(measure.partitions):
-            raise ValueError(f"{len(tables)} calibration tables don't fit the {len(measure.partitions)} partitions")
-        self.nonconformity = measure
-        self.partitions = measure.partitions
+        if not tables or len(tables) != len(nonconformity.partitions):
+            raise ValueError(f"{len(tables)} calibration tables don't fit the {len(nonconformity.partitions)} "
+                             "partitions")
+        self.nonconformity = nonconformity
+        self.partitions = nonconformity.partitions
         self.partition_kind = partitions.check_kind(partition_kind)
         self.window = window
         self.seed = seed
         self.decay = 0.0
         self.threshold = math.inf
         self._tables = tables
-        self._tails = [tail.Tail.fit(table) if measure.extrapolates and len(table) >= tail.FEWEST else None
+        self._tails = [tail.Tail.fit(table) if nonconformity.extrapolates and len(table) >= tail.FEWEST else None
                        for table in tables]
         self._lists = [table.tolist() for table in tables]  # bisecting a list is faster than searching an array
         self._uniform = conformal.Uniform(seed)
@@ -76,13 +77,13 @@ class Detector:
         self._first = True
 
     @classmethod
-    def calibrate(cls, measure: nonconformity.Nonconformity, outputs: Mapping[str, np.ndarray], *,
+    def calibrate(cls, nonconformity: nonconformity.Nonconformity, outputs: Mapping[str, np.ndarray], *,
                   partition: Optional[np.ndarray] = None, starts: Optional[np.ndarray] = None,
                   partition_kind: str = "subset", window: int = 20, seed: int = 0) -> Detector:
         """Returns the detector with its calibration tables; decay and threshold are still to be tuned.
 
         Args:
-          measure: a nonconformity fitted on *other* in-distribution frames (training): p-values are valid only then.
+          nonconformity: fitted on *other* in-distribution frames (training): p-values are valid only then.
           outputs: of the calibration frames, named arrays [N, …].
           partition: each frame's partition, str [N]; may be left out where the nonconformity has one partition.
           starts: bool [N], true on the first frame of each sequence; None for unordered images.
@@ -90,21 +91,21 @@ class Detector:
           window: number of p-values in the martingale; 0 for single images.
           seed: of the p-values' smoothing.
         """
-        finite = validity.frames(outputs, measure.inputs)
+        finite = validity.frames(outputs, nonconformity.inputs)
         if not finite.all():
             raise ValueError(f"the network's outputs are NaN or infinite on {np.count_nonzero(~finite)} of "
                              f"{len(finite)} calibration frames; leave those frames out or convert the model again")
-        scores = measure.score(outputs, starts if window else None)
-        label = _labels(measure, partition, len(finite))
+        scores = nonconformity.score(outputs, starts if window else None)
+        label = _labels(nonconformity, partition, len(finite))
         tables = []
-        for column, name in enumerate(measure.partitions):
-            own = label == name
-            if not own.any():
+        for column, name in enumerate(nonconformity.partitions):
+            members = label == name
+            if not members.any():
                 raise ValueError(f"no calibration frame is of partition {name!r}; give some, or fit without it")
             if partitions.check_kind(partition_kind) == "factor":
-                own[:] = True
-            tables.append(conformal.table(scores[own, column]))
-        return cls(measure, tables, partition_kind=partition_kind, window=window, seed=seed)
+                members[:] = True
+            tables.append(conformal.table(scores[members, column]))
+        return cls(nonconformity, tables, partition_kind=partition_kind, window=window, seed=seed)
 
     def highest_score(self) -> float:
         """Returns what S can't exceed: finite where evidence is bounded and nothing is carried over, else infinity."""
@@ -120,11 +121,11 @@ class Detector:
         self._first = True
 
     def skip(self, count: int) -> None:
-        """Lets the smoothing run on as if `count` frames had been seen, for who takes a sequence up again later."""
+        """Lets the smoothing run on as if `count` frames had been judged, for who resumes a sequence later."""
         for _ in range(count * len(self._lists)):
-            self._uniform.one()
+            self._uniform.next()
 
-    def take_up(self, score: float) -> None:
+    def resume(self, score: float) -> None:
         """Goes on from S = `score`, once a window's worth of the frames before was stepped through again."""
         self._score = score
 
@@ -134,34 +135,34 @@ class Detector:
         Args:
           outputs: of the network on that frame, named arrays [1, …] or […].
         """
-        odd: List[float] = []
+        alphas: List[float] = []
         invalid = not validity.frame(outputs, self.nonconformity.inputs)
         if not invalid:
-            odd = self.nonconformity.score_frame(outputs, self._first)
-            for alpha in odd:
+            alphas = self.nonconformity.score_frame(outputs, self._first)
+            for alpha in alphas:
                 invalid = invalid or alpha != alpha
             self._first = not self.window
         if invalid:
-            odd = [math.inf] * len(self._lists)
+            alphas = [math.inf] * len(self._lists)
         p, logs = [], []
-        for column, alpha in enumerate(odd):
-            value = conformal.p_value(self._lists[column], alpha, self._uniform.one())
+        for column, alpha in enumerate(alphas):
+            value = conformal.p_value(self._lists[column], alpha, self._uniform.next())
             beyond = self._tails[column]
             if beyond is not None and beyond.start < alpha < math.inf:
                 value = math.exp(-tail.cautious(beyond.log_p_one(alpha)))
             p.append(value)
             log = self._windows[column].push(value)
             logs.append(log if beyond is None else martingale.tempered(log, -math.log(value)))
-        columns = logs if self.window else odd
+        columns = logs if self.window else alphas
         if self.partition_kind == "subset":
-            column, p_value, oddness = columns.index(min(columns)), max(p), min(odd)
+            column, p_value, combined = columns.index(min(columns)), max(p), min(alphas)
         else:
-            column, p_value, oddness = columns.index(max(columns)), min(min(p) * len(p), 1.0), max(odd)
+            column, p_value, combined = columns.index(max(columns)), min(min(p) * len(p), 1.0), max(alphas)
         if self.window:
             score = self._score = cusum.update(self._score, logs[column], self.decay)
         else:
-            score = oddness
-        return Step(score, p_value, logs[column], oddness, invalid or score > self.threshold, column, invalid)
+            score = combined
+        return Step(score, p_value, logs[column], combined, invalid or score > self.threshold, column, invalid)
 
     def run(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns what a fresh detector's steps would say of whole sequences: `Step`'s fields as arrays [N].
@@ -172,27 +173,27 @@ class Detector:
           outputs: of the network, named arrays [N, …].
           starts: bool [N], true on the first frame of each sequence; None: every frame is a sequence of its own.
         """
-        odd, invalid, begins = self._scores(outputs, starts)
-        u = conformal.Uniform(self.seed).many(odd.size).reshape(odd.shape)
-        p = np.stack([conformal.p_values(table, odd[:, column], u[:, column])
+        alphas, invalid, begins = self._scores(outputs, starts)
+        u = conformal.Uniform(self.seed).many(alphas.size).reshape(alphas.shape)
+        p = np.stack([conformal.p_values(table, alphas[:, column], u[:, column])
                       for column, table in enumerate(self._tables)], axis=1)
         for column, beyond in enumerate(self._tails):
             if beyond is not None:
-                far = (odd[:, column] > beyond.start) & (odd[:, column] < np.inf)
+                far = (alphas[:, column] > beyond.start) & (alphas[:, column] < np.inf)
                 p[far, column] = [math.exp(-tail.cautious(value))  # as in step: NumPy's exp rounds otherwise
-                                  for value in beyond.log_p(odd[far, column]).tolist()]
+                                  for value in beyond.log_p(alphas[far, column]).tolist()]
         logs = np.stack([martingale.windowed(p[:, column], begins, max(self.window, 1))
                          for column in range(p.shape[1])], axis=1)
         for column, beyond in enumerate(self._tails):
             if beyond is not None:
                 logs[:, column] = [martingale.tempered(log, -math.log(value))
                                    for log, value in zip(logs[:, column].tolist(), p[:, column].tolist())]
-        decides = partitions.deciding(logs if self.window else odd, self.partition_kind)
+        decides = partitions.deciding(logs if self.window else alphas, self.partition_kind)
         log_martingale = logs[np.arange(len(logs)), decides]
-        oddness = partitions.combine(odd, self.partition_kind)
-        score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else oddness
+        combined = partitions.combine(alphas, self.partition_kind)
+        score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else combined
         return {"score": score, "p_value": partitions.combine_p_values(p, self.partition_kind),
-                "log_martingale": log_martingale, "nonconformity": oddness,
+                "log_martingale": log_martingale, "nonconformity": combined,
                 "alarm": invalid | (score > self.threshold), "partition": decides, "invalid": invalid}
 
     def _scores(self, outputs: Mapping[str, np.ndarray],
@@ -205,16 +206,16 @@ class Detector:
         if begins.shape != invalid.shape:
             raise ValueError(f"starts must hold one flag a frame: {begins.shape} for {len(invalid)} frames")
         valid = ~invalid
-        odd = np.full((len(invalid), len(self.partitions)), np.inf)
+        alphas = np.full((len(invalid), len(self.partitions)), np.inf)
         if valid.any():
             # A sequence that begins with invalid frames begins, for the nonconformity, with its first valid one.
             sequence = np.cumsum(begins)[valid]
             first = np.append(True, sequence[1:] != sequence[:-1])
-            odd[valid] = self.nonconformity.score({name: np.asarray(outputs[name])[valid]
-                                                   for name in self.nonconformity.inputs}, first)
-        invalid = invalid | np.isnan(odd).any(axis=1)
-        odd[invalid] = np.inf
-        return odd, invalid, begins
+            alphas[valid] = self.nonconformity.score({name: np.asarray(outputs[name])[valid]
+                                                      for name in self.nonconformity.inputs}, first)
+        invalid = invalid | np.isnan(alphas).any(axis=1)
+        alphas[invalid] = np.inf
+        return alphas, invalid, begins
 
     def config(self) -> Dict[str, Any]:
         """Returns the settings for `from_arrays`, fit for JSON."""
@@ -237,18 +238,18 @@ class Detector:
           arrays: as `to_arrays` returns them; other names are left alone.
         """
         try:
-            measures = {measure.name: measure for measure in _NONCONFORMITIES}
-            if config["detector"] not in measures:
-                raise ValueError(f"unknown detector {config['detector']!r}; this version knows {', '.join(measures)}")
+            kinds = {kind.name: kind for kind in _NONCONFORMITIES}
+            if config["detector"] not in kinds:
+                raise ValueError(f"unknown detector {config['detector']!r}; this version knows {', '.join(kinds)}")
             prefix = len(_NONCONFORMITY)
-            measure = measures[config["detector"]].from_arrays(
+            nonconformity = kinds[config["detector"]].from_arrays(
                 {name[prefix:]: arrays[name] for name in arrays if name.startswith(_NONCONFORMITY)})
-            if list(measure.partitions) != list(config["partitions"]):
-                raise ValueError(f"partitions {list(measure.partitions)} were calibrated, "
+            if list(nonconformity.partitions) != list(config["partitions"]):
+                raise ValueError(f"partitions {list(nonconformity.partitions)} were calibrated, "
                                  f"the configuration names {list(config['partitions'])}")
-            tables = [conformal.table(arrays[f"{_TABLE}{column}"]) for column in range(len(measure.partitions))]
-            detector = cls(measure, tables, partition_kind=config["partition_kind"], window=int(config["window"]),
-                           seed=int(config["seed"]))
+            tables = [conformal.table(arrays[f"{_TABLE}{column}"]) for column in range(len(nonconformity.partitions))]
+            detector = cls(nonconformity, tables, partition_kind=config["partition_kind"],
+                           window=int(config["window"]), seed=int(config["seed"]))
             detector.decay = math.inf if config["decay"] is None else float(config["decay"])
             detector.threshold = math.inf if config["threshold"] is None else float(config["threshold"])
         except KeyError as error:
@@ -260,17 +261,17 @@ def _finite(value: float) -> Optional[float]:
     return value if math.isfinite(value) else None  # JSON has no infinity
 
 
-def _labels(measure: nonconformity.Nonconformity, partition: Optional[np.ndarray], count: int) -> np.ndarray:
+def _labels(nonconformity: nonconformity.Nonconformity, partition: Optional[np.ndarray], count: int) -> np.ndarray:
     """Returns each calibration frame's partition, str [N], one of the nonconformity's."""
     if partition is None:
-        if len(measure.partitions) > 1:
-            raise ValueError(f"calibration needs each frame's partition: one of {', '.join(measure.partitions)}")
-        return np.full(count, measure.partitions[0])
+        if len(nonconformity.partitions) > 1:
+            raise ValueError(f"calibration needs each frame's partition: one of {', '.join(nonconformity.partitions)}")
+        return np.full(count, nonconformity.partitions[0])
     label = np.asarray(partition).astype(str)
     if label.shape != (count,):
         raise ValueError(f"partition must hold one name a frame: {label.shape} for {count} frames")
-    unknown = sorted(set(label.tolist()) - set(measure.partitions))
+    unknown = sorted(set(label.tolist()) - set(nonconformity.partitions))
     if unknown:
         raise ValueError(f"calibration frames are of partitions {', '.join(unknown)}, which the nonconformity was not "
-                         f"fitted on; it knows {', '.join(measure.partitions)}")
+                         f"fitted on; it knows {', '.join(nonconformity.partitions)}")
     return label

@@ -107,11 +107,11 @@ def detections(alarm: np.ndarray, starts: np.ndarray, ood: np.ndarray, fps: floa
     ood, starts = _flags(ood, starts)
     hit, delay, already = [], [], []
     for begin, end in _sequences(starts):
-        odd = ood[begin:end]
-        if not odd.any():
+        turned = ood[begin:end]
+        if not turned.any():
             continue
-        onset = int(np.argmax(odd))
-        stretch = alarm[begin + onset:end][np.logical_and.accumulate(odd[onset:])]
+        onset = int(np.argmax(turned))
+        stretch = alarm[begin + onset:end][np.logical_and.accumulate(turned[onset:])]
         hit.append(bool(stretch.any()))
         delay.append(int(np.argmax(stretch)) if stretch.any() else end - begin)
         already.append(bool(stretch[0] and onset and alarm[begin + onset - 1]))

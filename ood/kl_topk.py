@@ -28,8 +28,8 @@ class KlTopK(nonconformity.Nonconformity):
         label = np.full(frames, "all") if partition is None else np.asarray(partition).astype(str)
         names, chosen, warnings = [], [], []
         for name in np.unique(label).tolist():
-            own = label == name
-            ranked = ranking.rank(divergence[own], None if starts is None else _own_starts(own, starts))
+            members = label == name
+            ranked = ranking.rank(divergence[members], None if starts is None else _starts_within(members, starts))
             names.append(name)
             chosen.append(ranked.order[:self.k])
             if ranked.warning:
@@ -77,9 +77,9 @@ class KlTopK(nonconformity.Nonconformity):
         return result
 
 
-def _own_starts(own: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _starts_within(members: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Returns the starts of the scenes that remain of sequences when only `own` frames are kept."""
     begins = np.asarray(starts, dtype=bool).copy()
-    begins[1:] |= ~own[:-1]
+    begins[1:] |= ~members[:-1]
     begins[:1] = True
-    return begins[own]
+    return begins[members]

@@ -35,9 +35,9 @@ def rank(kl: np.ndarray, starts: Optional[np.ndarray] = None) -> Ranking:
     activity = _activity(kl, starts)
     if len(activity) >= 2:
         return _ranking(activity.var(axis=0), "scenes", "")
-    seen = "the images are unordered" if starts is None else f"{len(activity)} scene(s) have two or more frames"
+    reason = "the images are unordered" if starts is None else f"{len(activity)} scene(s) have two or more frames"
     return _ranking(kl.var(axis=0), "variance",
-                    f"latents are ranked by the variance of their KL: ranking by scenes needs two scenes, and {seen}")
+                    f"latents are ranked by the variance of their KL: ranking by scenes needs two scenes, and {reason}")
 
 
 def _ranking(value: np.ndarray, by: str, warning: str) -> Ranking:

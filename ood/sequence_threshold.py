@@ -7,7 +7,7 @@ in the GI/G/1 queue", Annals of Math. Statistics 1972). So above a level u, cros
   rate(τ) = crossings(u) / hours · exp(−(τ − u) / scale),   scale = mean excess over u of the peaks beyond it.
 It never goes below a level that validation itself crossed more often than stated.
 
-For single images see `threshold`.
+For single images see `image_threshold`.
 """
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def choose(score: np.ndarray, starts: np.ndarray, fps: float, per_hour: float) -
     allowed = per_hour * hours
     counted = _counted(score, starts, allowed)
     if allowed >= _COUNTABLE:
-        seen = int(events.crossings(score > counted, starts).sum())
-        low, high = (bound / hours for bound in events.poisson_interval(seen))
-        return AlarmThreshold(counted, per_hour, hours, seen, low, high, extrapolated=False, expected=seen / hours,
+        count = int(events.crossings(score > counted, starts).sum())
+        low, high = (bound / hours for bound in events.poisson_interval(count))
+        return AlarmThreshold(counted, per_hour, hours, count, low, high, extrapolated=False, expected=count / hours,
                               expected_low=low, expected_high=high, peaks=0, scale=0.0, warning="")
     level, scale, peaks = _tail(score, starts)
     beyond = max(int(events.crossings(score > level, starts).sum()), 1)
@@ -75,9 +75,9 @@ def choose(score: np.ndarray, starts: np.ndarray, fps: float, per_hour: float) -
     warning = "" if peaks >= _FEWEST_PEAKS else (
         f"the score left zero {peaks} times in {60 * hours:.1f} minutes of in-distribution validation: too little to "
         "tell how often it would reach the threshold; validate on more")
-    seen = int(events.crossings(score > value, starts).sum())
-    low, high = (bound / hours for bound in events.poisson_interval(seen))
-    return AlarmThreshold(value, per_hour, hours, seen, low, high, extrapolated=True, expected=expected,
+    count = int(events.crossings(score > value, starts).sum())
+    low, high = (bound / hours for bound in events.poisson_interval(count))
+    return AlarmThreshold(value, per_hour, hours, count, low, high, extrapolated=True, expected=expected,
                           expected_low=expected / spread, expected_high=expected * spread, peaks=peaks, scale=scale,
                           warning=warning)
 

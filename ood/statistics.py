@@ -156,13 +156,13 @@ def _error(id_part: np.ndarray, ood_part: np.ndarray, id_groups: Optional[np.nda
     id_groups = _groups(id_groups, len(id_part), "id_groups")
     ood_groups = _groups(ood_groups, len(ood_part), "ood_groups")
     labels = np.unique(np.concatenate([id_groups, ood_groups]))
-    sums, own = [], []
+    sums, counts = [], []
     for part, groups in ((id_part, id_groups), (ood_part, ood_groups)):
         place = np.searchsorted(labels, groups)
-        own.append(len(np.unique(groups)))
+        counts.append(len(np.unique(groups)))
         sums.append(np.bincount(place, part - part.mean(), minlength=len(labels)) / len(part))
     count = len(labels)
-    variance = sum(k / (k - 1) * np.sum(total ** 2) for k, total in zip(own, sums)) \
+    variance = sum(k / (k - 1) * np.sum(total ** 2) for k, total in zip(counts, sums)) \
         + 2 * count / (count - 1) * np.sum(sums[0] * sums[1])
     return float(np.sqrt(max(variance, 0.0)))
 

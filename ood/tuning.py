@@ -2,7 +2,7 @@
 
 The decay δ is the one under which S tells OOD validation frames (synthetic corruptions) from in-distribution ones best,
 by AUROC. Many do so equally well; of those the one that detects soonest at its own threshold is taken, as long as
-in-distribution validation raises S often enough under it to tell a false-alarm rate (`alarm_threshold`).
+in-distribution validation raises S often enough under it to tell a false-alarm rate (`sequence_threshold`).
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENOUGH_PEAKS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """The choice, and what was seen under it on validation."""
+    """The choice, and what it came to on validation."""
     decay: float  # δ, nats a frame
     threshold: sequence_threshold.AlarmThreshold
     auroc: float  # of S, frame by frame
@@ -45,27 +45,29 @@ def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingal
       decays: δ to try, nats a frame; None: quantiles of ln M, from never forgetting to forgetting all but the oddest.
     """
     ood_log_martingale = np.asarray(ood_log_martingale, dtype=np.float64)
-    odd = np.ones(len(ood_log_martingale), dtype=bool) if ood is None else np.asarray(ood, dtype=bool)
+    is_ood = np.ones(len(ood_log_martingale), dtype=bool) if ood is None else np.asarray(ood, dtype=bool)
     if decays is None:
-        decays = _grid(np.asarray(id_log_martingale, dtype=np.float64), ood_log_martingale[odd])
+        decays = _grid(np.asarray(id_log_martingale, dtype=np.float64), ood_log_martingale[is_ood])
     id_scores = cusum.scores(id_log_martingale, id_starts, decays)
     ood_scores = cusum.scores(ood_log_martingale, ood_starts, decays)
-    tried = [_try(decay, id_score, id_starts, ood_score, ood_starts, odd, fps, false_alarms_per_hour)
+    tried = [_try(decay, id_score, id_starts, ood_score, ood_starts, is_ood, fps, false_alarms_per_hour)
              for decay, id_score, ood_score in zip(decays, id_scores, ood_scores)]
-    best = max(one.auroc for one in tried)
-    good = [one for one in tried if one.auroc >= best - _EQUAL]
-    good = [one for one in good if one.threshold.peaks >= _ENOUGH_PEAKS or not one.threshold.extrapolated] or good
-    chosen = min(good, key=lambda one: (one.mean_delay, -one.decay))
-    return dataclasses.replace(chosen, decays=tuple(map(float, decays)), aurocs=tuple(one.auroc for one in tried))
+    best = max(candidate.auroc for candidate in tried)
+    good = [candidate for candidate in tried if candidate.auroc >= best - _EQUAL]
+    good = [candidate for candidate in good
+            if candidate.threshold.peaks >= _ENOUGH_PEAKS or not candidate.threshold.extrapolated] or good
+    chosen = min(good, key=lambda candidate: (candidate.mean_delay, -candidate.decay))
+    return dataclasses.replace(chosen, decays=tuple(map(float, decays)),
+                               aurocs=tuple(candidate.auroc for candidate in tried))
 
 
 def _try(decay: float, id_score: np.ndarray, id_starts: np.ndarray, ood_score: np.ndarray, ood_starts: np.ndarray,
-         odd: np.ndarray, fps: float, per_hour: float) -> Tuning:
+         is_ood: np.ndarray, fps: float, per_hour: float) -> Tuning:
     chosen = sequence_threshold.choose(id_score, id_starts, fps, per_hour)
-    found = events.detections(ood_score > chosen.value, ood_starts, odd, fps)
-    auroc = metrics.evaluate(np.append(id_score, ood_score[~odd]), ood_score[odd]).auroc
-    return Tuning(decay=float(decay), threshold=chosen, auroc=auroc, hit_rate=found.hit_rate,
-                  mean_delay=found.mean_delay, decays=(), aurocs=())
+    detected = events.detections(ood_score > chosen.value, ood_starts, is_ood, fps)
+    auroc = metrics.evaluate(np.append(id_score, ood_score[~is_ood]), ood_score[is_ood]).auroc
+    return Tuning(decay=float(decay), threshold=chosen, auroc=auroc, hit_rate=detected.hit_rate,
+                  mean_delay=detected.mean_delay, decays=(), aurocs=())
 
 
 def _grid(id_log_martingale: np.ndarray, ood_log_martingale: np.ndarray) -> Sequence[float]:

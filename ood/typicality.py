@@ -98,12 +98,12 @@ class Typicality(nonconformity.Nonconformity):
         self._widths = (early, latents)
         self._features, self._before = np.zeros(early + latents), np.zeros(early + latents)
         begins = {EARLY: 0, LATENT: early}
-        ends = np.cumsum([0] + [len(one.offset) for one in self._gaussians.values()])
+        ends = np.cumsum([0] + [len(fitted.offset) for fitted in self._gaussians.values()])
         self._matrix = np.zeros((early + latents, ends[-1]))
-        for begin, (channel, one) in zip(ends, self._gaussians.items()):
-            row, width = begins[channel], len(one.offset)
-            self._matrix[row:row + width, begin:begin + width] = one.whitening
-        self._offset = np.concatenate([np.empty(0), *[one.offset for one in self._gaussians.values()]])
+        for begin, (channel, fitted) in zip(ends, self._gaussians.items()):
+            row, width = begins[channel], len(fitted.offset)
+            self._matrix[row:row + width, begin:begin + width] = fitted.whitening
+        self._offset = np.concatenate([np.empty(0), *[fitted.offset for fitted in self._gaussians.values()]])
         self._white = np.empty(len(self._offset))
         self._begins = ends[:-1]
         self._floors = np.repeat([_FLOOR, _KL_FLOOR], [early // 2, latents])
@@ -121,11 +121,11 @@ class Typicality(nonconformity.Nonconformity):
 
     def _distances(self, features: Dict[str, np.ndarray], first: np.ndarray) -> Dict[str, np.ndarray]:
         """Returns each channel's squared distance, float64 [N]; where a sequence begins, the change's is 0."""
-        found = {channel: one.distances(features[channel]) for channel, one in self._gaussians.items()}
+        distances = {channel: fitted.distances(features[channel]) for channel, fitted in self._gaussians.items()}
         if CHANGE in self.channels:
             mean, deviation = self._pace
-            found[CHANGE] = np.where(first, 0.0, ((_pace(features[EARLY], first) - mean) / deviation) ** 2)
-        return found
+            distances[CHANGE] = np.where(first, 0.0, ((_pace(features[EARLY], first) - mean) / deviation) ** 2)
+        return distances
 
     def evidence(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
         """Returns each channel's weighted evidence −ln p + ln w, float64 [N]: what α is the maximum of."""
@@ -176,22 +176,22 @@ class Typicality(nonconformity.Nonconformity):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Typicality:
-        measure = cls(tuple(np.asarray(arrays["channels"]).tolist()))
+        typicality = cls(tuple(np.asarray(arrays["channels"]).tolist()))
         mean, deviation = np.asarray(arrays["pace"], np.float64).tolist()
         if not deviation > 0:
             raise ValueError("typicality: the pace of change is no positive number; calibrate the detector again")
-        measure._pace = (mean, deviation)
+        typicality._pace = (mean, deviation)
 
         def part(kind: str, channel: str) -> Dict[str, np.ndarray]:
             prefix = f"{kind}.{channel}."
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
 
-        measure._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
-                              for channel in measure.channels if channel != CHANGE}
-        measure._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in measure.channels}
+        typicality._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
+                                 for channel in typicality.channels if channel != CHANGE}
+        typicality._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in typicality.channels}
         early, latents = np.asarray(arrays["widths"]).tolist()
-        measure._compile(int(early), int(latents))
-        return measure
+        typicality._compile(int(early), int(latents))
+        return typicality
 
 
 _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}

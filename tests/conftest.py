@@ -112,8 +112,8 @@ def _calibrated(tiny_models, tmp_path_factory, name):
     frames = random.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
     outputs = runtime.load(tiny_models / f"{name}.tflite", trusted=True).each(frames)
     label = np.array(["bright", "medium"] * 30)
-    measure = kl_topk.KlTopK(k=2).fit(outputs, partition=label)
-    calibrated = detector.Detector.calibrate(measure, outputs, partition=label, window=5)
+    fitted = kl_topk.KlTopK(k=2).fit(outputs, partition=label)
+    calibrated = detector.Detector.calibrate(fitted, outputs, partition=label, window=5)
     calibrated.decay, calibrated.threshold = 1.0, 3.0
     path = tmp_path_factory.mktemp("detector") / f"{name}.tflite"
     fields = {**calibrated.config(), "kind": "latent", "outputs": ["logvar", "mu"], "fps": 20.0,

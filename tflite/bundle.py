@@ -99,7 +99,7 @@ def load(path: _Path, accelerator: str = "cpu", num_threads: int = 1, runtime: s
     runner = tflite_runtime.load(name, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu,
                                  trusted=True)
     try:
-        # A calibration may be sound in itself and not fit this graph: one step on made-up outputs tells.
+        # A calibration may be sound in itself and not fit this graph: one step on constant outputs tells.
         trial = ood_detector.Detector.from_arrays(fields, arrays)
         BundledDetector(runner, trial, fields).try_out()
         return BundledDetector(runner, ood_detector.Detector.from_arrays(fields, arrays), fields)

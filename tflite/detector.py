@@ -22,8 +22,13 @@ class Verdict(NamedTuple):
     partition: str  # the one that decided
     latency_s: float  # from the frame to the verdict
     nonconformity: float
-    martingale: float  # ln M over the window
+    log_martingale: float  # ln M over the window
     invalid: bool  # the frame cannot be judged: it counts as not in-distribution and raises the alarm
+
+    @property
+    def martingale(self) -> float:
+        """`log_martingale`, by the name that it had first."""
+        return self.log_martingale
 
 
 class BundledDetector:
@@ -74,7 +79,7 @@ class BundledDetector:
             if frame.dtype.kind == "f" and not np.isfinite(frame).all():
                 return self._judge(self._nothing, start, time.perf_counter(), 0.0)
             frame = frames.check(frame)
-        if _one_colour(frame):
+        if _is_uniform(frame):
             return self._judge(self._nothing, start, time.perf_counter(), 0.0)
         if frame.shape[:2] != self.size:
             frame = frames.resize(frame, self.size)
@@ -88,7 +93,7 @@ class BundledDetector:
         return self._judge(self._nothing, start, start, 0.0)
 
     def try_out(self) -> None:
-        """Judges made-up outputs of the graph's shapes, which raises an error if the calibration doesn't fit them."""
+        """Judges constant outputs of the graph's shapes, which raises an error if the calibration doesn't fit them."""
         for value in (0.0, 1.0):
             self.detector.step({name: np.full(output.shape, value, np.float32)
                                 for name, output in self.runner.outputs.items()})
@@ -105,7 +110,7 @@ class BundledDetector:
                        step.nonconformity, step.log_martingale, step.invalid)
 
 
-def _one_colour(frame: np.ndarray) -> bool:
+def _is_uniform(frame: np.ndarray) -> bool:
     """True if all pixels are equal; most pictures are told by two of them."""
     pixel = frame[0, 0]
     return frame[-1, -1].tobytes() == pixel.tobytes() and bool((frame == pixel).all())

@@ -105,7 +105,7 @@ def _begin(detector: bundle.BundledDetector, source: stream.Stream) -> journal.P
             return nothing
     if source.live or _SOURCE.value == "-":
         raise ValueError("--resume goes on with files; a live source has gone on by itself")
-    return journal.take_up(detector, source, _JSONL.value)
+    return journal.resume(detector, source, _JSONL.value)
 
 
 def _command() -> Optional[monitor.Command]:

@@ -78,7 +78,7 @@ def read(path: str, keep: int) -> Past:
     return Past(count, list(tail))
 
 
-def take_up(detector: bundle.BundledDetector, source: stream.Stream, path: str) -> Past:
+def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -> Past:
     """Brings the detector to where it was after a journal's last frame, exactly, by a window or two of its frames.
 
     Args:
@@ -109,7 +109,7 @@ def take_up(detector: bundle.BundledDetector, source: stream.Stream, path: str) 
     if number < past.frames:
         raise ValueError(f"{path}: it has {past.frames} frames, the source only {number}")
     if detector.detector.window:
-        detector.detector.take_up(float(past.tail[-1]["score"]))
+        detector.detector.resume(float(past.tail[-1]["score"]))
     return past
 
 

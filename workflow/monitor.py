@@ -45,8 +45,9 @@ class Watch:
         stages = self._detector.stages_s
         record = {
             "frame": self._frame, "name": item.name, "time": time.time(), "score": verdict.score,
-            "p_value": verdict.p_value, "log_martingale": verdict.martingale, "nonconformity": verdict.nonconformity,
-            "alarm": verdict.alarm, "raised": verdict.alarm and not self._alarm, "partition": verdict.partition,
+            "p_value": verdict.p_value, "log_martingale": verdict.log_martingale,
+            "nonconformity": verdict.nonconformity, "alarm": verdict.alarm,
+            "raised": verdict.alarm and not self._alarm, "partition": verdict.partition,
             "invalid": verdict.invalid, "problem": problem,
             "latency_ms": 1e3 * latency, "read_ms": 1e3 * (begin - item.captured),
             **{f"{stage}_ms": 1e3 * seconds for stage, seconds in stages.items()},

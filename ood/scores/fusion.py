@@ -104,11 +104,11 @@ class Fusion(Score):
             raise ValueError("Fusion needs the array members, which is not there")
         members, tables = [], []
         for i, name in enumerate(np.asarray(arrays["members"]).tolist()):
-            own = {key[len(f"{i}."):]: value for key, value in arrays.items() if key.startswith(f"{i}.")}
-            if "table" not in own:
+            member_arrays = {key[len(f"{i}."):]: value for key, value in arrays.items() if key.startswith(f"{i}.")}
+            if "table" not in member_arrays:
                 raise ValueError(f"Fusion needs the array {i}.table, which is not there")
-            tables.append(Table(own.pop("table")))
-            members.append(scores.by_name(name).from_arrays(own))
+            tables.append(Table(member_arrays.pop("table")))
+            members.append(scores.by_name(name).from_arrays(member_arrays))
         fusion = cls(members, np.asarray(arrays["weights"]).tolist(), float(arrays["held_out"]), int(arrays["seed"]))
         fusion.tables = tables
         return fusion

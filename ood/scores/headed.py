@@ -37,11 +37,11 @@ class Headed(Score):
         """In logits, float64 [N]."""
         self.require_fit()
         features = inputs.read(outputs, "features", len(self.kernel))
-        found = np.empty(len(features))
+        result = np.empty(len(features))
         for block in covariance.blocks(len(features), _ROWS):
             shaped = self._shape(features[block])
-            found[block] = -softmax.log_sum_exp(shaped @ self.kernel + self.offset)
-        return found
+            result[block] = -softmax.log_sum_exp(shaped @ self.kernel + self.offset)
+        return result
 
     def _shape(self, features: np.ndarray) -> np.ndarray:
         return features

@@ -77,10 +77,10 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], logits: np.ndarray) 
     step = max(1, _ELEMENTS // logits.shape[1])
     if len(logits) <= step:
         return function(logits).astype(np.float64, copy=False)
-    found = np.empty(len(logits))
+    result = np.empty(len(logits))
     for rows in covariance.blocks(len(logits), step):
-        found[rows] = function(logits[rows])
-    return found
+        result[rows] = function(logits[rows])
+    return result
 
 
 def _largest(logits: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ OUTPUTS = {"features": FEATURES, "logits": (FEATURES @ RNG.randn(16, 3)).astype(
 
 def made(score):
     train = {name: value[:200] for name, value in OUTPUTS.items()}
-    measure = classifier_score.ClassifierScore(score).fit(train, CLASSES[:200])
+    wrapped = classifier_score.ClassifierScore(score).fit(train, CLASSES[:200])
     calibration = {name: value[200:] for name, value in OUTPUTS.items()}
-    found = detector.Detector.calibrate(measure, calibration, window=0)
+    found = detector.Detector.calibrate(wrapped, calibration, window=0)
     found.threshold = image_threshold.conformal(found.run(calibration, None)["score"], 0.1).value
     return found
 
@@ -39,7 +39,7 @@ def test_detector_scores_alike_by_step_by_run_and_once_stored(score):
 
 def test_class_names_are_labels_where_there_are_as_many_as_logits():
     def fitted(partition):
-        return classifier_score.ClassifierScore(scores.Mahalanobis()).fit(OUTPUTS, partition).measure
+        return classifier_score.ClassifierScore(scores.Mahalanobis()).fit(OUTPUTS, partition).wrapped
 
     np.testing.assert_array_equal(fitted(CLASSES).means,
                                   scores.Mahalanobis().fit(OUTPUTS, np.arange(300) % 3).means)

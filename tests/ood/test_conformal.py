@@ -51,12 +51,12 @@ def test_infinitely_odd_frame_gets_the_smallest_p_value():
 def test_one_stream_whether_drawn_singly_or_together(seed, count):
     single = conformal.Uniform(seed)
     drawn = conformal.Uniform(seed).many(count)
-    assert drawn.tolist() == [single.one() for _ in range(count)]
+    assert drawn.tolist() == [single.next() for _ in range(count)]
     assert np.all((drawn > 0) & (drawn <= 1))
 
 
 def test_the_stream_is_the_same_on_every_machine():
-    assert conformal.Uniform(0).one() == 1 - 0.8444218515250481
+    assert conformal.Uniform(0).next() == 1 - 0.8444218515250481
 
 
 def test_refuses_what_is_no_calibration():

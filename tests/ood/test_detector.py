@@ -9,7 +9,7 @@ from leanood.ood import conformal, detector, kl, kl_topk, martingale, nonconform
 
 
 class Jump(nonconformity.Nonconformity):
-    """A measure with memory: how far `x` moved since the previous frame; two partitions of different scale."""
+    """A nonconformity with memory: how far `x` moved since the previous frame; two partitions of different scale."""
 
     name, inputs, partitions = "jump", ("x",), ("a", "b")
 
@@ -34,8 +34,8 @@ def outputs(count, seed=0, shift=0.0):
 
 def calibrated(kind="subset", window=20, k=3, count=400):
     partition = np.repeat(["bright", "medium"], count // 2)
-    measure = kl_topk.KlTopK(k).fit(outputs(count, seed=1), partition, np.arange(count) % 20 == 0)
-    result = detector.Detector.calibrate(measure, outputs(count, seed=2), partition=partition, partition_kind=kind,
+    fitted = kl_topk.KlTopK(k).fit(outputs(count, seed=1), partition, np.arange(count) % 20 == 0)
+    result = detector.Detector.calibrate(fitted, outputs(count, seed=2), partition=partition, partition_kind=kind,
                                          window=window, seed=5)
     result.decay, result.threshold = 0.3, 4.0
     return result
@@ -77,9 +77,9 @@ def test_steps_equal_runs_of_a_measure_with_memory(extrapolates):
     x = np.random.default_rng(1).normal(size=200).cumsum()
     out = with_invalid_frames({"x": x})
     starts = np.isin(np.arange(200), [0, 60, 61, 90])
-    measure = Jump()
-    measure.extrapolates = extrapolates
-    judge = detector.Detector(measure, tables, partition_kind="factor", window=20, seed=0)
+    fitted = Jump()
+    fitted.extrapolates = extrapolates
+    judge = detector.Detector(fitted, tables, partition_kind="factor", window=20, seed=0)
     expected = judge.run(out, starts)
     for field, values in steps(judge, out, starts).items():
         np.testing.assert_array_equal(values, expected[field], err_msg=field)
@@ -143,8 +143,8 @@ def test_a_drive_from_one_subset_into_another_is_in_distribution():
                 "logvar": np.zeros((500 * len(means), 1))}
 
     partition = np.repeat(["bright", "medium"], 500)
-    measure = kl_topk.KlTopK().fit(drive(1, 3), partition, np.arange(1000) % 50 == 0)
-    judge = detector.Detector.calibrate(measure, drive(1, 3), partition=partition)
+    fitted = kl_topk.KlTopK().fit(drive(1, 3), partition, np.arange(1000) % 50 == 0)
+    judge = detector.Detector.calibrate(fitted, drive(1, 3), partition=partition)
     judge.decay, judge.threshold = 1.0, 30.0
     result = judge.run(drive(3, 1, 3), np.arange(1500) == 0)
     assert not result["alarm"].any()
@@ -217,16 +217,16 @@ def test_refuses_a_detector_it_cannot_rebuild():
 
 
 def test_refuses_frames_it_cannot_calibrate_on():
-    measure = kl_topk.KlTopK().fit(outputs(20), np.repeat(["a", "b"], 10))
+    fitted = kl_topk.KlTopK().fit(outputs(20), np.repeat(["a", "b"], 10))
     out = outputs(20)
     with pytest.raises(ValueError, match="needs each frame's partition: one of a, b"):
-        detector.Detector.calibrate(measure, out)
+        detector.Detector.calibrate(fitted, out)
     with pytest.raises(ValueError, match="no calibration frame is of partition 'b'"):
-        detector.Detector.calibrate(measure, out, partition=np.full(20, "a"))
+        detector.Detector.calibrate(fitted, out, partition=np.full(20, "a"))
     with pytest.raises(ValueError, match="are of partitions c, which the nonconformity was not fitted on"):
-        detector.Detector.calibrate(measure, out, partition=np.full(20, "c"))
+        detector.Detector.calibrate(fitted, out, partition=np.full(20, "c"))
     with pytest.raises(ValueError, match="the network gave mu"):
-        detector.Detector.calibrate(measure, {"mu": out["mu"]}, partition=np.full(20, "a"))
+        detector.Detector.calibrate(fitted, {"mu": out["mu"]}, partition=np.full(20, "a"))
     out["mu"][3] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite on 1 of 20 calibration frames"):
-        detector.Detector.calibrate(measure, out, partition=np.repeat(["a", "b"], 10))
+        detector.Detector.calibrate(fitted, out, partition=np.repeat(["a", "b"], 10))

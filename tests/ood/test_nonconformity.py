@@ -16,49 +16,49 @@ def test_sums_the_kl_of_each_partitions_best_latents(k):
     train, test = outputs(300), outputs(50, seed=1)
     partition = np.repeat(["bright", "medium", "bright"], 100)
     starts = np.arange(300) % 20 == 0
-    measure = kl_topk.KlTopK(k).fit(train, partition, starts)
-    assert measure.partitions == ("bright", "medium")
-    assert measure.warnings == ()
+    fitted = kl_topk.KlTopK(k).fit(train, partition, starts)
+    assert fitted.partitions == ("bright", "medium")
+    assert fitted.warnings == ()
     divergence = kl.per_latent(train["mu"], train["logvar"])
-    for column, name in enumerate(measure.partitions):
+    for column, name in enumerate(fitted.partitions):
         own = partition == name
         best = ranking.rank(divergence[own], starts[own]).order[:k]
-        np.testing.assert_allclose(measure.score(test)[:, column],
+        np.testing.assert_allclose(fitted.score(test)[:, column],
                                    kl.per_latent(test["mu"][:, best], test["logvar"][:, best]).sum(axis=1))
 
 
 def test_one_frame_scores_the_same_bits_as_many():
-    measure = kl_topk.KlTopK(5).fit(outputs(100), np.repeat(["a", "b"], 50))
+    fitted = kl_topk.KlTopK(5).fit(outputs(100), np.repeat(["a", "b"], 50))
     test = outputs(333, seed=2)
-    scores = measure.score(test)
+    scores = fitted.score(test)
     for t in range(333):
         frame = {name: array[t:t + 1] if t % 2 else array[t] for name, array in test.items()}
-        assert list(measure.score_frame(frame, t == 0)) == scores[t].tolist()
+        assert list(fitted.score_frame(frame, t == 0)) == scores[t].tolist()
 
 
 def test_a_scene_ends_where_its_partition_ends():
     train = outputs(60)
     partition = np.array(["a"] * 10 + ["b"] * 10 + ["a"] * 40)
     starts = np.arange(60) == 0  # one drive through a, b and a again
-    measure = kl_topk.KlTopK(2).fit(train, partition, starts)
+    fitted = kl_topk.KlTopK(2).fit(train, partition, starts)
     divergence = kl.per_latent(train["mu"], train["logvar"])[partition == "a"]
     expected = ranking.rank(divergence, np.isin(np.arange(50), [0, 10])).order[:2]
-    assert measure.latents[0].tolist() == expected.tolist()
+    assert fitted.latents[0].tolist() == expected.tolist()
 
 
 def test_says_where_it_fell_back_on_unordered_images():
-    measure = kl_topk.KlTopK().fit(outputs(10))
-    assert measure.partitions == ("all",)
-    assert len(measure.warnings) == 1
-    assert "partition 'all': latents are ranked by the variance of their KL" in measure.warnings[0]
+    fitted = kl_topk.KlTopK().fit(outputs(10))
+    assert fitted.partitions == ("all",)
+    assert len(fitted.warnings) == 1
+    assert "partition 'all': latents are ranked by the variance of their KL" in fitted.warnings[0]
 
 
 def test_round_trip():
-    measure = kl_topk.KlTopK(3).fit(outputs(40), np.repeat(["a", "b"], 20))
-    again = kl_topk.KlTopK.from_arrays(measure.to_arrays())
-    assert again.partitions == measure.partitions
+    fitted = kl_topk.KlTopK(3).fit(outputs(40), np.repeat(["a", "b"], 20))
+    again = kl_topk.KlTopK.from_arrays(fitted.to_arrays())
+    assert again.partitions == fitted.partitions
     assert again.k == 3
-    np.testing.assert_array_equal(again.score(outputs(5)), measure.score(outputs(5)))
+    np.testing.assert_array_equal(again.score(outputs(5)), fitted.score(outputs(5)))
 
 
 def test_refuses_what_it_cannot_be():

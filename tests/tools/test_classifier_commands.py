@@ -46,7 +46,7 @@ def test_a_users_classifier_goes_through(folder, python):
     assert calibrated["frames"]["calibration"] > 0
     detector = bundle.load(folder / "detector.tflite")
     assert detector.config["kind"] == "classifier"
-    assert isinstance(detector.detector.nonconformity.measure, scores.Fusion)
+    assert isinstance(detector.detector.nonconformity.wrapped, scores.Fusion)
     frame = (np.random.RandomState(1).rand(16, 16, 3) * 80).astype(np.uint8)
     assert detector(np.rot90(frame) // 8).score > 0
     assert leanood(python, folder, "evaluate", "detector.tflite")["rows"]

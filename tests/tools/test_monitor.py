@@ -213,7 +213,7 @@ def test_resumption_gives_exactly_the_numbers_of_an_uninterrupted_watch(tiny_det
     text = whole.read_text().splitlines(keepends=True)
     cut.write_text("".join(text[:kept]) + '{"frame": ')  # killed amidst a line
     again = bundle.load(tiny_detector)
-    past = journal.take_up(again, streams.open(str(camera[1])), str(cut))
+    past = journal.resume(again, streams.open(str(camera[1])), str(cut))
     assert past.frames == kept
     lines = journal.Journal(str(cut))
     seen = monitor.Watch(again, None, past.frames, past.tail[-1]["alarm"])
@@ -228,10 +228,10 @@ def test_resuming_with_another_journal_is_refused(tiny_detector, camera, tmp_pat
     path.write_text('{"frame": 0, "name": "x[0]", "p_value": 0.5, "score": 0.0}\n')
     source = streams.open(str(camera[1]))
     with pytest.raises(ValueError, match=r"a.jsonl: frame 0 was x\[0\], or had another p-value: it is of another"):
-        journal.take_up(bundle.load(tiny_detector), source, str(path))
+        journal.resume(bundle.load(tiny_detector), source, str(path))
     path.write_text("hello\n")
     with pytest.raises(ValueError, match="line 1 is not frame 0 of a monitor's journal"):
-        journal.take_up(bundle.load(tiny_detector), source, str(path))
+        journal.resume(bundle.load(tiny_detector), source, str(path))
 
 
 def test_infinity_is_null_in_the_journal(tmp_path):
