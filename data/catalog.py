@@ -7,7 +7,7 @@ from typing import Optional, Sequence
 
 import numpy as np
 
-from leanood.data import dataset
+from leanood.data import dataset, flowers
 
 
 def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
@@ -19,7 +19,7 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
       spec: "lanes" or "lanes:frames=20000,seed=1,size=120x160" (procedural driving scenes; a folder of that name is
         "./lanes"); an image folder `<partition>/<image>` (unordered images, unless `times_csv` gives their times);
         "sequences:DIR", a folder whose sub-folders are recordings at `fps` (a gap in the frames' numbers ends a
-        sequence); a video file; "tfds:NAME".
+        sequence); a folder with Flowers-102's tables; a video file; "tfds:NAME".
       split_csv: a table `image,split` that fixes the splits; without it they are made by `splits`.
       times_csv: a table `frame,milliseconds` (empty: unknown); more than 0.5 s, or a jump back, starts a new sequence.
       ood_partitions: partitions that are out of distribution.
@@ -50,6 +50,8 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     elif kind == "sequences":
         from leanood.data import folders
         found = folders.open(rest, fps=fps, seed=seed, ordered=True, **tables)
+    elif os.path.isdir(spec) and flowers.is_flowers(spec) and not (split_csv or times_csv):
+        found = flowers.open(spec)
     elif os.path.isdir(spec):
         from leanood.data import folders
         found = folders.open(spec, fps=fps, seed=seed, ordered=bool(times_csv), **tables)
