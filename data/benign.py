@@ -44,7 +44,6 @@ _CHANGES: Mapping[str, _Change] = {
     "mjpg": _video("mjpg"),
     "h264": _video("h264"),
     "vp8": _video("vp8"),
-    "vp9": _video("vp9"),
     "noise_0.5": _noise(0.5),
     "noise_1": _noise(1.0),
     "noise_1.5": _noise(1.5),

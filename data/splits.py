@@ -63,7 +63,7 @@ def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0,
     number = np.where(counts[number] < SMALL, -1, number)
     for one in np.unique(number):
         members = np.flatnonzero(number == one)
-        size = min(BLOCK, max(1, len(members) // 20))
+        size = block_length(len(members))
         blocks = [members[i:i + size] for i in range(0, len(members), size)]
         blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode()).digest())
         ends = _ends(len(blocks), shares)
@@ -71,6 +71,11 @@ def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0,
             for block in blocks[begin:end]:
                 split[block] = name
     return split
+
+
+def block_length(count: int) -> int:
+    """The length of the blocks that `count` names are dealt out in: ten, less where there would be few of them."""
+    return min(BLOCK, max(1, count // 20))
 
 
 def from_csv(path: str, names: Sequence[str]) -> np.ndarray:

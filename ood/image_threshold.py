@@ -68,6 +68,99 @@ def conformal(scores: np.ndarray, rate: float, confidence: Optional[float] = Non
     return Threshold(float(np.partition(scores, rank - 1)[rank - 1]), float(rate), n, rank, confidence)
 
 
+class GroupThreshold(NamedTuple):
+    """A frame is called out-of-distribution if its score is **above** `value` (a tie is not).
+
+    Attributes:
+      value: one of the scores.
+      rate: the false-positive rate that was asked for.
+      groups: how many the threshold rests on, in the partition that set it.
+      partition: the partition that set it, the oddest of them; "all" where they were not told apart.
+      proven: whether the promise holds for any distribution of groups, or the groups were too few to prove it.
+      seen: the mean share flagged in a group by thresholds from the others, each group left out in turn.
+      low, high: 95% interval of `seen`, over the groups.
+    """
+
+    value: float
+    rate: float
+    groups: int
+    partition: str
+    proven: bool
+    seen: float
+    low: float
+    high: float
+
+
+def grouped(scores: np.ndarray, groups: np.ndarray, rate: float,
+            partition: Optional[np.ndarray] = None) -> GroupThreshold:
+    """The lowest threshold that keeps the mean false-positive rate on a *new* group within `rate`, in every partition.
+
+    Frames of a group (a recording, a robot) are alike, groups are exchangeable. Each group's share of scores above the
+    threshold counts once, however many frames it has; with K groups the shares' sum plus one, for the group to come,
+    must not exceed rate · (K + 1). That is hierarchical conformal prediction, valid for every distribution and number
+    of groups (Lee, Barber & Willett, arXiv 2306.06342, section 3; pooling: Dunn, Wasserman & Ramdas, arXiv 1809.07441).
+    With each frame a group of its own it is `conformal`. Fewer than 1/rate − 1 groups prove nothing; then the shares'
+    mean itself is kept within `rate`. Where partitions are known, the highest of their own thresholds is taken: the
+    promise then holds in each, and the frames as a whole are flagged less.
+
+    Args:
+      scores: in-distribution scores [n]; of a fit that saw none of the frame's group.
+      groups: each frame's group, str [n], two at least.
+      rate: in (0, 1).
+      partition: str [n], or None.
+    """
+    scores, groups = np.asarray(scores, np.float64), np.asarray(groups).astype(str)
+    if scores.ndim != 1 or not len(scores) or groups.shape != scores.shape:
+        raise ValueError(f"scores and groups have shapes {list(scores.shape)} and {list(groups.shape)}; a threshold "
+                         "needs one of each a frame")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores hold NaN or infinity; leave such frames out of the calibration")
+    if not 0 < rate < 1:
+        raise ValueError(f"rate is {rate}; a false-positive rate is in (0, 1)")
+    parts = np.full(len(scores), "all") if partition is None else np.asarray(partition).astype(str)
+    made = {name: _Shares(scores[parts == name], groups[parts == name]) for name in np.unique(parts).tolist()}
+    for name, shares in made.items():
+        if len(shares.names) < 2:
+            raise ValueError(f"partition {name!r} has one group of frames; a threshold for the next group takes two")
+    values = {name: shares.threshold(rate) for name, shares in made.items()}
+    decides = max(values, key=lambda name: values[name])
+    seen = np.array([(scores[groups == one] > max(shares.threshold(rate, one) for shares in made.values())).mean()
+                     for one in np.unique(groups)])
+    mean, half = float(seen.mean()), 1.96 * float(seen.std(ddof=1)) / math.sqrt(len(seen))
+    return GroupThreshold(values[decides], float(rate), len(made[decides].names), decides,
+                          all(_proves(len(shares.names), rate) for shares in made.values()), mean,
+                          max(mean - half, 0.0), min(mean + half, 1.0))
+
+
+class _Shares:
+    """The scores of one partition, in falling order, each weighing 1 / (frames of its group in it).
+
+    Attributes:
+      names: of its groups.
+    """
+
+    def __init__(self, scores: np.ndarray, groups: np.ndarray):
+        self.names, member, frames = np.unique(groups, return_inverse=True, return_counts=True)
+        order = np.argsort(-scores, kind="stable")
+        self._scores, self._groups = scores[order], groups[order]
+        self._weights = (1.0 / frames[member])[order]
+
+    def threshold(self, rate: float, without: Optional[str] = None) -> float:
+        """Returns the lowest score above which the groups' shares (but for one group's) sum up to what is allowed."""
+        kept = self._groups != without
+        count = len(self.names) - (without in self.names)
+        if not count:
+            return -math.inf
+        scores, total = self._scores[kept], np.append(0.0, np.cumsum(self._weights[kept]))
+        above = total[np.searchsorted(-scores, -scores, side="left")]  # what ties is not above
+        allowed = rate * (count + 1) - 1 if _proves(count, rate) else rate * count
+        return float(scores[np.flatnonzero(above <= allowed + 1e-9)[-1]])
+
+
+def _proves(groups: int, rate: float) -> bool:
+    return rate * (groups + 1) >= 1 - 1e-9
+
+
 def _confident_rank(n: int, rate: float, confidence: float) -> int:
     """The least rank r with P(Beta(n + 1 - r, r) <= rate) >= confidence; n + 1 where there is none.
 

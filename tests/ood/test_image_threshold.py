@@ -81,3 +81,74 @@ def test_smallest_calibration_set_with_confidence():
 def test_refusals(scores, rate, confidence, text):
     with pytest.raises(ValueError, match=text):
         image_threshold.conformal(scores, rate, confidence)
+
+
+def _by_hand(scores, groups, allowed):
+    """The lowest score whose exceedance shares, summed over the groups, are within `allowed`: by trying each."""
+    names = sorted(set(groups))
+    return min(value for value in scores
+               if sum((scores[groups == name] > value).mean() for name in names) <= allowed + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_groups_count_alike_however_many_frames_they_have(seed):
+    rng = np.random.default_rng(seed)
+    groups = np.array([f"g{g}" for g in range(12) for _ in range(rng.integers(1, 9))])
+    scores = np.round(rng.normal(size=len(groups)) + rng.normal(size=12)[[int(g[1:]) for g in groups]], 1)
+    found = image_threshold.grouped(scores, groups, 0.2)
+    assert found.value == _by_hand(scores, groups, 0.2 * 13 - 1)
+    assert (found.groups, found.partition, found.proven) == (12, "all", True)
+    shares = []
+    for name in sorted(set(groups)):
+        rest = groups != name
+        shares.append((scores[~rest] > _by_hand(scores[rest], groups[rest], 0.2 * 12 - 1)).mean())
+    assert found.seen == pytest.approx(np.mean(shares))
+    assert found.low <= found.seen <= found.high
+    few = image_threshold.grouped(scores, groups, 0.05)  # 19 groups prove 5%
+    assert few.value == _by_hand(scores, groups, 0.05 * 12)
+    assert not few.proven
+
+
+def test_frames_that_are_their_own_groups_are_conformal():
+    scores = np.random.default_rng(0).normal(size=157)
+    names = np.arange(157).astype(str)
+    for rate in (0.05, 0.1, 0.3):
+        assert image_threshold.grouped(scores, names, rate).value == image_threshold.conformal(scores, rate).value
+
+
+def test_the_oddest_partition_sets_the_threshold():
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(80), 5)
+    partition = np.where(groups < 40, "bright", "medium")
+    scores = rng.normal(size=400) + (partition == "medium")
+    found = image_threshold.grouped(scores, groups, 0.1, partition)
+    alone = image_threshold.grouped(scores[200:], groups[200:], 0.1)
+    assert (found.value, found.partition, found.groups) == (alone.value, "medium", 40)
+    assert found.value > image_threshold.grouped(scores, groups, 0.1).value
+
+
+def test_a_new_group_is_flagged_as_promised_where_frames_promise_too_much():
+    rng = np.random.default_rng(2)
+    rate, single, whole = 0.1, [], []
+    for _ in range(200):
+        level = rng.normal(size=(40, 1)) * 1.5
+        scores = level + rng.normal(size=(40, 10))  # frames of one group are alike
+        groups = np.repeat(np.arange(30), 10)
+        found = image_threshold.grouped(scores[:30].ravel(), groups, rate)
+        whole.append((scores[30:] > found.value).mean())
+        single.append((scores[30:] > image_threshold.conformal(scores[:30].ravel(), rate).value).mean())
+    error = np.std(whole) / np.sqrt(200)
+    assert rate - 1 / 31 - 3 * error <= np.mean(whole) <= rate + 3 * error
+    assert np.mean(single) > np.mean(whole)
+
+
+@pytest.mark.parametrize(("scores", "groups", "partition", "message"), [
+    ([1.0, 2.0], ["a"], None, "one of each a frame"),
+    ([1.0, np.nan], ["a", "b"], None, "NaN or infinity"),
+    ([1.0, 2.0], ["a", "a"], None, "partition 'all' has one group of frames"),
+    ([1.0, 2.0, 3.0], ["a", "b", "c"], ["x", "x", "y"], "partition 'y' has one group of frames"),
+])
+def test_what_groups_cannot_promise_is_refused(scores, groups, partition, message):
+    with pytest.raises(ValueError, match=message):
+        image_threshold.grouped(np.array(scores), np.array(groups), 0.1,
+                                None if partition is None else np.array(partition))

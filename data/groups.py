@@ -1,0 +1,79 @@
+"""Groups of frames that stand or fall together: recordings, robots, days.
+
+Frames of one recording look alike, so that statistics judged on its other frames flatter: a promise for the next
+recording is tried on each of them left out whole. Where there is one only, ten blocks of it have to do; of unordered
+images, blocks of ten neighbours.
+"""
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+
+from leanood.data import dataset, splits, tables
+
+BLOCKS = 10  # of a single recording
+FITTED = ("train", "calibration", "validation")
+
+
+def of(found: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
+    """Each in-distribution frame's group by its name, of the splits that a detector is fitted and calibrated on.
+
+    Args:
+      found: the data set.
+      by: a regular expression to be found in the names, of which the groups in brackets (or all that it matched) name
+        the group; or "FILE.csv:COLUMN", a table `image,COLUMN`. None: a sequence's
+        recording is its folder, and a single recording is cut into BLOCKS by time; unordered images are cut into blocks
+        of consecutive names, partition by partition, as `splits.by_blocks` deals them out.
+
+    Raises:
+      ValueError: in one line, if a name doesn't match, or all frames are of one group.
+    """
+    chosen = np.isin(found.split, FITTED) & ~found.ood
+    used = found.where(chosen)
+    if by:
+        table = ".csv:" in by
+        labels = _from_csv(by, found.names)[chosen].tolist() if table else _matched(by, used.names)
+        if len(set(labels)) == 1:
+            raise ValueError(f"group_by: all frames are of one group, {labels[0]!r}; a promise for the next takes two")
+    elif (used.sequence >= 0).all():
+        labels = [posixpath.dirname(name) for name in used.names]
+        if len(set(labels)) <= 1:
+            labels = _blocks(np.zeros(len(used), int), [-(-len(used) // BLOCKS)])
+    else:
+        names, number, counts = np.unique(used.partition, return_inverse=True, return_counts=True)
+        labels = [f"{names[part]}, {label}"
+                  for part, label in zip(number, _blocks(number, [splits.block_length(count) for count in counts]))]
+    return dict(zip(used.names, labels))
+
+
+def _blocks(number: np.ndarray, lengths: Sequence[int]) -> List[str]:
+    """"block 0", "block 1", … of consecutive frames, counted within each part that `number` [N] names."""
+    place = np.empty(len(number), int)
+    for part, length in enumerate(lengths):
+        own = np.flatnonzero(number == part)
+        place[own] = np.arange(len(own)) // length
+    return [f"block {one}" for one in place]
+
+
+def _matched(by: str, names: Sequence[str]) -> List[str]:
+    try:
+        expression = re.compile(by)
+    except re.error as error:
+        raise ValueError(f"group_by: {by!r} is no regular expression ({error})") from None
+    labels = []
+    for name in names:
+        match = expression.search(name)
+        if match is None:
+            raise ValueError(f"group_by: {by!r} is not found in the name {name!r}")
+        labels.append("/".join(part or "" for part in match.groups()) or match.group())
+    return labels
+
+
+def _from_csv(by: str, names: Sequence[str]) -> np.ndarray:
+    """str [N]: each name's entry in a table's column."""
+    path, _, column = by.rpartition(":")
+    listed, labels = tables.read(path, ("image", column))
+    return np.asarray(labels)[tables.match(path, listed, names)]
