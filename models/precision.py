@@ -1,7 +1,7 @@
 """What a training computes in: float32, or bfloat16 with float32 weights where the machine has the arithmetic.
 
 On an AMD EPYC with avx512_bf16 a β-VAE's training step took 0.64 to 0.76 of its float32 processor
-time (`benchmarks/training_step.py --bf16`); without such hardware bfloat16 is emulated and slower.
+time (`benchmarks/limits/training_step.py --bf16`); without such hardware bfloat16 is emulated and slower.
 """
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_on_a_beta_vae_s_encoder(python, tmp_path):
         assert set(result.model.output) == {"mu", "logvar"}
 
 
-@pytest.mark.parametrize("text", ["shrink(0.75)+distill(1)+qat"])  # all ten: benchmarks/combinations.py
+@pytest.mark.parametrize("text", ["shrink(0.75)+distill(1)+qat"])  # all ten: benchmarks/case_study/combinations.py
 def test_on_resnet18(text, real_data, python, tmp_path):
     model = tf_keras.models.load_model(real_data / "models" / "resnet18_cifar10.h5", compile=False)
     model = rebuild.clone(convert.with_outputs(model, {"features": "features", "logits": "logits"}), (32, 32, 3))

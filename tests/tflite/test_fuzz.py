@@ -3,7 +3,7 @@ import pathlib
 import subprocess
 import sys
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz_detector_file.py"
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "robustness" / "fuzz_detector_file.py"
 
 
 def test_no_damage_crashes_hangs_or_is_accepted(tiny_detector):

@@ -1,8 +1,8 @@
 """Makes a raw frame's int8 copy from its float copy, where the graph has both: faster on the CPU.
 
 The converter turns the uint8 frame into int8 for quantized layers and that, or the frame, into float32 for the layers
-left in float. TFLite's CPU kernel from uint8 to int8 is slow (benchmarks/early_cost.py); those from uint8 to float32
-and on to int8 are fast. The numbers are the same, since the frame's scale is the same each time.
+left in float. TFLite's CPU kernel from uint8 to int8 is slow (benchmarks/limits/filter_bank_cost.py); those from uint8
+to float32 and on to int8 are fast. The numbers are the same, since the frame's scale is the same each time.
 """
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The detection report: every detector on every set in one run, each ingredient left out in turn, and what each costs.
 
-    python benchmarks/detection_report.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/detection_results.md
+    python benchmarks/detection/report.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/detection_results.md
 
 `--runs` holds (or will hold: what is missing is trained) one β-VAE for Duckietown, one for donkeycar and one for lanes.
 All scores come from the int8 file that ships, on its runtime. Nothing is tuned per OOD set: one setting for all.
@@ -13,9 +13,9 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-import detection_sets as sets
-import detection_unseen
 import numpy as np
+import sets
+import unseen
 from absl import flags
 
 from leanood.data import catalog, corruptions, dataset, frames, lanes, sequences
@@ -143,8 +143,8 @@ def _image_rows(made: Set) -> Dict[str, Any]:
 def _unseen(made: Set, test: dataset.Dataset, own: Mapping[str, np.ndarray]) -> List[Dict[str, Any]]:
     """Returns rows for corruptions that nothing was chosen by, frame by frame."""
     rows = []
-    for name, transform in progress.track(list(detection_unseen.transforms().items()), f"{made.name}: unseen kinds"):
-        odd = np.stack([frames.resize(detection_unseen.apply(transform, test.read(i), i), sets.SIZE)
+    for name, transform in progress.track(list(unseen.transforms().items()), f"{made.name}: unseen kinds"):
+        odd = np.stack([frames.resize(unseen.apply(transform, test.read(i), i), sets.SIZE)
                         for i in range(len(test))])
         rows.append({"set": name, **_row(made, own, made.scores(odd, np.ones(len(odd), bool)))})
     return rows
@@ -225,7 +225,7 @@ def _fresh(made: Set) -> Dict[str, Any]:
 
 def _heading(results: Mapping[str, Any]) -> str:
     one = next(iter(results.values()))
-    return ("# Detection results\n\nWritten by `python benchmarks/detection_report.py`; scores of the int8 file on "
+    return ("# Detection results\n\nWritten by `python benchmarks/detection/report.py`; scores of the int8 file on "
             f"{one['runtime']}, one thread. AUROC with its 95% interval (sequences: whole stretches resampled); "
             "the best baseline is the best of three (on sequences each averaged over 1, 3 or 10 frames), row by row, "
             "on the same frames; NI: non-inferior to it at a margin of 0.01.")
@@ -267,7 +267,7 @@ def _unseen_table(results: Mapping[str, Any]) -> List[str]:
     if not of:
         return []
     lines = ["", "## Kinds of corruption that no choice was made on", "",
-             "Albumentations' transforms of test frames (`benchmarks/detection_unseen.py`), each frame by itself.", "",
+             "Albumentations' transforms of test frames (`benchmarks/detection/unseen.py`), each frame by itself.", "",
              "| kind | " + " | ".join(f"{name} | best baseline" for name in of) + " |",
              "|" + " --- |" * (1 + 2 * len(of))]
     for kind in next(iter(of.values())):
@@ -335,4 +335,4 @@ def _costs(made: Set) -> List[str]:
 
 
 if __name__ == "__main__":
-    command.run(main, example="python benchmarks/detection_report.py --data=$LEANOOD_TEST_DATA/data")
+    command.run(main, example="python benchmarks/detection/report.py --data=$LEANOOD_TEST_DATA/data")

@@ -1,6 +1,6 @@
 """Damages detector files and plain .tflite files at random, and loads and runs them in a child process.
 
-    python benchmarks/fuzz_detector_file.py --mutations=10000 detector.tflite
+    python benchmarks/robustness/fuzz_detector_file.py --mutations=10000 detector.tflite
 
 Three kinds of damage take turns by their share: bytes of the detector file (70%; each change must be refused: every
 byte is under a hash), its description or arrays with all hashes made right again (15%; they must be refused or work),

@@ -5,9 +5,9 @@ import gzip
 import os
 from typing import Any, List, Mapping, Sequence, Tuple
 
-import edgeml_data
-import edgeml_files
-import edgeml_scores
+import image_sets
+import networks
+import scoring
 
 _TITLES = {"tinyimagenet": "TinyImageNet (resized)", "mnist": "MNIST"}
 _MAIN = ("msp", "energy", "relative_mahalanobis", "chosen")
@@ -16,8 +16,8 @@ _HEAD = """# The EdgeML tables, redone
 
 What quantization costs the out-of-distribution (OOD) detection of a ResNet-18 trained on CIFAR-10. Made by
 
-    python benchmarks/edgeml_student.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR  # half an hour
-    python benchmarks/edgeml_tables.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR --out=FILE.md
+    python benchmarks/edgeml/student.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR  # half an hour
+    python benchmarks/edgeml/tables.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR --out=FILE.md
 
 Every number is of the converted file: its outputs on one CPU thread, with statistics (10,000 training images) and
 thresholds (1,000 test images, conformal, false-positive rate at most 5%) fitted on that file's own outputs. In
@@ -48,9 +48,9 @@ Mahalanobis 84.2 / 89.7. The network here has an accuracy of about 89%, after 15
 """
 
 
-def write(files: Mapping[str, edgeml_files.File], accuracy: Mapping[str, float],
-          results: Mapping[str, Mapping[Tuple[str, str], edgeml_scores.Row]],
-          times: Mapping[Tuple[str, str], float], chosen: edgeml_scores.Chosen) -> str:
+def write(files: Mapping[str, networks.File], accuracy: Mapping[str, float],
+          results: Mapping[str, Mapping[Tuple[str, str], scoring.Row]],
+          times: Mapping[Tuple[str, str], float], chosen: scoring.Chosen) -> str:
     """The page.
 
     Args:
@@ -66,7 +66,7 @@ def write(files: Mapping[str, edgeml_files.File], accuracy: Mapping[str, float],
     return "\n".join([*text, _TAIL])
 
 
-def _files(files: Mapping[str, edgeml_files.File], accuracy: Mapping[str, float],
+def _files(files: Mapping[str, networks.File], accuracy: Mapping[str, float],
            times: Mapping[Tuple[str, str], float]) -> str:
     runtimes = sorted({runtime for _, runtime in times})
     base = files["float32"]
@@ -87,9 +87,9 @@ def _files(files: Mapping[str, edgeml_files.File], accuracy: Mapping[str, float]
     return _table([*heads, "accuracy %"], rows)
 
 
-def _choice(chosen: edgeml_scores.Chosen) -> str:
+def _choice(chosen: scoring.Chosen) -> str:
     alone = sorted(chosen.candidates.items(), key=lambda item: -item[1])
-    views = "; ".join(f"{question}? ({', '.join(view.candidates)})" for question, view in edgeml_scores.VIEWS.items())
+    views = "; ".join(f"{question}? ({', '.join(view.candidates)})" for question, view in scoring.VIEWS.items())
     return (f"## The chosen score\n\n**{chosen.words()}** (fused: weighted sum of −ln p-values). The rule and its "
             "reasons are in [score_selection.md](score_selection.md), with the data that they rest on: TinyImageNet is "
             "not among it. One score answers each of three questions, the one with the highest AUROC by the int8 file "
@@ -97,13 +97,13 @@ def _choice(chosen: edgeml_scores.Chosen) -> str:
             "with quadrants that change places, made of two images' halves, and blended in pairs (mean of the four): "
             f"{views}. Fused, they reach {chosen.new_content:.3f} there, and {chosen.unlike:.3f} on MNIST digits that "
             "are in no test and under the corruptions of `data/corruptions.py` at severity "
-            f"{edgeml_data.SELECTION_SEVERITY}, which choose nothing here. *early* is the fixed first layer of "
+            f"{image_sets.SELECTION_SEVERITY}, which choose nothing here. *early* is the fixed first layer of "
             "`models/filter_bank.py`; *late* is the activation after residual block 7, averaged over the image. "
             "Alone the candidates reach: " + ", ".join(f"{name} {value:.3f}" for name, value in alone) + ".\n")
 
 
 
-def _main(files: Mapping[str, edgeml_files.File], results: Mapping[str, Any], ood: str) -> str:
+def _main(files: Mapping[str, networks.File], results: Mapping[str, Any], ood: str) -> str:
     rows = []
     for score in _MAIN:
         for name, file in files.items():
@@ -117,7 +117,7 @@ def _main(files: Mapping[str, edgeml_files.File], results: Mapping[str, Any], oo
                    "FPR95 (OOD positive)", "flips", "false positives"], rows) + "All in percent.\n"
 
 
-def _aurocs(files: Mapping[str, edgeml_files.File], results: Mapping[str, Any], ood: str) -> str:
+def _aurocs(files: Mapping[str, networks.File], results: Mapping[str, Any], ood: str) -> str:
     rows = []
     for score in dict.fromkeys(score for score, _ in results["float32"]):
         row: List[Any] = [score]

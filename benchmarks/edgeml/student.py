@@ -4,7 +4,7 @@ The teacher's int8 file looks once at three fixed views of each training image (
 learns its logits (KL at temperature 4) and, through a linear map that is dropped afterwards, its features. No labels
 are used. Killed, the same command goes on from the last epoch.
 
-    python benchmarks/edgeml_student.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR
+    python benchmarks/edgeml/student.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Sequence, Tuple
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import edgeml_data  # noqa: E402
+import image_sets  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tf_keras as keras  # noqa: E402
@@ -37,14 +37,14 @@ _BATCH = 128
 
 
 def main(argv: Sequence[str]) -> None:
-    images = edgeml_data.training(_DATA.value).frames
+    images = image_sets.training(_DATA.value).frames
     os.makedirs(_WORK.value, exist_ok=True)
     logits, features = _teacher(images)
     config = {"model": "resnet18", "width": _WIDTH.value, "input_scale": "unit", "epochs": _EPOCHS.value,
               "teacher": _MODEL.value}
     folder = run.Run.create(os.path.join(_WORK.value, f"student_{_WIDTH.value:g}"), config)
     keras.utils.set_random_seed(0)
-    student = resnet.resnet18(edgeml_data.SIZE, logits.shape[-1], width=_WIDTH.value)
+    student = resnet.resnet18(image_sets.SIZE, logits.shape[-1], width=_WIDTH.value)
     mapped = keras.layers.Dense(features.shape[-1], name="mapped")(student.get_layer("features").output)
     model = keras.Model(student.input, {"logits": student.get_layer("logits").output, "mapped": mapped})
     steps = -(-len(images) // _BATCH)
@@ -86,7 +86,7 @@ def _teacher(images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         path = os.path.join(_WORK.value, f"teacher_view{view}.npz")
         if not os.path.exists(path):
             if runner is None:
-                teacher = classifier.load(_MODEL.value, size=edgeml_data.SIZE)
+                teacher = classifier.load(_MODEL.value, size=image_sets.SIZE)
                 runner = runtime.load(convert.convert(teacher, quantize="int8", representative=images[::100],
                                                       input_scale="signed"))
             rows = []

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any, Callable, Dict, NamedTuple
 
-import edgeml_data
+import image_sets
 import numpy as np
 
 # After which block an inner layer is averaged over the image: blocks 4 and 7 of 8. `early` is a fixed first layer.
@@ -30,7 +30,7 @@ def make(root: str, model: str, work: str) -> Dict[str, File]:
     Args:
       root: the images' folder.
       model: the given Keras model.
-      work: where the files are kept; `student_0.25/classifier.h5` of edgeml_student.py joins if it is there.
+      work: where the files are kept; `student_0.25/classifier.h5` of student.py joins if it is there.
     """
     os.makedirs(work, exist_ok=True)
     titles = {"float32": "float32", "float16": "float16 weights", "dynamic": "dynamic range", "int8": "int8 static",
@@ -76,10 +76,10 @@ class _Maker:
         from leanood.tflite import convert
 
         if name == "student":
-            network = classifier.load(self.student, size=edgeml_data.SIZE, pooled=STUDENT_POOLED)
+            network = classifier.load(self.student, size=image_sets.SIZE, pooled=STUDENT_POOLED)
             scale = "unit"
         else:
-            network = classifier.load(self.model, size=edgeml_data.SIZE, pooled=TEACHER_POOLED)
+            network = classifier.load(self.model, size=image_sets.SIZE, pooled=TEACHER_POOLED)
             scale = "signed"
         trained = network
         if name in ("qat", "pqat"):
@@ -94,7 +94,7 @@ class _Maker:
     @property
     def images(self) -> np.ndarray:
         if self._images is None:
-            self._images = edgeml_data.training(self.root, 1000).frames
+            self._images = image_sets.training(self.root, 1000).frames
         return self._images
 
     def _aware(self, network: Any, pruned: bool) -> tuple:

@@ -1,17 +1,17 @@
 """What a β-VAE's latents see of a camera's faults, over architectures, β and numbers of latents.
 
-    python benchmarks/latent_search.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/latent_search.md
+    python benchmarks/detection/latents.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/latent_search.md
 
-Trains one β-VAE a row on Duckietown's training images and judges scores of its latents as `detection_search.py` does:
+Trains one β-VAE a row on Duckietown's training images and judges scores of its latents as `search.py` does:
 on in-distribution images that the statistics haven't seen, and synthetic corruptions of them.
 """
 from __future__ import annotations
 
 from typing import Dict, List, Sequence
 
-import detection_search as search
-import detection_sets as sets
 import numpy as np
+import search
+import sets
 from absl import flags
 
 from leanood.ood import kl
@@ -48,8 +48,8 @@ SCORES: Dict[str, search.Candidate] = {
 
 def main(argv: Sequence[str]) -> None:
     lines = ["# What a β-VAE's latents see of a camera's faults", "",
-             "Written by `python benchmarks/latent_search.py`: mean AUROC over the corruptions of Duckietown's",
-             "in-distribution frames (as in `detection_search.py`), by how the β-VAE was trained and what is asked",
+             "Written by `python benchmarks/detection/latents.py`: mean AUROC over the corruptions of Duckietown's",
+             "in-distribution frames (as in `search.py`), by how the β-VAE was trained and what is asked",
              "of its latents.", "",
              "| network | " + " | ".join(SCORES) + " |", "|" + " --- |" * (1 + len(SCORES))]
     for i, (name, extra) in enumerate(VARIANTS.items()):
@@ -61,4 +61,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, example="python benchmarks/latent_search.py --data=$LEANOOD_TEST_DATA/data --out=FILE.md")
+    command.run(main, example="python benchmarks/detection/latents.py --data=$LEANOOD_TEST_DATA/data --out=FILE.md")

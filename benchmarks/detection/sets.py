@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 import zipfile
@@ -77,7 +78,7 @@ def write(path: str, text: str) -> None:
 
 
 def _leanood(*arguments: str) -> None:
-    main_script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "main.py")
+    main_script = str(pathlib.Path(__file__).resolve().parents[2] / "tools" / "main.py")
     done = subprocess.run([sys.executable, main_script, *arguments], stdout=subprocess.DEVNULL)
     if done.returncode:
         raise OSError(f"leanood {arguments[0]} ended with status {done.returncode}")

@@ -1,4 +1,4 @@
-"""How long device code takes to import, each module in a fresh process: `python benchmarks/import_time.py`.
+"""How long device code takes to import, each module in a fresh process: `python benchmarks/limits/import_time.py`.
 
 Prints a table, the interpreter's own start taken off; exits with 1 if one takes 0.3 s or more at least, or drags in
 TensorFlow, scikit-learn, SciPy or OpenCV.

@@ -1,6 +1,6 @@
 """Redoes the EdgeML tables: what quantization costs a CIFAR-10 classifier's detection of TinyImageNet and MNIST.
 
-    python benchmarks/edgeml_tables.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR --out=docs/edgeml.md
+    python benchmarks/edgeml/tables.py --data=DIR --model=resnet18_cifar10.h5 --work=DIR --out=docs/edgeml.md
 
 Every number is of the converted file, scored on one CPU thread by LiteRT. Files and their outputs are kept in --work,
 so that the same command goes on where it was stopped. The score is chosen by the int8 file's outputs for altered
@@ -15,11 +15,11 @@ from typing import Sequence
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import edgeml_data  # noqa: E402
-import edgeml_files  # noqa: E402
-import edgeml_latency  # noqa: E402
-import edgeml_report  # noqa: E402
-import edgeml_scores  # noqa: E402
+import image_sets  # noqa: E402
+import latency  # noqa: E402
+import networks  # noqa: E402
+import report  # noqa: E402
+import scoring  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 _DATA = flags.DEFINE_string("data", None, "folder with cifar10/, tinyimagenet32/ and mnist/", required=True)
@@ -30,17 +30,17 @@ _ROUNDS = flags.DEFINE_integer("rounds", 40, "turns that each file is timed for"
 
 
 def main(argv: Sequence[str]) -> None:
-    files = edgeml_files.make(_DATA.value, _MODEL.value, _WORK.value)
-    parts = edgeml_data.parts(_DATA.value)
-    outputs = {name: edgeml_scores.outputs(file.path, parts, os.path.join(_WORK.value, "outputs"),
+    files = networks.make(_DATA.value, _MODEL.value, _WORK.value)
+    parts = image_sets.parts(_DATA.value)
+    outputs = {name: scoring.outputs(file.path, parts, os.path.join(_WORK.value, "outputs"),
                                            selection=name == "int8") for name, file in files.items()}
-    chosen = edgeml_scores.choose(outputs["int8"], parts["fit"].labels)
+    chosen = scoring.choose(outputs["int8"], parts["fit"].labels)
     print(f"chosen: {chosen.words()}", file=sys.stderr)
-    scored = {name: edgeml_scores.scored(own, parts["fit"].labels, chosen) for name, own in outputs.items()}
-    results = {name: edgeml_scores.results(mine, scored["float32"]) for name, mine in scored.items()}
-    accuracy = {name: edgeml_scores.accuracy(own, parts["test"].labels) for name, own in outputs.items()}
-    times = edgeml_latency.measure([file.path for file in files.values()], rounds=_ROUNDS.value)
-    text = edgeml_report.write(files, accuracy, results, times, chosen)
+    scored = {name: scoring.scored(own, parts["fit"].labels, chosen) for name, own in outputs.items()}
+    results = {name: scoring.results(mine, scored["float32"]) for name, mine in scored.items()}
+    accuracy = {name: scoring.accuracy(own, parts["test"].labels) for name, own in outputs.items()}
+    times = latency.measure([file.path for file in files.values()], rounds=_ROUNDS.value)
+    text = report.write(files, accuracy, results, times, chosen)
     with open(f"{_OUT.value}.partial", "w", encoding="utf-8") as stream:
         stream.write(text)
     os.replace(f"{_OUT.value}.partial", _OUT.value)

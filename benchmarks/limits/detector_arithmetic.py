@@ -5,7 +5,7 @@ Two partitions, window 20, 4,000 calibration frames each, 30 latents. The script
 by summing 100 points of its integrand, a CUSUM. It is handed the nonconformities, ours computes them too. The default
 detector, typicality, with its five channels, is timed beside them. All take turns; processor time is measured.
 
-    python benchmarks/detector_arithmetic.py [--frames=1000000]
+    python benchmarks/limits/detector_arithmetic.py [--frames=1000000]
 
 Exits with 1 if either of ours takes more than 25 µs a frame, gains less than 40×, or its memory grows.
 """

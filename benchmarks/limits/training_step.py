@@ -1,9 +1,10 @@
 """Our training step against a bare Keras `fit` of the same model, and bfloat16 against float32.
 
-`python benchmarks/training_step.py` exits with 1 if our step takes more than 1.1 times the bare one's time. The bare
-model is what a Keras tutorial makes: encoder and decoder as one Functional model with the loss added to it, without
-warm-up, seeds by step or running means of the loss's parts. Both are fed
-from memory, take turns, and are judged by processor time.
+    python benchmarks/limits/training_step.py
+
+Exits with 1 if our step takes more than 1.1 times the bare one's time. The bare model is what a Keras tutorial makes:
+encoder and decoder as one Functional model with the loss added to it, without warm-up, seeds by step or running means
+of the loss's parts. Both are fed from memory, take turns, and are judged by processor time.
 """
 import os
 

@@ -1,6 +1,6 @@
 """Times fit + score of every score beside pytorch-ood's and oodeel's, and its memory; then one frame on a device.
 
-    python benchmarks/score_speed.py            # pip install 'leanood[test-extra]' for the other two libraries
+    python benchmarks/limits/score_speed.py            # pip install 'leanood[test-extra]' for the other two libraries
 
 50,000 × 512 features are fitted and 10,000 scored, with 10 logits, the same arrays for all. Each library and score has
 a child process of one thread; they take turns. Memory is what the process's peak grows by during the two.

@@ -1,6 +1,6 @@
 """A long drive: a million frames through the monitor's loop, watching the memory.
 
-    python benchmarks/soak.py detector.tflite [--frames=1000000]
+    python benchmarks/robustness/soak.py detector.tflite [--frames=1000000]
 
 Camera frames of another size than the network's are resized, judged, counted and written to a journal; now and then one
 is invalid. Exits with 1 if the resident memory grows by more than 1 MiB from the first 2% to the end.

@@ -1,4 +1,6 @@
-"""Frames a second of the procedural scenes and of the corruptions, on one core: `python benchmarks/lanes_speed.py`.
+"""Frames a second of the procedural scenes and of the corruptions, on one core.
+
+    python benchmarks/limits/lanes_speed.py
 
 Prints a table; exits with 1 if scenes are drawn at less than 200 frames a second at 160x120.
 """

@@ -1,6 +1,6 @@
 """What a detector costs around the network: frame to verdict against the bare interpreter, taking turns in one process.
 
-    python benchmarks/device_overhead.py [--runs=200]
+    python benchmarks/limits/device_overhead.py [--runs=200]
 
 Builds (with TensorFlow, untrained: only the time counts) the paper's 224x224 encoder in float32 and int8 and a tiny
 int8 one, with the early statistics and a calibrated default detector. Frames come at the network's size and as 640x480

@@ -1,6 +1,6 @@
 """Whether `leanood benchmark` and LiteRT's own benchmark tool agree on a file's latency.
 
-    python benchmarks/agreement.py model.tflite [--rounds=9 --runs=200]
+    python benchmarks/limits/tool_agreement.py model.tflite [--rounds=9 --runs=200]
 
 The two take turns, a process each (`ai_edge_litert.tools.benchmark_litert_model`, which comes with ai-edge-litert 2.x,
 on one CPU thread). The least median that each tool saw is compared: what else runs on the machine only adds. Exits with

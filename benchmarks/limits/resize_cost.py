@@ -1,6 +1,6 @@
 """What the resize of a camera's picture costs beside one general area resize, taking turns in one process.
 
-    python benchmarks/resize_cost.py [--runs=200] [--frame=480x640]
+    python benchmarks/limits/resize_cost.py [--runs=200] [--frame=480x640]
 
 Processor time on one thread, with OpenCV; the least and the median of the runs. Exits with 1 if halving first is not
 the cheaper one at 120x160.

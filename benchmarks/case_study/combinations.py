@@ -1,8 +1,8 @@
 """Ten useful recipes on one network: what each gives in bytes, and that both runtimes load it under its output names.
 
-  python benchmarks/combinations.py OUT --run=runs/lanes --epochs=1 --images=256
-  python benchmarks/combinations.py OUT --model=resnet18_cifar10.h5 --outputs=features=features,logits=logits \
-    --size=32x32 --input_scale=signed --data=FOLDER --epochs=1 --images=128
+  python benchmarks/case_study/combinations.py OUT --run=runs/lanes --epochs=1 --images=256
+  python benchmarks/case_study/combinations.py OUT --model=resnet18_cifar10.h5 \
+    --outputs=features=features,logits=logits --size=32x32 --input_scale=signed --data=FOLDER --epochs=1 --images=128
 
 Everything behind OUT is passed on to `leanood compress`. Recipes that are done are not run again.
 """

@@ -1,9 +1,11 @@
 """kill -9 at five random moments of a training, each time resumed: it must end like one that nobody disturbed.
 
-`python benchmarks/kill_resume.py` runs `leanood train` on made-up lane scenes twice: once whole, once killed at five
-moments drawn between its first output and the whole run's duration. It exits with 1 if a kill loses more than the
-epoch in progress, or if the final losses or weights differ by more than the tolerance. With --deterministic
-TensorFlow's operations repeat bitwise, and the tolerance is 0.
+    python benchmarks/robustness/kill_resume.py
+
+Runs `leanood train` on procedural lane scenes twice: once whole, once killed at five moments drawn between its first
+output and the whole run's duration. It exits with 1 if a kill loses more than the epoch in progress, or if the final
+losses or weights differ by more than the tolerance. With --deterministic TensorFlow's operations repeat bitwise, and
+the tolerance is 0.
 """
 import os
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Tuple
 
-import edgeml_data
+import image_sets
 import numpy as np
 
 from leanood.ood import image_threshold, metrics, scores, statistics
@@ -44,7 +44,7 @@ CANDIDATES = {name: make for view in VIEWS.values() for name, make in view.candi
 class Chosen:
     """One score of each view, with the views' weights.
 
-    new_content: mean AUROC of the fusion on the sets `edgeml_data.NEW_CONTENT`; unlike: on the other selection sets;
+    new_content: mean AUROC of the fusion on the sets `image_sets.NEW_CONTENT`; unlike: on the other selection sets;
     candidates: every candidate's new_content, alone.
     """
 
@@ -71,7 +71,7 @@ class Row(NamedTuple):
     false_positives: float  # of the test images at the conformal threshold
 
 
-def outputs(path: str, parts: Mapping[str, edgeml_data.Images], cache: str, selection: bool) -> Outputs:
+def outputs(path: str, parts: Mapping[str, image_sets.Images], cache: str, selection: bool) -> Outputs:
     """What a file puts out for each part (those for the selection only if asked for), kept by the file's hash."""
     with open(path, "rb") as stream:
         folder = os.path.join(cache, hashlib.sha256(stream.read()).hexdigest()[:16])
@@ -112,10 +112,10 @@ def choose(own: Outputs, labels: np.ndarray) -> Chosen:
             metrics.evaluate(fused, sum(weight * outside[part][name] for name, weight in weights.items())).auroc
             for part in among]))
 
-    alone = {name: quality({name: 1.0}, edgeml_data.NEW_CONTENT) for name in CANDIDATES}
+    alone = {name: quality({name: 1.0}, image_sets.NEW_CONTENT) for name in CANDIDATES}
     chosen = {max(view.candidates, key=lambda name: alone[name]): view.weight for view in VIEWS.values()}
-    others = [part for part in parts if part not in edgeml_data.NEW_CONTENT]
-    return Chosen(tuple(chosen), tuple(chosen.values()), quality(chosen, edgeml_data.NEW_CONTENT),
+    others = [part for part in parts if part not in image_sets.NEW_CONTENT]
+    return Chosen(tuple(chosen), tuple(chosen.values()), quality(chosen, image_sets.NEW_CONTENT),
                   quality(chosen, others), alone)
 
 

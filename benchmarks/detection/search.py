@@ -1,6 +1,6 @@
 """How the default detector is chosen: by a rule, on in-distribution frames and synthetic corruptions of them alone.
 
-    python benchmarks/detection_search.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/detection_search.md
+    python benchmarks/detection/search.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/detection_search.md
 
 Neither test frames nor real OOD frames are read. Train, calibration and validation are pooled and cut into stretches;
 each stretch is judged by statistics of the others (and tails of the next one). Corruptions of it are OOD: all of
@@ -20,8 +20,8 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import detection_sets as sets
 import numpy as np
+import sets
 from absl import flags
 from sklearn.neighbors import NearestNeighbors
 
@@ -393,7 +393,7 @@ def _chosen(found: Mapping[str, Any], merit: Callable[[Any], float]) -> str:
 
 _HEAD = """# How the default detector was chosen
 
-Written by `python benchmarks/detection_search.py`, which states the rule. AUROC: mean over the corruptions of frames
+Written by `python benchmarks/detection/search.py`, which states the rule. AUROC: mean over the corruptions of frames
 that the statistics haven't seen; shortfall: by how much the best trivial baseline of each corruption does better, on
 average; lost: corruptions where it does so by more than 0.01; detected: share of corrupted stretches above the alarm
 threshold, mean of the ones for three false alarms an hour and for a tenth of that.
@@ -401,4 +401,4 @@ threshold, mean of the ones for three false alarms an hour and for a tenth of th
 
 
 if __name__ == "__main__":
-    command.run(main, example="python benchmarks/detection_search.py --data=$LEANOOD_TEST_DATA/data")
+    command.run(main, example="python benchmarks/detection/search.py --data=$LEANOOD_TEST_DATA/data")

@@ -1,6 +1,6 @@
 """What the early statistics cost by the frame's size, and what making the frame's int8 copy from its float copy saves.
 
-    python benchmarks/early_cost.py
+    python benchmarks/limits/filter_bank_cost.py
 
 Processor time of one inference on LiteRT, one thread: the least of 30 rounds that take turns.
 """
@@ -53,4 +53,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, example="python benchmarks/early_cost.py")
+    command.run(main, example="python benchmarks/limits/filter_bank_cost.py")
