@@ -80,8 +80,16 @@ def _image_names(folder: str) -> Tuple[str, ...]:
         names.extend(name if inside == "." else f"{inside}/{name}" for name in files
                      if name.lower().endswith(frames.IMAGE_SUFFIXES) and not name.startswith("."))
     if not names:
-        raise ValueError(f"{folder}: it holds no images ({', '.join(frames.IMAGE_SUFFIXES)}), nor do its sub-folders")
+        raise ValueError(f"{folder}: it holds no images ({', '.join(frames.IMAGE_SUFFIXES)}), nor do its sub-folders"
+                         f"{others(folder)}")
     return tuple(sorted(names, key=natural_key))
+
+
+def others(folder: str) -> str:
+    """What else lies in a folder without images, for an error's end: "; it has .gif files, which are not read"."""
+    found = {os.path.splitext(name)[1].lower() for _, _, files in os.walk(folder) for name in files}
+    suffixes = ", ".join(sorted(found - {""})[:5])
+    return f"; it has {suffixes} files, which are not read" if suffixes else ""
 
 
 def _labels(path: str, names: Tuple[str, ...]) -> Tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,11 @@ from typing import Any, Tuple
 
 import numpy as np
 
-from leanood.data import decoder, integrity
+from leanood.data import decoder, integrity, npy
+from leanood.files import regular
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".npy")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".npy")
+_LARGEST = 512 << 20  # bytes of an image file
 
 
 class FrameError(ValueError):
@@ -70,16 +72,18 @@ def read_image(path: Any) -> np.ndarray:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as file:
+        with regular.open(name) as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST:
+                raise FrameError(f"{name}: larger than {_LARGEST >> 20} MiB, which no image is")
             if name.lower().endswith(".npy"):
-                return check(_rgb(np.load(file, allow_pickle=False)), name)
+                return check(_rgb(npy.read(file)), name)
             data = file.read()
     except FrameError:
         raise
     except OSError as error:
         raise FrameError(f"{name}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError):
-        raise FrameError(f"{name}: not a .npy file of numbers, or a truncated one") from None
+    except ValueError as error:
+        raise FrameError(f"{name}: not a .npy file of numbers, or a truncated one ({error})") from None
     return decode(data, name)
 
 

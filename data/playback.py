@@ -9,13 +9,18 @@ from typing import Iterator, List, Optional
 
 import numpy as np
 
-from leanood.data import decoder, folders, frames, stream
+from leanood.data import decoder, folders, frames, npy, stream
+from leanood.files import regular
+
+_LARGEST = 1 << 30  # bytes of a stack's frame
 
 
 class Files(stream.Stream):
     """Image files, in the order given."""
 
     def __init__(self, paths: List[str]) -> None:
+        if any(not path.lower().endswith(".npy") for path in paths):
+            decoder.required("image files")
         self._paths = paths
         self.length = len(paths)
 
@@ -35,7 +40,8 @@ class Folder(Files):
         found = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names
                  if name.lower().endswith(frames.IMAGE_SUFFIXES)]
         if not found:
-            raise ValueError(f"source {folder} has no images ({' '.join(frames.IMAGE_SUFFIXES)})")
+            raise ValueError(f"source {folder} has no images ({' '.join(frames.IMAGE_SUFFIXES)})"
+                             f"{folders.others(folder)}")
         super().__init__(sorted(found, key=folders.natural_key))
 
 
@@ -44,18 +50,19 @@ class Stack(stream.Stream):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._file = open(path, "rb")  # noqa: SIM115 - `close` closes it
+        self._file = regular.open(path)
         try:
-            version = np.lib.format.read_magic(self._file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, self._dtype = read(self._file)
-        except (ValueError, EOFError) as error:
+            told = npy.header(self._file)
+        except ValueError as error:
             self._file.close()
-            raise ValueError(f"source {path} is no .npy file: {str(error).splitlines()[0]}") from None
-        self._start = self._file.tell()
-        if len(shape) not in (3, 4) or shape[-1] not in (1, 3) or fortran or self._dtype.hasobject:
+            raise ValueError(f"source {path}: {error}") from None
+        self._start, self._dtype, shape = told.start, told.dtype, told.shape
+        if len(shape) not in (3, 4) or shape[-1] not in (1, 3) or told.fortran or 0 in shape[1:]:
             self._file.close()
             raise ValueError(f"source {path} holds {self._dtype} {list(shape)}, frames are [N, height, width, 3]")
+        if told.size // (shape[0] if len(shape) == 4 else 1) > _LARGEST:
+            self._file.close()
+            raise ValueError(f"source {path} says that a frame is {list(shape[-3:])}: larger than any camera's")
         self.length, self._shape = (int(shape[0]), shape[1:]) if len(shape) == 4 else (1, shape)
 
     def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
@@ -65,8 +72,9 @@ class Stack(stream.Stream):
             try:
                 self._file.seek(self._start + i * size)
                 data = self._file.read(size)
-                if len(data) < size:
-                    raise frames.FrameError(f"{name}: the file ends before it")
+                if len(data) < size:  # whatever number of frames its header promises
+                    yield stream.Item(name, None, f"{name}: the file ends before it", begin)
+                    return
                 frame = np.frombuffer(data, self._dtype).reshape(self._shape)
                 frame = np.repeat(frame, 3, -1) if self._shape[-1] == 1 else frame
                 yield stream.Item(name, frames.check(frame, name), "", begin)

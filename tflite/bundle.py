@@ -26,7 +26,7 @@ from leanood.tflite.detector import BundledDetector, Verdict
 __all__ = ["BundledDetector", "DetectorFileError", "Parts", "Verdict", "flatbuffer", "load", "read", "write"]
 
 _MEMBERS = ("detector.json", "calibration.npz")
-_MEMBER_LIMIT = 256 << 20
+_LIMITS = (description.LIMIT, 256 << 20)  # bytes of each member
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -130,7 +130,7 @@ def _flatbuffer_of(data: bytes) -> bytes:
     if data[4:8] != b"TFL3":
         raise ValueError("model is not a TFLite flatbuffer (it does not bear the mark TFL3)")
     with contextlib.suppress(appendix.AppendixError):
-        return data[:appendix.read(io.BytesIO(data), len(data), _MEMBERS, _MEMBER_LIMIT)[0]]
+        return data[:appendix.read(io.BytesIO(data), len(data), _MEMBERS, _LIMITS)[0]]
     return data
 
 
@@ -141,7 +141,7 @@ def _read_open(file: BinaryIO, name: str) -> Tuple[Dict[str, Any], Dict[str, np.
     if head[4:8] != b"TFL3":
         raise DetectorFileError(f"{name}: not a TFLite file (it does not bear the mark TFL3)")
     try:
-        start, (text, calibration) = appendix.read(file, size, _MEMBERS, _MEMBER_LIMIT)
+        start, (text, calibration) = appendix.read(file, size, _MEMBERS, _LIMITS)
         fields = description.parse(text)
         digests = fields["sha256"]
         if hashlib.sha256(calibration).hexdigest() != digests["arrays"]:

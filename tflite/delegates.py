@@ -157,6 +157,10 @@ class GpuBackend:
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"the GPU failed to run the model: {interpreters.one_line(error)}") from None
 
+    def wait(self) -> None:
+        """Returns when the GPU has computed: `invoke` only submits, a read of the smallest output tells."""
+        self.read(min(self.outputs, key=lambda name: int(np.prod(self.outputs[name].shape))))
+
     def read(self, name: str) -> np.ndarray:
         tensor = self.outputs[name]
         return self._out[name].read(int(np.prod(tensor.shape)), tensor.dtype).reshape(tensor.shape)

@@ -5,6 +5,7 @@ Field numbers: tensorflow/lite/schema/schema.fbs; encoding: https://flatbuffers.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import struct
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -19,6 +20,7 @@ TYPES = ("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int
 _BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "int8": 1,
           "float64": 8, "complex64": 8, "complex128": 16, "uint64": 8, "uint32": 4, "uint16": 2, "bfloat16": 2}
 _CONV_2D_OPTIONS = 1  # of the union BuiltinOptions
+_READINGS = 8  # times its size that a file's tables, vectors and texts may add up to; real ones stay below 2
 _LONGEST = 1 << 16  # shapes, channels, operators' tensors
 
 
@@ -77,9 +79,13 @@ class Graph:
                 born[tensor] = step
                 last.setdefault(tensor, step)
         last.update({tensor: len(self.operators) for tensor in self.outputs})
-        alive = [sum(self.tensors[tensor].size for tensor in born if born[tensor] <= step <= last.get(tensor, -1))
-                 for step in range(len(self.operators))]
-        return max(alive, default=0)
+        change = [0] * (len(self.operators) + 2)  # by how much each step has more alive than the one before
+        for tensor, birth in born.items():
+            begin, end = max(birth, 0), last.get(tensor, -1)
+            if begin <= end:
+                change[begin] += self.tensors[tensor].size
+                change[end + 1] -= self.tensors[tensor].size
+        return max(itertools.accumulate(change[:len(self.operators)]), default=0)
 
 
 def read(data: bytes) -> Graph:
@@ -91,7 +97,7 @@ def read(data: bytes) -> Graph:
     if data[4:8] != b"TFL3":
         raise FlatbufferError("not a TFLite file (it does not bear the mark TFL3)")
     try:
-        return _graph(_Table(data, struct.unpack_from("<I", data, 0)[0]))
+        return _graph(_model(data))
     except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise FlatbufferError(f"the flatbuffer is corrupt ({error})") from None
 
@@ -105,7 +111,7 @@ def truncated(data: bytes, count: int) -> bytes:
     graph = read(data)
     if not 0 < count <= len(graph.operators):
         raise FlatbufferError(f"the model has {len(graph.operators)} operators, it cannot be cut after {count}")
-    model = _Table(data, struct.unpack_from("<I", data, 0)[0])
+    model = _model(data)
     main = next(model.tables(2))
     patched = bytearray(data)
     struct.pack_into("<I", patched, main.place_of(3), count)
@@ -117,16 +123,30 @@ def truncated(data: bytes, count: int) -> bytes:
     return bytes(patched)
 
 
+class _Budget:
+    """Bytes that may still be looked at: a crafted file refers to the same bytes over and over."""
+
+    def __init__(self, size: int) -> None:
+        self._left = _READINGS * size
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise FlatbufferError("it refers to the same bytes over and over")
+
+
 class _Table:
     """A flatbuffer's table: fields by number, absent ones give their default."""
 
-    def __init__(self, data: bytes, place: int) -> None:
+    def __init__(self, data: bytes, place: int, budget: _Budget) -> None:
         self._data = data
         self._place = place
+        self._budget = budget
         vtable = place - struct.unpack_from("<i", data, place)[0]
         if not 0 <= vtable < len(data):
             raise FlatbufferError("a table's fields lie outside the file")
         size = struct.unpack_from("<H", data, vtable)[0]
+        budget.spend(size)
         self._fields = struct.unpack_from(f"<{max(0, size // 2 - 2)}H", data, vtable + 4)
 
     def _field(self, number: int) -> Optional[int]:
@@ -149,6 +169,7 @@ class _Table:
         count = struct.unpack_from("<I", self._data, place)[0]
         if place + 4 + count * dtype.itemsize > len(self._data) or (code != "u1" and count > _LONGEST):
             raise FlatbufferError("a vector ends outside the file, or is absurdly long")
+        self._budget.spend(4 + count * dtype.itemsize)
         return tuple(np.frombuffer(self._data, dtype, count, place + 4).tolist())
 
     def place_of(self, number: int) -> int:
@@ -163,8 +184,15 @@ class _Table:
         place = self._target(number)
         if place is None:
             return ""
+        return self.bytes_at(place).decode("utf-8", "replace")
+
+    def bytes_at(self, place: int) -> bytes:
+        """The bytes whose number stands at `place`."""
         count = struct.unpack_from("<I", self._data, place)[0]
-        return self._data[place + 4:place + 4 + count].decode("utf-8", "replace")
+        if place + 4 + count > len(self._data):
+            raise FlatbufferError("a vector ends outside the file")
+        self._budget.spend(4 + count)
+        return self._data[place + 4:place + 4 + count]
 
     def tables(self, number: int) -> Iterator[_Table]:
         place = self._target(number)
@@ -174,11 +202,15 @@ class _Table:
         if place + 4 + 4 * count > len(self._data):
             raise FlatbufferError("a vector ends outside the file")
         for entry in range(place + 4, place + 4 + 4 * count, 4):
-            yield _Table(self._data, entry + struct.unpack_from("<I", self._data, entry)[0])
+            yield _Table(self._data, entry + struct.unpack_from("<I", self._data, entry)[0], self._budget)
 
     def table(self, number: int) -> Optional[_Table]:
         place = self._target(number)
-        return None if place is None else _Table(self._data, place)
+        return None if place is None else _Table(self._data, place, self._budget)
+
+
+def _model(data: bytes) -> _Table:
+    return _Table(data, struct.unpack_from("<I", data, 0)[0], _Budget(len(data) + _LONGEST))
 
 
 def _graph(model: _Table) -> Graph:
@@ -197,7 +229,8 @@ def _graph(model: _Table) -> Graph:
         nodes.append(Operator(name, version, custom, node.vector(1, "i4"), node.vector(2, "i4"), strides))
     metadata = {}
     for entry in model.tables(6):
-        metadata[entry.text(0)] = bytes(buffers[entry.scalar(1, "I", 0)].vector(0, "u1"))
+        buffer = buffers[entry.scalar(1, "I", 0)]
+        metadata[entry.text(0)] = buffer.bytes_at(buffer.place_of(0)) if buffer.length(0) else b""
     return Graph([_tensor(tensor, buffers) for tensor in main.tables(0)], nodes, main.vector(1, "i4"),
                  main.vector(2, "i4"), len(subgraphs), metadata)
 

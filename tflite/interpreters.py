@@ -129,6 +129,9 @@ class Backend:
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self.runtime} failed to run the model: {one_line(error)}") from None
 
+    def wait(self) -> None:
+        """Returns when the outputs are there: here, `invoke` has waited for them."""
+
     def read(self, name: str) -> np.ndarray:
         """A copy: the interpreter's memory is overwritten by the next frame."""
         return self._interpreter.get_tensor(self.outputs[name].index)

@@ -120,8 +120,9 @@ class Runner:
             self._write(fitted)
 
     def invoke(self) -> None:
-        """Runs the network on the inputs that are in place, and nothing else."""
+        """Runs the network on the inputs that are in place, and returns once it has computed."""
         self._backend.invoke()
+        self._backend.wait()
 
     def close(self) -> None:
         """Frees the runtime's memory; the runner can't be used afterwards."""

@@ -1,13 +1,14 @@
 """Runs a verb: flags in, one clear line out when the user slipped, exit statuses that scripts can trust."""
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import signal
 import sys
 import textwrap
 import traceback
-from typing import Any, Callable, Dict, NoReturn, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, NoReturn, Sequence, Tuple
 
 from absl import flags
 
@@ -30,7 +31,8 @@ def run(main: Callable[[Sequence[str]], Any], example: str) -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     verb = _verb(main)
     if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
-        print(usage(main, example))
+        with quiet_pipe():
+            print(usage(main, example), flush=True)
         sys.exit(0)
     try:
         argv = flags.FLAGS(sys.argv)
@@ -43,7 +45,7 @@ def run(main: Callable[[Sequence[str]], Any], example: str) -> NoReturn:
     except KeyboardInterrupt:
         _fail(f"leanood {verb}: interrupted; whatever was complete is kept, the same command goes on from there")
     except BrokenPipeError:  # `leanood … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(USER_ERROR)
     except ImportError as error:
         _fail(f"leanood {verb}: {_line(error)}; install what this verb needs: pip install 'leanood[train]'")
@@ -55,6 +57,15 @@ def run(main: Callable[[Sequence[str]], Any], example: str) -> NoReturn:
         traceback.print_exc()
         print(f"leanood {verb}: a bug of leanood's, please report the lines above", file=sys.stderr)
         sys.exit(OUR_BUG)
+
+
+@contextlib.contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """Ends quietly what is printed within, where its reader has gone (`leanood --help | head`)."""
+    try:
+        yield
+    except BrokenPipeError:
+        _drop_stdout()
 
 
 def usage(main: Callable[..., Any], example: str) -> str:
@@ -118,7 +129,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return printable(str(value)).replace("\n", "?")
 
 
 def _verb(main: Callable[..., Any]) -> str:
@@ -141,6 +152,15 @@ def _ours(error: BaseException) -> bool:
     return bool(frames) and os.path.abspath(frames[-1].filename).startswith(_PACKAGE + os.sep)
 
 
+def printable(text: str) -> str:
+    """The text with "?" for what a terminal would obey: a file's name, or a file, may hold anything."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -150,5 +170,5 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     sys.exit(USER_ERROR)

@@ -64,7 +64,7 @@ def _text(report: Dict[str, Any]) -> str:
         blocks.append("A plain TFLite model, not calibrated: leanood calibrate makes a detector file of it.")
     else:
         metrics = _metrics(detector.get("metrics"))
-        blocks.append(command.table(*metrics) if metrics else "No metrics yet: leanood evaluate writes them here.")
+        blocks.append(command.table(*metrics) if metrics else "No metrics: leanood evaluate --record keeps them here.")
         provenance = _flat(detector.get("provenance"))
         if provenance:
             blocks.append(command.table(provenance, ["provenance", ""]))
@@ -76,8 +76,7 @@ def _text(report: Dict[str, Any]) -> str:
     blocks.append(command.table(judged, ["by its operators", "runs"]))
     if report["here"]:
         blocks.append(command.table(list(report["here"].items()), ["on this machine", "runs"]))
-    # A file may hold anything; a terminal shall not obey it.
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in "\n\n".join(blocks))
+    return command.printable("\n\n".join(blocks))
 
 
 def _general(report: Dict[str, Any]) -> List[Tuple[str, str]]:

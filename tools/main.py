@@ -37,7 +37,14 @@ def run() -> None:
         sys.exit(2)
     sys.argv = [f"leanood {verb}", *arguments[1:]]
     # Two verbs may define the same flag, so only one is ever imported.
-    importlib.import_module(f"leanood.tools.{verb}").run()
+    try:
+        module = importlib.import_module(f"leanood.tools.{verb}")
+    except ImportError as error:
+        missing = " ".join(str(error).split())
+        print(f"leanood {verb}: {missing}; install what this verb needs: pip install 'leanood[train]' (on a device "
+              "'leanood[video]')", file=sys.stderr)
+        sys.exit(2)
+    module.run()
 
 
 def usage() -> str:

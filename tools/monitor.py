@@ -28,6 +28,10 @@ _PIXEL_FORMAT = flags.DEFINE_enum("pixel_format", "rgb", ["rgb", "yuv420"],
                                   "of raw frames: rows of RGB, or planar 4:2:0 (BT.601, FFmpeg's yuv420p)")
 _JSONL = flags.DEFINE_string("jsonl", None, "write a line of JSON a frame to this file (- is stdout)")
 _RESUME = flags.DEFINE_boolean("resume", False, "go on after the last frame of --jsonl (files only)")
+_JSONL_LIMIT_MB = flags.DEFINE_float("jsonl_limit_mb", 256.0, "live sources: a --jsonl that grows beyond it becomes "
+                                     "FILE.1 and is begun anew", lower_bound=1e-3)
+_ON_ALARM_TIMEOUT_S = flags.DEFINE_float("on_alarm_timeout_s", 60.0, "kill an --on_alarm command that takes longer",
+                                         lower_bound=0.1)
 _DEADLINE_MS = flags.DEFINE_float("deadline_ms", None, "count verdicts that come later than this after their frame")
 _ON_ALARM = flags.DEFINE_string("on_alarm", None, "run this command whenever the alarm is raised; LEANOOD_FRAME, "
                                 "LEANOOD_NAME, LEANOOD_SCORE, LEANOOD_P_VALUE and LEANOOD_PARTITION are set")
@@ -68,7 +72,8 @@ def _watch(detector: bundle.BundledDetector, source: stream.Stream, on_alarm: Op
     stopping: List[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda which, frame: stopping.append(which))
-    lines = journal.Journal(_JSONL.value) if _JSONL.value else None
+    limit = int(_JSONL_LIMIT_MB.value * 1e6) if _goes_on(source) else None
+    lines = journal.Journal(_JSONL.value, limit) if _JSONL.value else None
     deadline_s = None if _DEADLINE_MS.value is None else 1e-3 * _DEADLINE_MS.value
     alarm = bool(past.tail and past.tail[-1].get("alarm"))
     looking = monitor.Watch(detector, deadline_s, past.frames, alarm)
@@ -81,12 +86,19 @@ def _watch(detector: bundle.BundledDetector, source: stream.Stream, on_alarm: Op
         if on_alarm is not None and record["raised"]:
             failed = on_alarm.run(record, dict(os.environ))
             if failed:
-                print(failed, file=sys.stderr)
+                print(command.printable(failed), file=sys.stderr)
+
+    def stopped() -> bool:
+        if on_alarm is not None:
+            on_alarm.tend()
+        return bool(stopping)
 
     try:
-        problem = monitor.watch(source.items(past.frames), looking, lambda: bool(stopping), take)
+        problem = monitor.watch(source.items(past.frames), looking, stopped, take)
     finally:
         shown.close()
+        if on_alarm is not None:
+            on_alarm.close()
         if lines is not None:
             lines.close()
     summary = looking.summary()
@@ -96,16 +108,23 @@ def _watch(detector: bundle.BundledDetector, source: stream.Stream, on_alarm: Op
 
 
 def _begin(detector: bundle.BundledDetector, source: stream.Stream) -> journal.Past:
-    """What the journal has already; without --resume it is begun anew."""
+    """What the journal has already; without --resume it is begun anew, of live sources gone on with."""
     nothing = journal.Past(0, [])
     if not _JSONL.value or _JSONL.value == "-":
+        return nothing
+    if not _RESUME.value and _goes_on(source):
         return nothing
     if not _RESUME.value:
         with open(_JSONL.value, "w", encoding="utf-8"):
             return nothing
-    if source.live or _SOURCE.value == "-":
+    if _goes_on(source):
         raise ValueError("--resume goes on with files; a live source has gone on by itself")
     return journal.resume(detector, source, _JSONL.value)
+
+
+def _goes_on(source: stream.Stream) -> bool:
+    """True if the source goes on by itself, so that its journal can only be added to."""
+    return source.live or _SOURCE.value == "-"
 
 
 def _command() -> Optional[monitor.Command]:
@@ -114,7 +133,7 @@ def _command() -> Optional[monitor.Command]:
     words = shlex.split(_ON_ALARM.value)
     if not words or shutil.which(words[0]) is None:
         raise ValueError(f"--on_alarm: there is no command {words[0] if words else ''!r}")
-    return monitor.Command(words)
+    return monitor.Command(words, _ON_ALARM_TIMEOUT_S.value)
 
 
 def run() -> None:

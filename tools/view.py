@@ -32,7 +32,7 @@ class Plain:
                       f"score {record['score']:.4g}, p {record['p_value']:.3g}, partition {record['partition']}")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print("".join(c if c.isprintable() else "?" for c in text), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass

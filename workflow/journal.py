@@ -17,21 +17,48 @@ _KEPT = 10_000
 
 
 class Journal:
-    """Appends records to a file, or to stdout ("-")."""
+    """Appends records to a file, or to stdout ("-").
 
-    def __init__(self, path: str) -> None:
-        self._file: Any = sys.stdout if path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115
-        self._path = path
+    Args:
+      path: the file.
+      limit: bytes after which it is renamed to `<path>.1`, in place of an older one, and begun anew; None: never.
+
+    Attributes:
+      problem: why nothing is written any more, on a full disk for one; empty as long as all is well.
+    """
+
+    def __init__(self, path: str, limit: Optional[int] = None) -> None:
+        self._file: Any = sys.stdout if path == "-" else open(path, "ab", buffering=0)  # noqa: SIM115
+        self._path, self._limit = path, limit
+        self._size = 0 if path == "-" else self._file.tell()
+        self.problem = ""
 
     def write(self, record: Dict[str, Any]) -> None:
-        """One line; infinity, which JSON lacks, becomes null."""
+        """One line; infinity, which JSON lacks, becomes null. What cannot be written ends the journal, nothing else."""
+        if self.problem:
+            return
         plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
                  for key, value in record.items()}
-        try:
-            self._file.write(json.dumps(plain) + "\n")
+        line = json.dumps(plain) + "\n"
+        if self._file is sys.stdout:
+            self._file.write(line)
             self._file.flush()
+            return
+        try:
+            if self._limit is not None and self._size + len(line) > self._limit and self._size:
+                self._rotate()
+            data = line.encode()
+            while data:
+                data = data[self._file.write(data):]
+            self._size += len(line)
         except OSError as error:
-            raise OSError(error.errno, f"{self._path}: not written, {error.strerror}") from None
+            self.problem = f"{self._path}: not written, {error.strerror}; the monitor goes on without its journal"
+            print(self.problem, file=sys.stderr)
+
+    def _rotate(self) -> None:
+        self._file.close()
+        os.replace(self._path, f"{self._path}.1")
+        self._file, self._size = open(self._path, "ab", buffering=0), 0  # noqa: SIM115
 
     def close(self) -> None:
         if self._file is not sys.stdout:

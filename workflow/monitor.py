@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Deque, Dict, Iterable, List, Optional
+from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 
@@ -78,24 +81,60 @@ class Watch:
 
 
 class Command:
-    """Runs a command whenever the alarm is raised, beside the monitor: it never waits for it."""
+    """Runs a command whenever the alarm is raised, beside the monitor: it never waits for it.
 
-    def __init__(self, words: List[str]) -> None:
-        self._words = words
-        self._running: List[subprocess.Popen] = []
+    Args:
+      words: the command.
+      timeout_s: a run that takes longer is killed, with what it has started.
+      most: so many may run at a time; what comes on top is told and left out.
+    """
+
+    def __init__(self, words: List[str], timeout_s: float = 60.0, most: int = 4) -> None:
+        self._words, self._timeout_s, self._most = words, timeout_s, most
+        self._running: List[Tuple[subprocess.Popen, float]] = []  # and when to kill it
 
     def run(self, record: Dict[str, Any], environment: Dict[str, str]) -> str:
         """Starts it; the record's numbers are in LEANOOD_FRAME, LEANOOD_NAME, LEANOOD_SCORE. Returns what failed."""
-        self._running = [child for child in self._running if child.poll() is None]
+        self.tend()
+        if len(self._running) >= self._most:
+            return f"--on_alarm: {self._most} runs of {self._words[0]} are not done yet, this alarm starts none"
         told = ("frame", "name", "score", "p_value", "partition")
         said = {f"LEANOOD_{key.upper()}": str(record[key]) for key in told}
         try:
             # Its output must not get among our results.
-            self._running.append(subprocess.Popen(self._words, env={**environment, **said}, stdin=subprocess.DEVNULL,
-                                                  stdout=sys.stderr))
-        except OSError as error:
-            return f"--on_alarm: {self._words[0]} does not start ({error.strerror})"
+            child = subprocess.Popen(self._words, env={**environment, **said}, stdin=subprocess.DEVNULL,
+                                     stdout=sys.stderr, start_new_session=True)
+            self._running.append((child, time.monotonic() + self._timeout_s))
+        except (OSError, ValueError) as error:
+            return f"--on_alarm: {self._words[0]} does not start ({getattr(error, 'strerror', None) or error})"
         return ""
+
+    def tend(self) -> None:
+        """Forgets runs that are done, and kills those that take too long."""
+        if not self._running:
+            return
+        self._running = [(child, end) for child, end in self._running if child.poll() is None]
+        for child, end in self._running:
+            if time.monotonic() > end:
+                _kill(child)
+
+    def close(self, patience_s: float = 5.0) -> None:
+        """Waits a little for the last runs, then kills them."""
+        end = time.monotonic() + patience_s
+        for child, _ in self._running:
+            try:
+                child.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _kill(child)
+                child.wait()
+
+
+def _kill(child: subprocess.Popen) -> None:
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
 
 
 def watch(items: Iterable[Optional[stream.Item]], watching: Watch, stopped: Callable[[], bool],

@@ -5,6 +5,9 @@
 The two take turns, a process each (`ai_edge_litert.tools.benchmark_litert_model`, which comes with ai-edge-litert 2.x,
 on one CPU thread). The least median that each tool saw is compared: what else runs on the machine only adds. Exits with
 1 if they differ by more than 5%.
+
+On the CPU only: on a GPU LiteRT's tool times how long it takes to submit an invocation, not to compute it; ours reads
+an output before the clock stops.
 """
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _error(path):
 def _rewritten(path, model=None, description=None, calibration=None, edit=None):
     """The file with parts exchanged; `edit` changes detector.json's fields, and its own hash is made right again."""
     with open(path, "rb") as file:
-        start, (text, arrays_) = appendix.read(file, os.path.getsize(path), bundle._MEMBERS, 1 << 28)
+        start, (text, arrays_) = appendix.read(file, os.path.getsize(path), bundle._MEMBERS, bundle._LIMITS)
         file.seek(0)
         graph = file.read(start)
     if edit is not None:
@@ -155,7 +155,7 @@ def test_exchanged_arrays_are_found(copy):
 
 def test_an_edited_description_is_found(copy):
     with open(copy, "rb") as file:
-        _, (text, _) = appendix.read(file, os.path.getsize(copy), bundle._MEMBERS, 1 << 28)
+        _, (text, _) = appendix.read(file, os.path.getsize(copy), bundle._MEMBERS, bundle._LIMITS)
     _rewritten(copy, description=text.replace(b'"threshold": 3.0', b'"threshold": 9e9'))
     assert "detector.json was changed after it was written (its SHA-256 differs)" in _error(copy)
 

@@ -48,14 +48,14 @@ def build(members: Sequence[Member], start: int) -> bytes:
     return body + directory + _END_RECORD.pack(_END, 0, 0, len(members), len(members), len(directory), place, 0)
 
 
-def read(file: BinaryIO, size: int, names: Sequence[str], limit: int) -> Tuple[int, List[bytes]]:
+def read(file: BinaryIO, size: int, names: Sequence[str], limits: Sequence[int]) -> Tuple[int, List[bytes]]:
     """Where the ZIP begins, and its members' contents.
 
     Args:
       file: opened for reading bytes.
       size: the file's length in bytes.
       names: the members' names, in their order; no other may be there.
-      limit: bytes that a member may have.
+      limits: bytes that each member may have.
 
     Raises:
       NoAppendix: if the file doesn't end in a ZIP.
@@ -71,7 +71,7 @@ def read(file: BinaryIO, size: int, names: Sequence[str], limit: int) -> Tuple[i
                             f"a detector file's {', '.join(map(repr, names))}")
     start = entries[0][2]
     contents, position = [], start
-    for name, length, offset in entries:
+    for (name, length, offset), limit in zip(entries, limits):
         position += _LOCAL_HEADER.size + len(name)
         if offset + _LOCAL_HEADER.size + len(name) != position or length > limit or position + length > place:
             raise AppendixError(f"its member {name!r} has an impossible place or size")

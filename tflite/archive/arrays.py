@@ -78,7 +78,10 @@ def _array(name: str, data: bytes) -> np.ndarray:
     header = _HEADER.fullmatch(data[10:start])
     if header is None:
         raise ValueError(f"the calibration's array {name!r} is of a type or form that is not allowed")
-    dtype = np.dtype(header.group(1).decode())
+    try:
+        dtype = np.dtype(header.group(1).decode())
+    except TypeError:  # "<f3" has the form of a type, but is none
+        raise ValueError(f"the calibration's array {name!r} is of an unknown type") from None
     shape = tuple(int(n) for n in header.group(3).replace(b" ", b"").split(b",") if n)
     count = 1
     for n in shape:

@@ -13,7 +13,7 @@ import math
 from typing import Any, Dict, List, Mapping, Tuple
 
 SCHEMA = 1
-_LIMIT = 4 << 20
+LIMIT = 4 << 20
 _ZEROS = "0" * 64
 _DIGESTS = ("model", "arrays", "detector")
 
@@ -35,7 +35,7 @@ def dump(fields: Mapping[str, Any], model: str, arrays: str) -> bytes:
         text = json.dumps(complete, indent=1, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the detector's description has a value that JSON cannot keep: {error}") from None
-    if len(text) > _LIMIT or text.count(_ZEROS) != 1:
+    if len(text) > LIMIT or text.count(_ZEROS) != 1:
         raise ValueError("the detector's description is larger than 4 MiB, or has a text of 64 zeros")
     return text.replace(_ZEROS, hashlib.sha256(text.encode()).hexdigest()).encode()
 
@@ -46,6 +46,8 @@ def parse(data: bytes) -> Dict[str, Any]:
     Raises:
       ValueError: if they were changed, are of a newer schema, or lack what the device needs.
     """
+    if len(data) > LIMIT:
+        raise ValueError(f"detector.json is larger than {LIMIT >> 20} MiB, which leanood never writes")
     try:
         text = data.decode()
         fields = json.loads(text, parse_constant=_refuse, parse_int=_integer, object_pairs_hook=_unique)

@@ -7,7 +7,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import tempfile
 from typing import Any, Dict, Iterator, Optional
 
@@ -41,7 +40,7 @@ class Worker:
         options["detector"] = detector
         self._name, self._log = setup.model, log
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "leanood.tflite.timing.measure", json.dumps(options)], stdin=subprocess.PIPE,
+            probe.command("leanood.tflite.timing.measure", json.dumps(options)), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=log, env=probe.environment())
         self.detector = detector
         self.described = self._reply()
