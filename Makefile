@@ -28,7 +28,7 @@ base-install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,video,tfds,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,video,tfds,study,dev]'
 	touch $@
 
 clean:

@@ -1,0 +1,88 @@
+"""The space of recipes that a search draws from: how small, how distilled, how stored."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol, Sequence
+
+EPOCHS = "{epochs}"  # stands for the fidelity's epochs in a recipe that was drawn
+
+
+class Chooser(Protocol):
+    """What a space asks of an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[str | float | int]) -> str | float | int:
+        """Returns one of the choices."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """Recipes: a network, perhaps zeros or shared weights in it, and a format.
+
+    Attributes:
+      ratios: shares of channels that `shrink` may remove.
+      widths: channels of the plain students' convolutions, as `student(plain, widths=…)` takes them.
+      stems: strides of the plain students' first convolutions.
+      sparsities: of `prune`; 0 prunes nothing.
+      energies: of `factorize`; 0 factorizes nothing.
+      formats: "float32", "float16", "dynamic", "int8" after training, or "qat".
+      matching: whether function matching's views may be used.
+    """
+
+    ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
+    widths: tuple[str, ...] = ("8,16,16,16", "16,32,32,32", "16,24,40,80", "32,64,64,64")
+    stems: tuple[int, ...] = (2, 4)
+    sparsities: tuple[float, ...] = (0.0, 0.5, 0.8)
+    energies: tuple[float, ...] = (0.0, 0.9, 0.7)
+    formats: tuple[str, ...] = ("float32", "float16", "dynamic", "int8", "qat")
+    matching: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("ratios", "formats", "sparsities", "energies"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty, but a space needs one or more")
+
+    def draw(self, trial: Chooser) -> str:
+        """Returns a recipe's text, in which EPOCHS stands for the epochs of every fine-tuning.
+
+        Args:
+          trial: chooses; an Optuna trial.
+        """
+        families = ["shrink", *(["student"] if self.widths else [])]
+        steps: list[str] = []
+        trains = f"distill(epochs={EPOCHS}"
+        if trial.suggest_categorical("network", families) == "student":
+            widths = trial.suggest_categorical("widths", self.widths)
+            stem = trial.suggest_categorical("stem", self.stems)
+            steps.append(f"student(plain, widths='{widths}', stem={stem}, epochs=0)")
+        else:
+            ratio = float(trial.suggest_categorical("ratio", self.ratios))
+            energy = float(trial.suggest_categorical("energy", self.energies))
+            if ratio:
+                steps.append(f"shrink({ratio:g}, epochs=0)")
+            if energy:
+                steps.append(f"factorize({energy:g}, epochs=0)")
+        if self.matching and trial.suggest_categorical("matching", (0, 1)):
+            trains += ", matching=True"
+        if steps:
+            steps.append(f"{trains})")
+        sparsity = float(trial.suggest_categorical("sparsity", self.sparsities))
+        if sparsity:
+            steps.append(f"prune({sparsity:g}, epochs={EPOCHS})")
+        format_ = str(trial.suggest_categorical("format", self.formats))
+        if format_ == "qat":
+            steps.append(f"{'pqat' if sparsity else 'qat'}(epochs={EPOCHS})")
+        else:
+            steps.append(format_)
+        return "+".join(steps)
+
+
+def at(recipe: str, epochs: int) -> str:
+    """Returns the text of a drawn recipe, its fine-tunings of so many epochs each.
+
+    Args:
+      recipe: what `Space.draw` returned.
+      epochs: at least 1.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}, but should be 1 or more")
+    return recipe.replace(EPOCHS, str(epochs))

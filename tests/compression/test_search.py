@@ -1,0 +1,147 @@
+"""The search: fronts and volumes by brute force, kills, failures, nothing worked out twice, better than chance."""
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from leanood.compression import recipe, search, space
+
+optuna = pytest.importorskip("optuna")
+OBJECTIVES = (search.Objective("auroc", True, 0.5), search.Objective("latency_ms", False, 10.0))
+SPACE = space.Space()
+
+
+def worth(text):
+    """A made-up landscape: smaller is faster and sees less, distillation mends some of it."""
+    steps = recipe.parse(text)
+    speed, sight = 8.0, 0.98
+    for step in steps:
+        if step.name == "shrink":
+            speed, sight = speed * (1 - step.ratio), sight - 0.1 * step.ratio ** 2
+        elif step.name == "student":
+            speed, sight = speed / 20, sight - 0.03
+        elif step.name in ("int8", "qat", "pqat"):
+            speed, sight = speed / 3, sight - (0.01 if step.name == "int8" else 0.002)
+        elif step.name == "prune":
+            sight -= 0.04 * step.sparsity
+    return search.Evaluation({"auroc": sight, "latency_ms": speed}, {"bytes": len(text)})
+
+
+def settings(tmp_path, **change):
+    return search.Settings(**{"trials": 12, "storage": f"sqlite:///{tmp_path}/study.db", "rungs": (1, 4), **change})
+
+
+def test_every_recipe_that_can_be_drawn_is_one(monkeypatch):
+    class First:
+        def __init__(self, places):
+            self.places = iter(places)
+
+        def suggest_categorical(self, name, choices):
+            return choices[next(self.places) % len(choices)]
+
+    texts = {space.at(SPACE.draw(First(places)), 3) for places in itertools.product(range(3), repeat=6)}
+    assert len(texts) > 60
+    for text in texts:
+        recipe.parse(text)
+    assert any("epochs=3" in text for text in texts)
+
+
+def test_search_goes_up_its_rungs_and_works_nothing_out_twice(tmp_path):
+    asked, lines = [], []
+
+    def evaluate(text):
+        asked.append(text)
+        return worth(text)
+
+    rows = search.search(SPACE, evaluate, OBJECTIVES, settings(tmp_path), progress=lines.append,
+                         always=[{"network": "student", "widths": "16,32,32,32", "stem": 2}])
+    assert len(asked) == len(set(asked))
+    first, second = ([row for row in rows if row.epochs == epochs] for epochs in (1, 4))
+    assert len(first) == 12
+    assert len(second) == 4
+    assert "student(plain, widths='16,32,32,32', stem=2" in first[0].recipe
+    assert rows[0].detail == {"bytes": len(rows[0].recipe)}
+    assert len(lines) == 16
+    assert "auroc" in lines[0]
+    # Those that nothing dominates come first to the second rung.
+    best = {row.recipe.replace("epochs=1", "epochs=4") for row in search.front(first, OBJECTIVES)}
+    assert best & {row.recipe for row in second}
+    # Asked again, it only reads.
+    assert search.search(SPACE, evaluate, OBJECTIVES, settings(tmp_path)) == rows
+    assert len(asked) == len(set(asked))
+
+
+def test_a_failed_candidate_keeps_its_reason_and_the_rest_goes_on(tmp_path):
+    def evaluate(text):
+        if "qat" in text or "dynamic" in text:
+            raise ValueError("quantize_apply:\n no such layer")
+        return worth(text)
+
+    rows = search.search(SPACE, evaluate, OBJECTIVES, settings(tmp_path, rungs=(1,), trials=20))
+    failed = [row for row in rows if row.figures is None]
+    assert failed
+    assert {row.failure for row in failed} == {"quantize_apply: no such layer"}
+    assert len(rows) == 20
+    with pytest.raises(KeyError):  # our own mistake is no candidate's failure
+        search.search(SPACE, lambda text: search.Evaluation({}), OBJECTIVES, settings(tmp_path / "..", name="x"))
+
+
+def test_a_killed_search_goes_on(tmp_path, monkeypatch):
+    script = tmp_path / "killed.py"
+    script.write_text(textwrap.dedent(f"""
+        import os, signal, sys
+        sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})
+        import test_search
+        from leanood.compression import search
+        count = 0
+        def evaluate(text):
+            global count
+            count += 1
+            if count == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return test_search.worth(text)
+        settings = test_search.settings({str(tmp_path)!r}, rungs=(1,))
+        search.search(test_search.SPACE, evaluate, test_search.OBJECTIVES, settings)
+    """))
+    assert subprocess.run([sys.executable, str(script)], stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    before = search.candidates(OBJECTIVES, settings(tmp_path, rungs=(1,)))
+    assert len(before) == 4
+    rows = search.search(SPACE, worth, OBJECTIVES, settings(tmp_path, rungs=(1,)))
+    assert rows[:4] == before
+    assert len(rows) == 12
+
+
+def test_front_and_hypervolume_by_brute_force():
+    random = np.random.default_rng(0)
+    points = np.stack([random.uniform(0.4, 1, 40), random.uniform(0, 12, 40)], axis=1)
+    rows = [search.Candidate(str(i), 1, {"auroc": a, "latency_ms": t}, {}, "") for i, (a, t) in enumerate(points)]
+    rows.append(search.Candidate("failed", 1, None, {}, "no"))
+    expected = {str(i) for i, (a, t) in enumerate(points)
+                if not any((b >= a and s <= t) and (b > a or s < t) for b, s in points)}
+    assert {row.recipe for row in search.front(rows, OBJECTIVES)} == expected
+    # The share of the box between the worst and the ideal that some point dominates, on a fine grid.
+    grid_a, grid_t = np.meshgrid(np.linspace(0.5, 1, 801), np.linspace(0, 10, 801))
+    dominated = np.zeros_like(grid_a, bool)
+    for a, t in points:
+        dominated |= (grid_a <= a) & (grid_t >= t)
+    assert search.hypervolume(rows, OBJECTIVES) == pytest.approx(dominated.mean() * 0.5 * 10, rel=0.01)
+    assert search.hypervolume(rows[-1:], OBJECTIVES) == 0
+
+
+@pytest.mark.parametrize(("change", "text"), [({"trials": 0}, "trials is 0"), ({"rungs": (4, 2)}, r"are \(4, 2\)"),
+                                              ({"survive": 0.0}, "survive is 0"), ({"sampler": "x"}, "sampler is 'x'")])
+def test_refused_settings(tmp_path, change, text):
+    with pytest.raises(ValueError, match=text):
+        settings(tmp_path, **change)
+
+
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(ValueError, match="cannot be opened"):
+        search.search(SPACE, worth, OBJECTIVES, settings(tmp_path, storage="sqlite:////nowhere/at/all.db"))
+    with pytest.raises(ValueError, match="formats is empty"):
+        space.Space(formats=())
