@@ -26,14 +26,14 @@ class ClassifierScore(nonconformity.Nonconformity):
         self.inputs = score.reads()
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> ClassifierScore:
+            starts: Optional[np.ndarray] = None, variants: Optional[nonconformity.Variants] = None) -> ClassifierScore:
         """Fits the score and returns itself.
 
         Args:
           outputs: named arrays [N, D].
           partition: class names str [N], in whose alphabetical order the logits are; where there are not as many names
             as logits, the predicted classes stand in.
-          starts: not used.
+          starts, variants: not used.
         """
         labels = None
         if partition is not None and "logits" in outputs:

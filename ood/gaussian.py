@@ -1,7 +1,7 @@
 """Squared Mahalanobis distance to a Gaussian fitted with Ledoit & Wolf's shrinkage, one matrix product away."""
 from __future__ import annotations
 
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Optional
 
 import numpy as np
 
@@ -25,8 +25,14 @@ class Gaussian:
         self.offset = np.ascontiguousarray(offset, dtype=np.float64)
 
     @classmethod
-    def fit(cls, features: np.ndarray) -> Gaussian:
-        """Returns the Gaussian of finite features [N, D], N ≥ 2 (needs scikit-learn)."""
+    def fit(cls, features: np.ndarray, spread: Optional[np.ndarray] = None) -> Gaussian:
+        """Returns the Gaussian of finite features [N, D], N ≥ 2 (needs scikit-learn).
+
+        Args:
+          features: of the frames as they are.
+          spread: [M, D], by how much benign changes move the features. Contents and camera chains vary independently,
+            so their mean outer product adds to the covariance; the mean stays that of the frames as they are.
+        """
         from sklearn.covariance import LedoitWolf
 
         features = np.asarray(features, dtype=np.float64)
@@ -35,7 +41,12 @@ class Gaussian:
         mean, scale = features.mean(axis=0), features.std(axis=0)
         # A feature that never moved in training has no scale of its own; a thousandth keeps it quiet, not blind.
         scale = np.maximum(scale, 1e-3 * max(1.0, float(np.abs(mean).max())) * (scale < 1e-12) + 1e-12)
-        precision = LedoitWolf(assume_centered=True).fit((features - mean) / scale).precision_
+        covariance = LedoitWolf(assume_centered=True).fit((features - mean) / scale).covariance_
+        if spread is not None and len(spread):
+            moved = np.asarray(spread, dtype=np.float64) / scale
+            covariance = covariance + moved.T @ moved / len(moved)
+        precision = np.linalg.inv(covariance)
+        precision = (precision + precision.T) / 2
         whitening = np.linalg.cholesky(precision) / scale[:, np.newaxis]
         return cls(whitening, mean @ whitening)
 

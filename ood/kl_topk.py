@@ -20,7 +20,7 @@ class KlTopK(nonconformity.Nonconformity):
         self.k = k
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> KlTopK:
+            starts: Optional[np.ndarray] = None, variants: Optional[nonconformity.Variants] = None) -> KlTopK:
         divergence = kl.per_latent(outputs["mu"], outputs["logvar"])
         frames, latents = divergence.shape
         if self.k > latents:

@@ -1,11 +1,19 @@
 """What a nonconformity is: how far a frame is from typical, in one column per partition, from the network's outputs."""
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar
 
 import numpy as np
 
 _Self = TypeVar("_Self", bound="Nonconformity")
+
+
+class Variants(NamedTuple):
+    """Benign variants of in-distribution frames: how the outputs look when nothing has changed that a person sees."""
+
+    outputs: Mapping[str, np.ndarray]  # named arrays [M, …]
+    origin: np.ndarray  # int64 [M], each variant's place among the N frames that it is a variant of
+    starts: Optional[np.ndarray]  # bool [M], true where a variant doesn't follow the one before; None: unordered images
 
 
 class Nonconformity:
@@ -18,13 +26,14 @@ class Nonconformity:
     warnings: Tuple[str, ...] = ()  # one sentence for each thing that the user should know of the fit
 
     def fit(self: _Self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> _Self:
+            starts: Optional[np.ndarray] = None, variants: Optional[Variants] = None) -> _Self:
         """Fits in-distribution outputs and returns itself.
 
         Args:
           outputs: named arrays [N, …].
           partition: each frame's partition, str [N]; None: all are of one partition, "all".
           starts: bool [N], true on the first frame of each sequence; None for unordered images.
+          variants: of those frames, for a measure that can learn what to overlook; others leave them alone.
         """
         raise NotImplementedError
 

@@ -4,6 +4,9 @@ Three channels, each a squared distance to what training frames look like, so th
   early: Mahalanobis distance of the first layer's pooled statistics and their logarithms, since light multiplies;
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
+What benign variants of the training frames move (codecs, noise of a grey level, a shift by a pixel) widens the
+Gaussians in that direction, so that it counts for little: Σ = Σ_frames + Σ_variants, contents and camera chains being
+independent.
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
 by the weighted minimum p-value, α = max_c(−ln p_c + ln w_c), Σ w_c = 1, which is −ln of a valid p-value for whatever
 dependence there is between the channels (weighted Bonferroni: Genovese, Roeder & Wasserman, Biometrika 93 (2006)
@@ -13,7 +16,7 @@ nonconformity: Ramakrishna et al., arXiv 2108.11800; early layers for OOD: Lee e
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -26,6 +29,14 @@ _FLOOR = 1e-4  # a fortieth of a grey level: below it a statistic is zero but fo
 _KL_FLOOR = 1e-3  # nats: below it a latent says nothing
 _CHANGE_FLOOR = 1e-6  # of the mean change in ln: exactly equal frames are that far, not infinitely far
 _FOLDS = 5
+
+
+class _Fitted(NamedTuple):
+    """Frames to fit on, or their variants."""
+
+    features: Dict[str, np.ndarray]  # by channel
+    first: np.ndarray  # bool: begins a sequence
+    origin: np.ndarray  # int: which frame it is, or is a variant of
 
 
 class Typicality(nonconformity.Nonconformity):
@@ -53,7 +64,8 @@ class Typicality(nonconformity.Nonconformity):
         self.inputs = ((EARLY,) if set(channels) - {LATENT} else ()) + (("mu", "logvar") if LATENT in channels else ())
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> Typicality:
+            starts: Optional[np.ndarray] = None,
+            variants: Optional[nonconformity.Variants] = None) -> Typicality:
         missing = [name for name in self.inputs if name not in outputs]
         if missing:
             raise ValueError(f"the detector 'typicality' reads the output {missing[0]!r}, which the network lacks; "
@@ -64,27 +76,41 @@ class Typicality(nonconformity.Nonconformity):
             self.warnings = ("unordered images: nothing is known of the change from frame to frame",)
         if not self.channels:
             raise ValueError("the channel 'change' needs sequences, and the training frames are unordered images")
-        features = self._columns(outputs)
-        held_out = {channel: np.empty(len(first)) for channel in self.channels}
-        # Whole stretches are held out: neighbouring frames look alike, so that random folds would flatter.
+        frames = _Fitted(self._columns(outputs), first, np.arange(len(first)))
+        varied = None if variants is None else _Fitted(
+            self._columns(variants.outputs), np.ones(len(variants.origin), bool) if variants.starts is None
+            else np.asarray(variants.starts, bool), np.asarray(variants.origin))
+        judged = [part for part in (frames, varied) if part is not None]
+        held_out: Dict[str, List[np.ndarray]] = {channel: [] for channel in self.channels}
+        # Whole stretches are held out, with their variants: neighbouring frames look alike, random folds would flatter.
         for fold in np.array_split(np.arange(len(first)), min(_FOLDS, len(first))):
             rest = np.ones(len(first), bool)
             rest[fold] = False
-            self._fit(features, first, rest)
-            for channel, distance in self._distances(features, first).items():
-                held_out[channel][fold] = distance[fold]
-        self._tails = {channel: tail.Tail.fit(distance if channel != CHANGE else distance[~first])
-                       for channel, distance in held_out.items()}
-        self._fit(features, first, np.ones(len(first), bool))
-        self._compile(features[EARLY].shape[1] if EARLY in features else 0,
-                      features[LATENT].shape[1] if LATENT in features else 0)
+            self._fit(frames, varied, rest)
+            for part in judged:
+                for channel, distance in self._distances(part.features, part.first).items():
+                    unseen = ~rest[part.origin] & (~part.first if channel == CHANGE else True)
+                    held_out[channel].append(distance[unseen])
+        self._tails = {channel: tail.Tail.fit(np.concatenate(distances)) for channel, distances in held_out.items()}
+        self._fit(frames, varied, np.ones(len(first), bool))
+        self._compile(frames.features[EARLY].shape[1] if EARLY in frames.features else 0,
+                      frames.features[LATENT].shape[1] if LATENT in frames.features else 0)
         return self
 
-    def _fit(self, features: Dict[str, np.ndarray], first: np.ndarray, chosen: np.ndarray) -> None:
-        self._gaussians = {channel: gaussian.Gaussian.fit(features[channel][chosen])
+    def _fit(self, frames: _Fitted, varied: Optional[_Fitted], chosen: np.ndarray) -> None:
+        """Fits the chosen frames, bool [N], and what their variants change."""
+        spread: Dict[str, np.ndarray] = {}
+        paces = [_pace(frames.features[EARLY], frames.first)[chosen & ~frames.first]] if CHANGE in self.channels else []
+        if varied is not None:
+            own = chosen[varied.origin]
+            spread = {channel: varied.features[channel][own] - frames.features[channel][varied.origin[own]]
+                      for channel in self.channels if channel != CHANGE}
+            if paces:
+                paces.append(_pace(varied.features[EARLY], varied.first)[own & ~varied.first])
+        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread.get(channel))
                            for channel in self.channels if channel != CHANGE}
-        if CHANGE in self.channels:
-            pace = _pace(features[EARLY], first)[chosen & ~first]
+        if paces:
+            pace = np.concatenate(paces)
             if len(pace) < 2:
                 raise ValueError("too few consecutive training frames to tell the change between them; give more")
             self._pace = (float(pace.mean()), max(float(pace.std()), 1e-3))

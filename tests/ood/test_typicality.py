@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.covariance import LedoitWolf
 
-from leanood.ood import detector, gaussian, tail, typicality
+from leanood.ood import detector, gaussian, nonconformity, tail, typicality
 
 
 def outputs(seed=0, count=600, scale=1.0):
@@ -182,3 +182,56 @@ def test_the_highest_score_is_that_of_a_window_full_of_the_oddest_frames(fitted)
     made.decay = np.inf
     odd = outputs(seed=9, count=30, scale=50.0)
     assert made.run(odd, np.arange(30) == 0)["score"].max() == pytest.approx(made.highest_score())
+
+
+def _benign_variants(outputs, rng, count=3):
+    """What a codec might do: one direction of the statistics moves, by far more than it ever did in training."""
+    frames = len(outputs["early"])
+    origin = np.tile(np.arange(frames), count)
+    varied = {name: array[origin].copy() for name, array in outputs.items()}
+    varied["early"][:, 3] *= np.exp(rng.normal(0.3, 0.1, len(origin)))
+    return nonconformity.Variants(varied, origin, None)
+
+
+def test_what_benign_variants_move_counts_for_little_and_the_rest_as_before():
+    rng = np.random.default_rng(5)
+
+    def made(count):
+        return {"early": np.exp(rng.normal(-2, 0.1, (count, 6))), "mu": rng.normal(size=(count, 4)),
+                "logvar": rng.normal(-1, 0.1, (count, 4))}
+
+    train, usual = made(300), made(200)
+    plain = typicality.Typicality().fit(train)
+    robust = typicality.Typicality().fit(train, variants=_benign_variants(train, rng))
+    changed = _benign_variants(usual, rng, 1).outputs
+    odd = {**usual, "early": usual["early"] * np.array([1, 1.8, 1, 1, 1, 1])}
+
+    def flagged(measure, outputs):
+        return (measure.score(outputs) > np.quantile(measure.score(usual), 0.95)).mean()
+
+    assert flagged(plain, changed) > 0.5 > 0.15 > flagged(robust, changed)
+    assert flagged(robust, odd) > 0.9
+    again = typicality.Typicality.from_arrays(robust.to_arrays())
+    np.testing.assert_allclose(again.score(usual), robust.score(usual))
+
+
+def test_a_variant_is_held_out_with_the_frame_that_it_is_of():
+    rng = np.random.default_rng(6)
+    train = {"early": np.exp(rng.normal(-2, 0.1, (50, 12)))}
+    copies = nonconformity.Variants({"early": train["early"][::-1].copy()}, np.arange(50)[::-1], None)
+    measure = typicality.Typicality(("early",)).fit(train, variants=copies)
+    alone = typicality.Typicality(("early",)).fit(train)
+    # Copies move nothing: the tail of frames and copies is that of the frames, which a leak between folds would lower.
+    np.testing.assert_allclose(measure.score(train), alone.score(train), atol=0.1)
+
+
+def test_variants_of_sequences_have_starts_of_their_own():
+    rng = np.random.default_rng(7)
+    early = np.exp(rng.normal(-2, 0.02, (1, 6)) + np.cumsum(rng.normal(0, 0.01, (200, 6)), axis=0))
+    starts = np.arange(200) % 100 == 0
+    pieces = np.arange(200) % 25 == 0
+    varied = early * np.exp(np.repeat(rng.normal(0, 0.5, (8, 6)), 25, axis=0))  # another camera every 25 frames
+    told = typicality.Typicality(("change",)).fit(
+        {"early": early}, starts=starts, variants=nonconformity.Variants({"early": varied}, np.arange(200), pieces))
+    untold = typicality.Typicality(("change",)).fit({"early": early}, starts=starts)
+    np.testing.assert_allclose(told.to_arrays()["pace"], untold.to_arrays()["pace"], atol=0.02)
