@@ -1,0 +1,130 @@
+"""Stacks of flows of whole data sets: each flow computed once and kept as bytes, stacks cut from them when asked for."""
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any, List, Optional, Tuple
+
+import numpy as np
+
+from leanood.data import dataset, flow, frames
+
+_CHUNK = 200  # frames that one thread takes in a row; it computes one flow more than it has to share
+
+
+class Stacks:
+    """K stacks, uint8 [2h, w, n] each, that look like an array [K, 2h, w, n] to who indexes it.
+
+    Attributes:
+      flows: uint8 [N, 2h, w], `flows[i]` ending at frame i.
+      ends: int64 [K], the newest flow of each stack.
+      shape: (K, 2h, w, n).
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, flows: np.ndarray, ends: np.ndarray, length: int) -> None:
+        if len(ends) and (ends.min() < length - 1 or ends.max() >= len(flows)):
+            raise ValueError(f"ends: stacks of {length} flows end within [{ends.min()}, {ends.max()}], "
+                             f"there are {len(flows)} flows")
+        self.flows, self.ends, self._length = flows, ends, length
+        self.shape = (len(ends),) + flows.shape[1:] + (length,)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, which: Any) -> Any:
+        """One stack by a number, Stacks (nothing is copied but `ends`) by a slice, indices or a mask."""
+        if isinstance(which, (int, np.integer)):
+            end = int(self.ends[which])
+            return np.ascontiguousarray(np.moveaxis(self.flows[end - self._length + 1:end + 1], 0, -1))
+        return Stacks(self.flows, self.ends[which], self._length)
+
+    def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray:
+        """All stacks at once, uint8 [K, 2h, w, n]: n times the memory of the flows."""
+        rows = self.ends[:, None] + np.arange(1 - self._length, 1)
+        found = np.ascontiguousarray(np.moveaxis(self.flows[rows], 1, -1))
+        return found if dtype is None else found.astype(dtype)
+
+
+def load(found: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, dataset.Dataset, Tuple[str, ...]]:
+    """All stacks of a data set's sequences.
+
+    A frame that begins a sequence, follows a gap (`gaps`) or cannot be read breaks them: the next stack ends n frames
+    later.
+
+    Args:
+      found: ordered frames.
+      settings: how flow is computed.
+
+    Returns:
+      (the stacks, the data set of the K frames that they end with, one line "name: reason" for each unreadable frame).
+
+    Raises:
+      ValueError: if the frames are unordered images, or too few follow each other.
+    """
+    if not len(found) or (found.sequence < 0).any():
+        raise ValueError(f"{found.description}: motion needs frames that follow each other in time; give recordings "
+                         "(sequences:DIR, a video, or --times_csv), not unordered images")
+    broken = gaps(found)
+    flows = np.zeros((len(found),) + settings.shape[:2], np.uint8)
+    reasons: List[Optional[str]] = [None] * len(found)
+
+    def fill(begin: int) -> None:
+        computing, before = flow.Flow(settings), None
+        for i in range(begin - 1 if begin and not broken[begin] else begin, min(begin + _CHUNK, len(found))):
+            try:
+                now = computing.prepare(found.read(i))
+            except frames.FrameError as error:
+                reasons[i] = dataset.named(found.names[i], str(error))
+                before = None
+                continue
+            if before is not None and not broken[i]:
+                flows[i] = computing.between(before, now)
+            before = now
+
+    with concurrent.futures.ThreadPoolExecutor(dataset.THREADS) as pool:
+        list(pool.map(fill, range(0, len(found), _CHUNK)))  # list: a thread's exception is raised here
+    unreadable = np.array([reason is not None for reason in reasons], bool)
+    ends = complete(broken, unreadable, settings.length)
+    if not len(ends):
+        raise ValueError(f"{found.description}: nowhere do {settings.length + 1} readable frames follow each other "
+                         "without a gap, which a stack of flows takes")
+    return Stacks(flows, ends, settings.length), found.where(ends), tuple(line for line in reasons if line)
+
+
+def complete(broken: np.ndarray, unreadable: np.ndarray, length: int) -> np.ndarray:
+    """int64 [K]: the frames at which a stack ends, those with `length` flows in a row up to them.
+
+    Args:
+      broken: bool [N], true where a frame does not follow the one before it.
+      unreadable: bool [N], frames that could not be read.
+      length: n.
+    """
+    no_flow = broken | unreadable
+    no_flow[1:] |= unreadable[:-1]
+    no_flow[:1] = True
+    frame = np.arange(len(no_flow))
+    last = np.maximum.accumulate(np.where(no_flow, frame, -1))
+    return np.flatnonzero(frame - last >= length)
+
+
+def gaps(found: dataset.Dataset) -> np.ndarray:
+    """bool [N], true where a frame begins a sequence, or a frame is missing between it and the one before.
+
+    By the frames' times where the data set knows them: more than `flow.LATE` frame intervals, or back in time. A frame
+    of unknown time follows the one before it.
+    """
+    broken = found.starts.copy()
+    if found.seconds is not None and found.fps > 0:
+        known = np.flatnonzero(np.isfinite(found.seconds))
+        step = np.diff(found.seconds[known]) * found.fps / np.maximum(np.diff(known), 1)
+        broken[known[1:][(step <= 0) | (step > flow.LATE)]] = True
+    return broken
+
+
+def thinned(stacks: Stacks, every: int, offset: int) -> Stacks:
+    """Every `every`-th stack, from `offset` on: neighbours share all but one of their flows."""
+    return stacks[offset % every::every]
+
+
