@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Dataset:
       fps: frames a second; 0 where all images are unordered.
       read: i -> frame i, uint8 [H, W, 3]; raises frames.FrameError.
       description: what it is, for provenance.
+      seconds: float64 [N], when each frame was taken, NaN where that is unknown; None where nothing is known of it but
+        the order.
     """
 
     names: Tuple[str, ...]
@@ -43,12 +45,15 @@ class Dataset:
     fps: float
     read: Callable[[int], np.ndarray]
     description: str
+    seconds: Optional[np.ndarray] = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
         for name in ("partition", "sequence", "split", "ood"):
             if getattr(self, name).shape != (count,):
                 raise ValueError(f"{name}: its shape is {getattr(self, name).shape}, there are {count} names")
+        if self.seconds is not None and self.seconds.shape != (count,):
+            raise ValueError(f"seconds: its shape is {self.seconds.shape}, there are {count} names")
         if self.partition_kind not in PARTITION_KINDS:
             raise ValueError(f"partition_kind: {self.partition_kind!r} is none of {', '.join(PARTITION_KINDS)}")
         unknown = sorted(set(np.unique(self.split).tolist()) - set(SPLITS))
@@ -80,7 +85,7 @@ class Dataset:
         return dataclasses.replace(
             self, names=tuple(self.names[i] for i in indices), partition=self.partition[indices],
             sequence=self._pieces(indices), split=self.split[indices], ood=self.ood[indices],
-            read=lambda i: read(int(indices[i])))
+            read=lambda i: read(int(indices[i])), seconds=None if self.seconds is None else self.seconds[indices])
 
     def _pieces(self, indices: np.ndarray) -> np.ndarray:
         sequence = self.sequence[indices]

@@ -31,8 +31,9 @@ class Settings:
       length: n, flows in a stack; it takes one frame more.
       reach: pixels a frame; a flow of -reach becomes 0, of +reach 255, beyond them it is clipped. The paper's is 64,
         at which a byte's step is half a pixel; the default's is an eighth.
-      method: "farneback" (the paper's: 1 level, 1 iteration, window 15, polynomials over 5 pixels, 1.1), or "dis" (dense
-        inverse search, Kroeger et al., ECCV 2016, its ultra-fast preset), which takes a tenth of the time.
+      method: "farneback" (the paper's: 1 level, 1 iteration, window 15, polynomials over 5 pixels, 1.1), or "dis"
+        (dense inverse search, Kroeger et al., ECCV 2016, the ultra-fast preset): a tenth of the time, and over several
+        scales, so that it follows motion of more than a few pixels, which one level doesn't.
     """
 
     size: Tuple[int, int] = (120, 160)
@@ -122,10 +123,16 @@ class Stacker:
 
     Args:
       settings: how.
+
+    Attributes:
+      size: (height, width) that frames are resized to.
+      shape: of a stack.
+      memory: frames before a frame that its stack depends on.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.size, self.shape, self.memory = settings.size, settings.shape, settings.length
         self._flow = Flow(settings)
         self._ring = np.zeros((settings.length,) + settings.shape[:2], np.uint8)
         self._before: Optional[np.ndarray] = None

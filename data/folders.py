@@ -41,9 +41,10 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
     if labelled:
         partition, ood = _labels(labels, names)
     fps = fps if ordered else 0.0
+    seconds = None
     if ordered:
         recording = np.unique(directories, return_inverse=True)[1]
-        sequence, fps = splits.recorded(recording, names, times_csv, fps)
+        sequence, fps, seconds = splits.recorded(recording, names, times_csv, fps)
         split = splits.by_time(recording, fps)
     else:
         sequence = np.full(len(names), -1, np.int64)
@@ -56,7 +57,7 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
         names=names, partition=partition, sequence=splits.cut_sequences(sequence, split), split=split, ood=ood,
         partition_kind="subset", fps=fps,
         read=lambda i: frames.read_image(os.path.join(folder, *names[i].split("/"))),
-        description=f"{os.path.basename(os.path.abspath(folder))} ({len(names)} images)")
+        description=f"{os.path.basename(os.path.abspath(folder))} ({len(names)} images)", seconds=seconds)
 
 
 def natural_key(name: str) -> Tuple:

@@ -131,4 +131,4 @@ def open(options: str = "", seed: int = 0) -> dataset.Dataset:  # noqa: A001
         partition=partition, sequence=scenes, split=deal[np.searchsorted(each, scenes)], ood=np.zeros(count, bool),
         partition_kind="factor", fps=FPS, read=lambda i: stream.frame(start + i),
         description=f"lanes(seed={values['seed']}, world={values['world']}, frames={count}, start={start}, "
-                    f"scene={scene}, size={size[0]}x{size[1]})")
+                    f"scene={scene}, size={size[0]}x{size[1]})", seconds=np.arange(start, start + count) / FPS)

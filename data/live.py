@@ -49,7 +49,7 @@ class Live(stream.Stream):
                 self._newest, self._taken = None, 0
             now = time.perf_counter()
             if newest is not None:
-                yield stream.Item(f"{self._name}[{number}]", newest[0], "", newest[1], taken - 1)
+                yield stream.Item(f"{self._name}[{number}]", newest[0], "", newest[1], taken - 1, newest[1])
                 number, since = number + 1, time.perf_counter()
             elif self._vanished:
                 yield stream.Item(f"{self._name}[{number}]", None, f"{self._name}: the source has vanished", now)

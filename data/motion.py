@@ -1,4 +1,4 @@
-"""Changes of motion from a known time on: playback at another speed, a camera that shakes or pans, something that moves.
+"""Changes of motion from a known time on: playback at another speed, a camera that shakes or pans, a moving object.
 
 Single frames of them look like frames of the recording (but for what is pasted in and a mirrored margin), so that only
 what passes between frames tells. Names and severities 1 to 5 as in `corruptions`; the levels are LEVELS.

@@ -4,8 +4,9 @@ images and videos.
 from __future__ import annotations
 
 import os
+import re
 import time
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Sequence
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from leanood.data import decoder, folders, frames, npy, stream
 from leanood.files import regular
 
 _LARGEST = 1 << 30  # bytes of a stack's frame
+
+_DIGITS = re.compile(r"\d+")
 
 
 class Files(stream.Stream):
@@ -22,15 +25,31 @@ class Files(stream.Stream):
         if any(not path.lower().endswith(".npy") for path in paths):
             decoder.required("image files")
         self._paths = paths
+        self._gaps = gaps(paths)
         self.length = len(paths)
 
     def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
-        for path in self._paths[start:]:
+        for path, gap in zip(self._paths[start:], self._gaps[start:]):
             begin = time.perf_counter()
             try:
-                yield stream.Item(path, frames.read_image(path), "", begin)
+                yield stream.Item(path, frames.read_image(path), "", begin, gap=gap)
             except frames.FrameError as error:
                 yield stream.Item(path, None, str(error), begin)
+
+
+def gaps(paths: Sequence[str]) -> List[bool]:
+    """For each file whether one is missing before it: the numbers in the names step by more than they usually do.
+
+    A file of another folder than the one before begins anew. Names without numbers have no gaps.
+    """
+    found = [_DIGITS.findall(os.path.splitext(os.path.basename(path))[0]) for path in paths]
+    numbers = [int(digits[-1]) if digits else None for digits in found]
+    steps = [None if a is None or b is None else b - a for a, b in zip(numbers, numbers[1:])]
+    usual = sorted(step for step in steps if step is not None and step > 0)
+    step = usual[len(usual) // 2] if usual else 0
+    jumps = [bool(step) and one is not None and not 0 < one <= step for one in steps]
+    moved = [os.path.dirname(a) != os.path.dirname(b) for a, b in zip(paths, paths[1:])]
+    return [False] + [jump or other for jump, other in zip(jumps, moved)] if paths else []
 
 
 class Folder(Files):

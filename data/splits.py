@@ -100,8 +100,10 @@ def times_from_csv(path: str, names: Sequence[str]) -> np.ndarray:
 
 
 def recorded(recording: np.ndarray, names: Sequence[str], times_csv: Optional[str],
-             fps: float) -> Tuple[np.ndarray, float]:
-    """(sequence int64 [N], frames a second) of recordings, by their times where there is a table of them.
+             fps: float) -> Tuple[np.ndarray, float, np.ndarray]:
+    """(sequence int64 [N], frames a second, seconds float64 [N]) of recordings, by their times where a table has them.
+
+    Seconds are NaN where unknown; without a table they follow from the names' numbers.
 
     Args:
       recording: int64 [N], frames of one recording in time order.
@@ -110,10 +112,11 @@ def recorded(recording: np.ndarray, names: Sequence[str], times_csv: Optional[st
       fps: frames a second.
     """
     if not times_csv:
-        return sequences(recording, times_from_numbers(recording, names, fps), fps), float(fps)
+        seconds = times_from_numbers(recording, names, fps)
+        return sequences(recording, seconds, fps), float(fps), seconds
     seconds = times_from_csv(times_csv, names)
     fps = frame_rate(seconds, fps)
-    return sequences(recording, seconds, fps), fps
+    return sequences(recording, seconds, fps), fps, seconds
 
 
 def times_from_numbers(recording: np.ndarray, names: Sequence[str], fps: float) -> np.ndarray:

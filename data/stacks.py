@@ -1,4 +1,4 @@
-"""Stacks of flows of whole data sets: each flow computed once and kept as bytes, stacks cut from them when asked for."""
+"""Stacks of flows of whole data sets: each flow computed once and kept as bytes, stacks cut from them when asked."""
 from __future__ import annotations
 
 import concurrent.futures

@@ -17,6 +17,8 @@ class Item(NamedTuple):
     problem: str  # "" where there is a frame
     captured: float  # time.perf_counter() when the stream began to have it
     dropped: int = 0  # frames left out before this one, because the reader was slow
+    seconds: Optional[float] = None  # when it was taken, where the stream knows; None: a frame after the one before
+    gap: bool = False  # by the files' numbers, a frame is missing before this one
 
 
 class Stream:

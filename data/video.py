@@ -93,12 +93,12 @@ def open(path: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     base = os.path.basename(path)
     names = tuple(f"{base}#{i:06d}" for i in range(video.count))
     recording = np.zeros(len(names), np.int64)
-    sequence, rate = splits.recorded(recording, names, times_csv, video.fps or fps)
+    sequence, rate, seconds = splits.recorded(recording, names, times_csv, video.fps or fps)
     split = splits.from_csv(split_csv, names) if split_csv else splits.by_time(recording, rate)
     return dataset.Dataset(
         names=names, partition=np.full(len(names), os.path.splitext(base)[0]),
         sequence=splits.cut_sequences(sequence, split), split=split, ood=split == "ood", partition_kind="subset",
-        fps=rate, read=video.read, description=f"{base} ({len(names)} frames)")
+        fps=rate, read=video.read, description=f"{base} ({len(names)} frames)", seconds=seconds)
 
 
 def _open(path: str) -> Any:

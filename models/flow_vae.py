@@ -22,7 +22,7 @@ _MEMORY = 0.99  # of the optimal prior's running moments, a step
 
 def encoder(size: Tuple[int, int] = (113, 152), length: int = 6, widths: Sequence[int] = PAPER_WIDTHS,
             latents: int = 12, *, batch_norm: bool = False) -> keras.Model:
-    """Returns a Functional model `frame` float32 [N, 2h, w, n] in [0, 1] -> mu_h, logvar_h, mu_v, logvar_v [N, latents].
+    """Returns a Functional model `frame` float32 [N, 2h, w, n] in [0, 1] -> OUTPUTS by name, float32 [N, latents].
 
     Each direction has its own 5×5 convolutions: stride 3, and the last one without padding at stride 1, so that the
     defaults leave 2 places of 256 channels for the linear heads (2.19 M parameters in all, 57 M multiply-adds).
@@ -69,7 +69,8 @@ def decoder(size: Tuple[int, int] = (113, 152), length: int = 6, widths: Sequenc
     inputs, halves = {}, []
     for direction in DIRECTIONS:
         inputs[f"z_{direction}"] = z = keras.Input((latents,), name=f"z_{direction}")
-        x = keras.layers.Dense(sizes[-1][0] * sizes[-1][1] * widths[-1], activation="relu", name=f"dense_{direction}")(z)
+        units = sizes[-1][0] * sizes[-1][1] * widths[-1]
+        x = keras.layers.Dense(units, activation="relu", name=f"dense_{direction}")(z)
         x = keras.layers.Reshape((*sizes[-1], widths[-1]), name=f"reshape_{direction}")(x)
         for i, (width, (h, w)) in enumerate(zip([*reversed(widths[:-1]), length], reversed(sizes[:-1])), start=1):
             x = keras.layers.Conv2DTranspose(width, _KERNEL, _STRIDE, padding="same", name=f"up{i}_{direction}",
@@ -128,7 +129,8 @@ class FlowVae(keras.Model):
         step = self.optimizer.iterations
         beta = self._beta * tf.minimum(1.0, tf.cast(step, tf.float32) / self._warm_up) if self._warm_up else self._beta
         with tf.GradientTape() as tape:
-            losses, terms, latent = self._elbo(stacks, beta, training=True, noise=self._noise(step, tf.shape(stacks)[0]))
+            noise = self._noise(step, tf.shape(stacks)[0])
+            losses, terms, latent = self._elbo(stacks, beta, training=True, noise=noise)
             loss = tf.nn.compute_average_loss(losses)
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         if self._optimal:

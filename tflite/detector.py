@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from leanood.data import frames
+from leanood.data import flow, frames, inputs
 from leanood.ood import detector as ood_detector
 from leanood.tflite import runtime
 
@@ -24,6 +24,7 @@ class Verdict(NamedTuple):
     nonconformity: float
     log_martingale: float  # ln M over the window
     invalid: bool  # the frame cannot be judged: it counts as not in-distribution and raises the alarm
+    waiting: bool = False  # too few frames follow each other yet to see motion: the score is the last one's
 
     @property
     def martingale(self) -> float:
@@ -38,19 +39,23 @@ class BundledDetector:
       config: detector.json.
       runner: the network.
       detector: the arithmetic behind it.
-      size: (height, width) that the network takes; frames of other sizes are resized.
-      stages_s: seconds that the last frame took: `preprocess` (check and resize), `invoke` (into and through the
-        network), `detect` (score, p-value, martingale, CUSUM).
+      size: (height, width) that frames of other sizes are resized to.
+      memory: frames before a frame that its verdict needs (of motion detectors), beside what the alarm's arithmetic
+        remembers.
+      stages_s: seconds that the last frame took: `preprocess` (check and resize; optical flow), `invoke` (into and
+        through the network), `detect` (score, p-value, martingale, CUSUM).
     """
 
     def __init__(self, runner: runtime.Runner, detector: ood_detector.Detector, config: Mapping[str, Any]) -> None:
         if len(runner.inputs) != 1:
             raise ValueError(f"its graph has the inputs {', '.join(runner.inputs)}, a detector's has one: the frame")
         tensor = next(iter(runner.inputs.values()))
-        self.size: Tuple[int, int] = (int(config["input"]["size"][0]), int(config["input"]["size"][1]))
-        if tensor.shape != (1, *self.size, 3):
-            raise ValueError(f"its graph takes {list(tensor.shape)}, its calibration is of [1, {self.size[0]}, "
-                             f"{self.size[1]}, 3]")
+        self._reader = inputs.reader(config["input"])
+        self.size: Tuple[int, int] = self._reader.size
+        self.memory: int = self._reader.memory
+        if tensor.shape != (1, *self._reader.shape):
+            raise ValueError(f"its graph takes {list(tensor.shape)}, its calibration is of "
+                             f"{[1, *self._reader.shape]}")
         missing = [name for name in config["outputs"] if name not in runner.outputs]
         if missing:
             raise ValueError(f"its graph lacks the outputs {', '.join(missing)} (it has {', '.join(runner.outputs)})")
@@ -59,9 +64,12 @@ class BundledDetector:
         self.detector = detector
         self.stages_s: Dict[str, float] = {"preprocess": 0.0, "invoke": 0.0, "detect": 0.0}
         self._names = list(detector.partitions)
+        self._fps = float(config.get("fps") or 0.0)
+        self._taken: Optional[float] = None  # when the last frame was, in seconds
+        self._score = 0.0  # the last one
         self._nothing = {name: np.full(output.shape, np.nan, np.float32) for name, output in runner.outputs.items()}
 
-    def __call__(self, frame: np.ndarray) -> Verdict:
+    def __call__(self, frame: np.ndarray, seconds: Optional[float] = None, gap: bool = False) -> Verdict:
         """The verdict on the sequence's next frame.
 
         A frame that no camera takes (NaN or infinite pixels, or every pixel of one colour) is flagged as invalid. What
@@ -69,6 +77,8 @@ class BundledDetector:
 
         Args:
           frame: uint8 RGB [H, W, 3] of any size, or floating within [0, 1].
+          seconds: when it was taken, by any clock; None: one frame interval after the one before.
+          gap: a frame is missing before it. Over a gap, told or seen by the seconds, no motion is measured.
 
         Raises:
           FrameError: if its shape, type or range is not a frame's.
@@ -77,20 +87,20 @@ class BundledDetector:
         if type(frame) is not np.ndarray or frame.dtype is not _UINT8 or frame.shape[2:] != (3,) or not frame.size:
             frame = np.asarray(frame)
             if frame.dtype.kind == "f" and not np.isfinite(frame).all():
-                return self._judge(self._nothing, start, time.perf_counter(), 0.0)
+                return self._invalid(start)
             frame = frames.check(frame)
         if _is_uniform(frame):
-            return self._judge(self._nothing, start, time.perf_counter(), 0.0)
-        if frame.shape[:2] != self.size:
-            frame = frames.resize(frame, self.size)
+            return self._invalid(start)
+        taken = self._reader.push(frame, gap or self._is_late(seconds))
         prepared = time.perf_counter()
-        outputs = self.runner(frame)
+        if taken is None:
+            return self._wait(start, prepared)
+        outputs = self.runner(taken)
         return self._judge(outputs, start, prepared, time.perf_counter() - prepared)
 
     def invalid(self) -> Verdict:
         """The verdict on a frame that could not be had: a damaged image, a sensor that failed."""
-        start = time.perf_counter()
-        return self._judge(self._nothing, start, start, 0.0)
+        return self._invalid(time.perf_counter())
 
     def try_out(self) -> None:
         """Judges constant outputs of the graph's shapes, which raises an error if the calibration doesn't fit them."""
@@ -101,9 +111,28 @@ class BundledDetector:
     def reset(self) -> None:
         """Begins a new sequence."""
         self.detector.reset()
+        self._reader.reset()
+        self._taken, self._score = None, 0.0
+
+    def _is_late(self, seconds: Optional[float]) -> bool:
+        """True if a frame must be missing between the last one and the one taken at `seconds`."""
+        before, self._taken = self._taken, seconds
+        return (before is not None and seconds is not None and self._fps > 0
+                and not 0 < (seconds - before) * self._fps <= flow.LATE)
+
+    def _invalid(self, start: float) -> Verdict:
+        self._reader.reset()
+        return self._judge(self._nothing, start, time.perf_counter(), 0.0)
+
+    def _wait(self, start: float, prepared: float) -> Verdict:
+        end = time.perf_counter()
+        self.stages_s = {"preprocess": prepared - start, "invoke": 0.0, "detect": end - prepared}
+        return Verdict(self._score, 1.0, self._score > self.detector.threshold, self._names[0], end - start, 0.0, 0.0,
+                       False, True)
 
     def _judge(self, outputs: Mapping[str, np.ndarray], start: float, prepared: float, invoked_s: float) -> Verdict:
         step = self.detector.step(outputs)
+        self._score = step.score if self.detector.window else 0.0
         end = time.perf_counter()
         self.stages_s = {"preprocess": prepared - start, "invoke": invoked_s, "detect": end - prepared - invoked_s}
         return Verdict(step.score, step.p_value, step.alarm, self._names[step.partition], end - start,

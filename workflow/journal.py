@@ -145,7 +145,7 @@ def judge(detector: bundle.BundledDetector, item: stream.Item) -> Tuple[bundle.V
     if item.frame is None:
         return detector.invalid(), item.problem
     try:
-        verdict = detector(item.frame)
+        verdict = detector(item.frame, item.seconds, item.gap)
     except frames.FrameError as error:
         return detector.invalid(), str(error)
     wrong = f"{item.name}: all of one colour, not finite, or nothing that can be judged"
