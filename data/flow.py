@@ -18,6 +18,8 @@ from leanood.data import decoder, frames
 METHODS = ("farneback", "dis")
 LATE = 1.5  # frame intervals: two frames further apart in time have a frame missing between them
 _CLIP, _TILES = 2.0, (8, 8)  # of CLAHE, as in the paper
+# OpenCV's dense inverse search reads memory that it has not written on some smaller frames (64x80, 32x40).
+_SMALLEST = {"farneback": 16, "dis": 96}
 _NEEDS = "optical flow needs OpenCV: pip install 'leanood[video]'"
 
 
@@ -30,23 +32,24 @@ class Settings:
       crop: (h, w) of the middle that is kept of the flow.
       length: n, flows in a stack; it takes one frame more.
       reach: pixels a frame; a flow of -reach becomes 0, of +reach 255, beyond them it is clipped. The paper's is 64,
-        at which a byte's step is half a pixel; the default's is an eighth.
-      method: "farneback" (the paper's: 1 level, 1 iteration, window 15, polynomials over 5 pixels, 1.1), or "dis"
-        (dense inverse search, Kroeger et al., ECCV 2016, the ultra-fast preset): a tenth of the time, and over several
-        scales, so that it follows motion of more than a few pixels, which one level doesn't.
+        at which a byte's step is half a pixel; the default's is a quarter.
+      method: "dis" (dense inverse search, Kroeger et al., ECCV 2016, the ultra-fast preset), which looks at several
+        scales and so follows motion of many pixels; or the paper's "farneback" (1 level, 1 iteration, window 15,
+        polynomials over 5 pixels, 1.1), which takes over ten times as long and levels off beyond a few pixels.
     """
 
     size: Tuple[int, int] = (120, 160)
     crop: Tuple[int, int] = (113, 152)
     length: int = 6
-    reach: float = 16.0
-    method: str = "farneback"
+    reach: float = 32.0
+    method: str = "dis"
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1 or self.crop[0] > self.size[0] or self.crop[1] > self.size[1]:
             raise ValueError(f"crop: {_size(self.crop)} is no part of frames of {_size(self.size)}")
-        if min(self.size) < 16:
-            raise ValueError(f"size: flow needs frames of at least 16x16, not {_size(self.size)}")
+        if min(self.size) < _SMALLEST.get(self.method, 1):
+            raise ValueError(f"size: {self.method} needs frames of at least {_SMALLEST[self.method]} rows and columns, "
+                             f"not {_size(self.size)}")
         if self.length < 1:
             raise ValueError(f"length: a stack has at least one flow, not {self.length}")
         if not self.reach > 0:

@@ -34,7 +34,7 @@ def test_a_picture_that_moves_gives_its_speed_in_pixels(method):
 
 
 def test_bytes_are_the_published_scaling_of_the_crop():
-    settings = flow.Settings(reach=64.0)
+    settings = flow.Settings(reach=64.0, method="farneback")
     computing = flow.Flow(settings)
     before, after = (computing.prepare(frame) for frame in _moving(2, 3, 2))
     raw = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 1, 15, 1, 5, 1.1, 0)
@@ -65,6 +65,15 @@ def test_a_stack_holds_the_last_flows_the_newest_last():
         wanted = np.stack([computing.between(grey[i - 1], grey[i]) for i in range(end - 5, end + 1)], axis=-1)
         np.testing.assert_array_equal(found[end], wanted)
         assert found[end].flags.c_contiguous
+
+
+@pytest.mark.parametrize("method", flow.METHODS)
+def test_a_flow_depends_on_its_two_frames_alone(method):
+    settings = flow.Settings(method=method)
+    used = flow.Flow(settings)
+    grey = [used.prepare(_texture(seed, (120, 160))) for seed in range(6)]
+    for before, after in zip(grey, grey[1:]):
+        np.testing.assert_array_equal(used.between(before, after), flow.Flow(settings).between(before, after))
 
 
 def test_each_flow_is_computed_once(monkeypatch):
@@ -104,7 +113,7 @@ def test_frames_of_another_size_are_resized_as_everywhere():
 
 
 def test_settings_survive_json():
-    settings = flow.Settings((90, 120), (80, 110), 4, 8.0, "dis")
+    settings = flow.Settings((90, 120), (80, 110), 4, 8.0, "farneback")
     assert flow.Settings.from_json(settings.to_json()) == settings
     assert settings.shape == (160, 110, 4)
     with pytest.raises(ValueError, match="incomplete or of a wrong type"):
@@ -114,7 +123,8 @@ def test_settings_survive_json():
 @pytest.mark.parametrize(("changes", "message"), [
     ({"crop": (121, 152)}, "no part of frames of 120x160"), ({"length": 0}, "at least one flow"),
     ({"reach": 0.0}, "must be positive"), ({"method": "tv-l1"}, "none of farneback, dis"),
-    ({"size": (8, 8), "crop": (4, 4)}, "at least 16x16")])
+    ({"size": (64, 80), "crop": (40, 40)}, "dis needs frames of at least 96 rows"),
+    ({"size": (8, 8), "crop": (4, 4), "method": "farneback"}, "farneback needs frames of at least 16")])
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         flow.Settings(**changes)

@@ -7,7 +7,7 @@ import pytest
 
 from leanood.data import dataset, flow, frames, stacks
 
-SETTINGS = flow.Settings((32, 40), (30, 36), 3)
+SETTINGS = flow.Settings((32, 40), (30, 36), 3, method="farneback")
 
 
 def _recording(count: int = 40, unreadable: tuple = (), seconds: object = None,
