@@ -3,13 +3,15 @@
 Per partition (column): nonconformity → smoothed conformal p-value (`conformal`) → mixture martingale over a window
 (`martingale`; where p-values are extrapolated, tempered by the present frame's own) → of the columns' ln M the deciding
 one (`partitions`) → CUSUM with decay (`cusum`). One CUSUM, because of several, those of the other subsets would climb
-without end in a long drive through one of them, and a lawful change from bright to medium would raise the alarm. With
-window 0 frames are single images: the score is their nonconformity.
+without end in a long drive through one of them, and a lawful change from bright to medium would raise the alarm.
+
+With `scales` the evidence −ln p of the frames is compared at several scales instead (`evidence`); ln M is then for the
+record only. With window 0 frames are single images: the score is their nonconformity.
 """
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from leanood.ood import (
     classifier_score,
     conformal,
     cusum,
+    evidence,
     kl_topk,
     martingale,
     nonconformity,
@@ -32,7 +35,7 @@ _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arr
 
 class Step(NamedTuple):
     """What the detector says of one frame."""
-    score: float  # S_t; of single images (window 0) the nonconformity. Higher = more OOD
+    score: float  # S_t; with scales max S_s / τ_s; of single images (window 0) the nonconformity. Higher = more OOD
     p_value: float  # of this frame alone, in (0, 1]
     log_martingale: float  # ln M over the window (tempered, where p-values are extrapolated), of the deciding partition
     nonconformity: float  # of this frame alone; +inf where it is invalid
@@ -51,6 +54,7 @@ class Detector:
     Attributes:
       decay: δ of the CUSUM, nats a frame; set it, like the threshold, by `tuning` on validation sequences.
       threshold: the alarm's; infinite until it is set.
+      scales: the evidence at several scales, or None: S is the CUSUM of ln M. Set by `use_scales`.
     """
 
     def __init__(self, nonconformity: nonconformity.Nonconformity, tables: List[np.ndarray], *, partition_kind: str,
@@ -67,6 +71,7 @@ class Detector:
         self.seed = seed
         self.decay = 0.0
         self.threshold = math.inf
+        self.scales: Optional[evidence.Scales] = None
         self._tables = tables
         self._tails = [tail.Tail.fit(table) if nonconformity.extrapolates and len(table) >= tail.FEWEST else None
                        for table in tables]
@@ -107,6 +112,23 @@ class Detector:
             tables.append(conformal.table(scores[members, column]))
         return cls(nonconformity, tables, partition_kind=partition_kind, window=window, seed=seed)
 
+    def use_scales(self, windows: Sequence[int], thresholds: Sequence[float]) -> None:
+        """Compares the evidence at several scales from now on; a new sequence begins. The alarm is on above 1.
+
+        Args:
+          windows, thresholds: as of `evidence.Scales`.
+        """
+        if not self.window:
+            raise ValueError("single images (window 0) have no scales: their score is of one frame")
+        self.scales = evidence.Scales(windows, thresholds)
+        self.decay, self.threshold = math.inf, 1.0
+        self.reset()
+
+    @property
+    def memory(self) -> int:
+        """Frames that the score looks back on where nothing is carried over (infinite decay); 1 of single images."""
+        return max(1, self.window, self.scales.memory if self.scales else 0)
+
     def highest_score(self) -> float:
         """Returns what S can't exceed: finite where evidence is bounded and nothing is carried over, else infinity."""
         if not self.window or self.decay < math.inf or any(beyond is None for beyond in self._tails):
@@ -117,6 +139,8 @@ class Detector:
         """Begins a new sequence: S, the window and the nonconformity's memory start afresh; the smoothing runs on."""
         for window in self._windows:
             window.reset()
+        if self.scales:
+            self.scales.reset()
         self._score = 0.0
         self._first = True
 
@@ -158,7 +182,9 @@ class Detector:
             column, p_value, combined = columns.index(min(columns)), max(p), min(alphas)
         else:
             column, p_value, combined = columns.index(max(columns)), min(min(p) * len(p), 1.0), max(alphas)
-        if self.window:
+        if self.scales:
+            score = self.scales.push(-math.log(p_value))
+        elif self.window:
             score = self._score = cusum.update(self._score, logs[column], self.decay)
         else:
             score = combined
@@ -191,8 +217,12 @@ class Detector:
         decides = partitions.deciding(logs if self.window else alphas, self.partition_kind)
         log_martingale = logs[np.arange(len(logs)), decides]
         combined = partitions.combine(alphas, self.partition_kind)
-        score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else combined
-        return {"score": score, "p_value": partitions.combine_p_values(p, self.partition_kind),
+        p_value = partitions.combine_p_values(p, self.partition_kind)
+        if self.scales:
+            score = evidence.scores(evidence.of(p_value), begins, self.scales.windows, self.scales.thresholds)
+        else:
+            score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else combined
+        return {"score": score, "p_value": p_value,
                 "log_martingale": log_martingale, "nonconformity": combined,
                 "alarm": invalid | (score > self.threshold), "partition": decides, "invalid": invalid}
 
@@ -221,7 +251,9 @@ class Detector:
         """Returns the settings for `from_arrays`, fit for JSON."""
         return {"detector": self.nonconformity.name, "partitions": list(self.partitions),
                 "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed,
-                "decay": _finite(self.decay), "threshold": _finite(self.threshold)}
+                "decay": _finite(self.decay), "threshold": _finite(self.threshold),
+                "scales": self.scales and {"windows": self.scales.windows,
+                                           "thresholds": [_finite(one) for one in self.scales.thresholds]}}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Returns the calibration tables and the nonconformity's arrays."""
@@ -250,8 +282,10 @@ class Detector:
             tables = [conformal.table(arrays[f"{_TABLE}{column}"]) for column in range(len(nonconformity.partitions))]
             detector = cls(nonconformity, tables, partition_kind=config["partition_kind"],
                            window=int(config["window"]), seed=int(config["seed"]))
-            detector.decay = math.inf if config["decay"] is None else float(config["decay"])
-            detector.threshold = math.inf if config["threshold"] is None else float(config["threshold"])
+            scales = config.get("scales")  # files of schema 1 have none
+            if scales:
+                detector.use_scales(scales["windows"], [_infinite(one) for one in scales["thresholds"]])
+            detector.decay, detector.threshold = _infinite(config["decay"]), _infinite(config["threshold"])
         except KeyError as error:
             raise ValueError(f"the detector lacks {error}: calibrate it again with this version") from error
         return detector
@@ -259,6 +293,10 @@ class Detector:
 
 def _finite(value: float) -> Optional[float]:
     return value if math.isfinite(value) else None  # JSON has no infinity
+
+
+def _infinite(value: Optional[float]) -> float:
+    return math.inf if value is None else float(value)
 
 
 def _labels(nonconformity: nonconformity.Nonconformity, partition: Optional[np.ndarray], count: int) -> np.ndarray:

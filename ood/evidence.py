@@ -72,6 +72,11 @@ class Scales:
         return score
 
 
+def of(p: np.ndarray) -> np.ndarray:
+    """Returns the evidence −ln p, in nats, float64 [N], of p-values in (0, 1], [N], as `Scales` is given it."""
+    return np.array([-math.log(value) for value in p.tolist()])  # NumPy's logarithm rounds otherwise
+
+
 def scores(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int],
            thresholds: Sequence[float]) -> np.ndarray:
     """Returns what `Scales` says of each frame of whole sequences, the largest S_s / τ_s, float64 [N].

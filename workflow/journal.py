@@ -106,7 +106,7 @@ def read(path: str, keep: int) -> Past:
 
 
 def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -> Past:
-    """Brings the detector to where it was after a journal's last frame, exactly, by a window or two of its frames.
+    """Brings the detector to where it was after a journal's last frame, exactly, by the last frames that it looks at.
 
     Args:
       detector: fresh.
@@ -117,21 +117,26 @@ def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -
       ValueError: if the journal is of other frames or another detector.
     """
     window = max(1, detector.detector.window)
-    past = read(path, max(_KEPT, 2 * window))
+    memory = detector.detector.memory
+    past = read(path, max(_KEPT, 2 * memory))
     if not past.frames:
         return past
     # The martingale sums its window anew whenever it wraps around: begun at such a place, sums are the same to the bit.
     earliest = past.frames - len(past.tail)
-    start = max(0, past.frames // window - 1) * window
-    while start - window >= earliest and all(record.get("invalid") for record in past.tail[start - earliest:]):
-        start -= window  # the last valid frame is what the next one is compared with
+    # The first valid frame is judged without the one before it: it has to lie further back than the score looks.
+    seen = past.frames - memory
+    start = max(0, seen - 1) // window * window
+    while start - window >= earliest and all(record.get("invalid") for record in past.tail[start - earliest:
+                                                                                           seen - earliest]):
+        start -= window
     detector.detector.skip(start)
-    number = start
+    number, known = start, start == 0
     for item in itertools.islice((item for item in source.items(start) if item is not None), past.frames - start):
         verdict, then = judge(detector, item)[0], past.tail[number - earliest]
-        if item.name != then.get("name") or not _close(verdict.p_value, then.get("p_value")):
+        if item.name != then.get("name") or known and not _close(verdict.p_value, then.get("p_value")):
             raise ValueError(f"{path}: frame {number} was {then.get('name')}, or had another p-value: it is of another "
                              "source or detector; give --jsonl another name, or delete the file")
+        known = known or not verdict.invalid
         number += 1
     if number < past.frames:
         raise ValueError(f"{path}: it has {past.frames} frames, the source only {number}")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from leanood.ood import conformal, detector, kl, kl_topk, martingale, nonconformity
+from leanood.ood import conformal, detector, evidence, kl, kl_topk, martingale, nonconformity
 
 
 class Jump(nonconformity.Nonconformity):
@@ -85,6 +85,30 @@ def test_steps_equal_runs_of_a_measure_with_memory(extrapolates):
         np.testing.assert_array_equal(values, expected[field], err_msg=field)
     assert expected["nonconformity"][1] == 0  # the sequence begins with its first valid frame
     assert expected["nonconformity"][7] == 2 * abs(x[7] - x[4])  # 5 and 6 are invalid
+
+
+@pytest.mark.parametrize("kind", ["subset", "factor"])
+def test_steps_equal_runs_at_several_scales(kind):
+    judge = calibrated(kind)
+    judge.use_scales(evidence.WINDOWS, [5.0, 4.0, 3.5, 3.0, 2.5, math.inf])
+    out = with_invalid_frames(outputs(400, seed=3))
+    out["mu"][120:200] += 1
+    starts = np.isin(np.arange(400), [0, 60, 61, 90, 300])
+    expected = judge.run(out, starts)
+    for field, values in steps(judge, out, starts).items():
+        np.testing.assert_array_equal(values, expected[field], err_msg=field)
+    assert 0 < expected["alarm"].sum() < 300
+    assert judge.memory == 160
+    np.testing.assert_array_equal(expected["score"], evidence.scores(
+        -np.log(expected["p_value"]), starts, judge.scales.windows, judge.scales.thresholds))
+    again = detector.Detector.from_arrays(json.loads(json.dumps(judge.config())), judge.to_arrays())
+    for name, array in again.run(out, starts).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_single_images_have_no_scales():
+    with pytest.raises(ValueError, match="single images \\(window 0\\) have no scales"):
+        calibrated(window=0).use_scales((5,), (3.0,))
 
 
 @pytest.mark.parametrize("kind", ["subset", "factor"])

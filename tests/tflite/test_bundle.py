@@ -161,8 +161,8 @@ def test_an_edited_description_is_found(copy):
 
 
 def test_a_newer_schema_asks_for_an_upgrade(copy):
-    _rewritten(copy, edit=lambda fields: fields.update(schema=2))
-    assert "written by a newer leanood (schema 2; this one reads up to 1): upgrade leanood" in _error(copy)
+    _rewritten(copy, edit=lambda fields: fields.update(schema=3))
+    assert "written by a newer leanood (schema 3; this one reads up to 2): upgrade leanood" in _error(copy)
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -1,9 +1,9 @@
 """detector.json: what a detector file says of itself, with a hash over every byte of it.
 
 Fields that the device relies on: `kind`; `input` {`size` [height, width], …}; `outputs`, names; `partitions`, names;
-`partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm). Others are
-kept as they are: `fps`,
-`false_alarm_rate`, `metrics`, `provenance`, ….
+`partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm); from schema 2
+on `scales`, null or {`windows` [frames], `thresholds` [nats, null: never an alarm]}. Others are kept as they are:
+`fps`, `calibration`, `metrics`, `provenance`, …. Files of schema 1 are read as they are: one window, one threshold.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import json
 import math
 from typing import Any, Dict, List, Mapping, Tuple
 
-SCHEMA = 1
+SCHEMA = 2
 LIMIT = 4 << 20
 _ZEROS = "0" * 64
 _DIGESTS = ("model", "arrays", "detector")
@@ -88,8 +88,19 @@ def check(fields: Mapping[str, Any]) -> None:
     for key in ("decay", "threshold"):
         if key not in fields or fields[key] is not None and not _is_number(fields[key]):
             wrong.append(f"{key}, a number or null")
+    if not _are_scales(fields.get("scales")):
+        wrong.append("scales, null or windows and as many thresholds")
     if wrong:
         raise ValueError(f"detector.json lacks or misstates: {'; '.join(wrong)}")
+
+
+def _are_scales(value: Any) -> bool:
+    if value is None:
+        return True
+    windows, thresholds = (value.get("windows"), value.get("thresholds")) if isinstance(value, dict) else (None, None)
+    return (isinstance(windows, (list, tuple)) and isinstance(thresholds, (list, tuple))
+            and 0 < len(windows) == len(thresholds) and all(_is_int(one) and one > 0 for one in windows)
+            and all(one is None or _is_number(one) and one > 0 for one in thresholds))
 
 
 def _is_int(value: Any) -> bool:
