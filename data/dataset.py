@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Dataset:
       description: what it is, for provenance.
       seconds: float64 [N], when each frame was taken, NaN where that is unknown; None where nothing is known of it but
         the order.
+      factors: levels of generative factors by name, where they are known: float64 [N] each, e.g. brightness, rain.
     """
 
     names: Tuple[str, ...]
@@ -46,6 +47,7 @@ class Dataset:
     read: Callable[[int], np.ndarray]
     description: str
     seconds: Optional[np.ndarray] = None
+    factors: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -54,6 +56,9 @@ class Dataset:
                 raise ValueError(f"{name}: its shape is {getattr(self, name).shape}, there are {count} names")
         if self.seconds is not None and self.seconds.shape != (count,):
             raise ValueError(f"seconds: its shape is {self.seconds.shape}, there are {count} names")
+        for name, levels in self.factors.items():
+            if levels.shape != (count,):
+                raise ValueError(f"factors: the shape of {name} is {levels.shape}, there are {count} names")
         if self.partition_kind not in PARTITION_KINDS:
             raise ValueError(f"partition_kind: {self.partition_kind!r} is none of {', '.join(PARTITION_KINDS)}")
         unknown = sorted(set(np.unique(self.split).tolist()) - set(SPLITS))
@@ -85,7 +90,8 @@ class Dataset:
         return dataclasses.replace(
             self, names=tuple(self.names[i] for i in indices), partition=self.partition[indices],
             sequence=self._pieces(indices), split=self.split[indices], ood=self.ood[indices],
-            read=lambda i: read(int(indices[i])), seconds=None if self.seconds is None else self.seconds[indices])
+            read=lambda i: read(int(indices[i])), seconds=None if self.seconds is None else self.seconds[indices],
+            factors={name: levels[indices] for name, levels in self.factors.items()})
 
     def _pieces(self, indices: np.ndarray) -> np.ndarray:
         sequence = self.sequence[indices]

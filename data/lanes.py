@@ -124,6 +124,7 @@ def open(options: str = "", seed: int = 0) -> dataset.Dataset:  # noqa: A001
     stream = Lanes(values["seed"], size, world=values["world"], scene=scene)
     scenes = stream.scenes(start, count)
     partition = np.where(scenes % 2 == 0, *KINDS)
+    level = np.array([stream.level(i) for i in range(start, start + count)])
     each = np.unique(scenes)
     deal = splits.by_blocks(each % 2, [f"lanes/{one}" for one in each], values["seed"])
     return dataset.Dataset(
@@ -131,4 +132,5 @@ def open(options: str = "", seed: int = 0) -> dataset.Dataset:  # noqa: A001
         partition=partition, sequence=scenes, split=deal[np.searchsorted(each, scenes)], ood=np.zeros(count, bool),
         partition_kind="factor", fps=FPS, read=lambda i: stream.frame(start + i),
         description=f"lanes(seed={values['seed']}, world={values['world']}, frames={count}, start={start}, "
-                    f"scene={scene}, size={size[0]}x{size[1]})", seconds=np.arange(start, start + count) / FPS)
+                    f"scene={scene}, size={size[0]}x{size[1]})", seconds=np.arange(start, start + count) / FPS,
+        factors={kind: np.where(partition == kind, level, 0.0) for kind in KINDS})

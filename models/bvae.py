@@ -27,7 +27,7 @@ def encoder(
     dense: Sequence[int] = (),
     *,
     activation: str = "relu",
-    batch_norm: bool = True,
+    batch_norm: bool = False,
     pool: str = "stride",
 ) -> keras.Model:
     """Returns a Functional model `frame` float32 [N, h, w, 3] in [0, 1] -> {"mu", "logvar"}: float32 [N, latents].
@@ -38,7 +38,8 @@ def encoder(
       latents: number of latents; both heads are linear.
       dense: units of the fully connected layers between the convolutions and the heads.
       activation: "relu" (fuses into the convolution before it) or "leaky_relu" (slope 0.1, as in the paper).
-      batch_norm: normalise after each convolution; it folds into the convolution when converted.
+      batch_norm: normalise after each convolution; it folds into the convolution when converted. Latents of a
+        normalised encoder don't follow light beyond what was trained on, so a detector's is better without.
       pool: "max" (convolution at full resolution, then 2×2 maxima, as in the paper) or "stride" (strided
         convolution: a quarter of the multiply-adds).
     """
@@ -68,7 +69,7 @@ def decoder(
     dense: Sequence[int] = (),
     *,
     activation: str = "relu",
-    batch_norm: bool = True,
+    batch_norm: bool = False,
 ) -> keras.Model:
     """Returns a Functional model `z` float32 [N, latents] -> `image` float32 [N, h, w, 3] in (0, 1).
 
@@ -98,7 +99,7 @@ def decoder(
 
 def paper_encoder() -> keras.Model:
     """Returns the encoder of arXiv 2108.11800: 224×224, 30 latents, 8.84 M parameters, 1.17 G multiply-adds."""
-    return encoder(**PAPER, pool="max")
+    return encoder(**PAPER, batch_norm=True, pool="max")
 
 
 class BetaVae(keras.Model):
@@ -109,7 +110,7 @@ class BetaVae(keras.Model):
     Args:
       encoder: Functional, frames -> {"mu", "logvar"}.
       decoder: Functional, z -> image, with a layer `image_logits` before its sigmoid.
-      beta: weight of the KL term.
+      beta: weight of the KL term as it is; `elbo.kl_weight` scales one to the frame's pixels.
       reconstruction: "bce" or "mse".
       warm_up: steps during which β grows linearly from 0; 0 for none.
       seed: seed of the noise.

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.models import bvae, precision, reconstructions, run, strategy, training
+from leanood.models import bvae, elbo, precision, reconstructions, run, strategy, training
 
 _PICTURED = 8
 
@@ -17,7 +17,10 @@ class Settings:
     """How a β-VAE is built and trained; see `bvae.encoder` and `bvae.BetaVae` for what builds it.
 
     Attributes:
-      warm_up_epochs: epochs over which β grows from 0.
+      beta: weight of the KL term for a frame of 64×64 pixels; scaled to other sizes by `elbo.kl_weight`.
+      decoder_widths: channels of the decoder, as the encoder's in its order; empty: the encoder's.
+      augment: words of `data.augment`, what varies in training besides the images.
+      warm_up: share of the epochs over which β grows from 0; with more epochs later it grows longer too.
       epochs: at most so many.
       patience: epochs without a better validation loss after which it stops; 0 never does.
       batch_size: images a step, over all devices together.
@@ -31,11 +34,13 @@ class Settings:
     latents: int = 30
     dense: Tuple[int, ...] = ()
     activation: str = "relu"
-    batch_norm: bool = True
+    batch_norm: bool = False
     pool: str = "stride"
-    beta: float = 1.4
+    decoder_widths: Tuple[int, ...] = ()
+    beta: float = 20.0
     reconstruction: str = "bce"
-    warm_up_epochs: int = 5
+    warm_up: float = 0.25
+    augment: Tuple[str, ...] = ()
     epochs: int = 40
     patience: int = 10
     batch_size: int = 32
@@ -47,9 +52,13 @@ class Settings:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but should be 1 or more")
-        for name in ("warm_up_epochs", "patience", "seed"):
+        for name in ("patience", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but should be 0 or more")
+        if not 0 <= self.warm_up <= 1:
+            raise ValueError(f"warm_up is {self.warm_up}, but should be a share of the epochs, 0 to 1")
+        if self.decoder_widths and len(self.decoder_widths) != len(self.widths):
+            raise ValueError(f"decoder_widths is {self.decoder_widths}, but should be as many as widths {self.widths}")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate is {self.learning_rate}, but should lie between 0 and 1")
 
@@ -71,7 +80,8 @@ def train(batches: Callable[[int], tf.data.Dataset], settings: Settings, out: st
       distribution: a strategy of tf.distribute; None for one device.
       picture_every: epochs between pictures of reconstructions.
     """
-    config = {"model": "bvae", "input_scale": "unit", **dataclasses.asdict(settings), "data": dict(data or {})}
+    config = {"model": "bvae", "input_scale": "unit", **dataclasses.asdict(settings),
+              "kl_weight": elbo.kl_weight(settings.beta, settings.size), "data": dict(data or {})}
     where = distribution or strategy.choose("off")
     folder = run.Run.create(out, config, may_change=("epochs", "patience"), chief=strategy.is_chief(where))
     with folder.lock():
@@ -102,11 +112,13 @@ def build(settings: Settings, steps: int) -> bvae.BetaVae:
 
     Args:
       settings: its shape and its loss.
-      steps: steps an epoch.
+      steps: steps an epoch; β's warm-up is counted in them.
     """
     shape: Dict[str, Any] = {name: getattr(settings, name) for name in
-                             ("size", "widths", "latents", "dense", "activation", "batch_norm")}
+                             ("size", "latents", "dense", "activation", "batch_norm")}
     with precision.building(settings.precision):
         return bvae.BetaVae(
-            bvae.encoder(**shape, pool=settings.pool), bvae.decoder(**shape), beta=settings.beta,
-            reconstruction=settings.reconstruction, warm_up=settings.warm_up_epochs * steps, seed=settings.seed)
+            bvae.encoder(widths=settings.widths, pool=settings.pool, **shape),
+            bvae.decoder(widths=settings.decoder_widths or settings.widths, **shape),
+            beta=elbo.kl_weight(settings.beta, settings.size), reconstruction=settings.reconstruction,
+            warm_up=round(settings.warm_up * settings.epochs * steps), seed=settings.seed)

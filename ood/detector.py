@@ -21,6 +21,7 @@ from leanood.ood import (
     cusum,
     evidence,
     kl_topk,
+    kl_typical,
     martingale,
     nonconformity,
     partitions,
@@ -29,7 +30,7 @@ from leanood.ood import (
     validity,
 )
 
-_NONCONFORMITIES = (kl_topk.KlTopK, typicality.Typicality, classifier_score.ClassifierScore)
+_NONCONFORMITIES = (kl_topk.KlTopK, kl_typical.KlTypical, typicality.Typicality, classifier_score.ClassifierScore)
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
 
 

@@ -1,4 +1,9 @@
-"""The paper's nonconformity: the KL divergence of the most telling latents (Ramakrishna et al., arXiv 2108.11800)."""
+"""The paper's nonconformity: the KL divergence of the most telling latents (Ramakrishna et al., arXiv 2108.11800).
+
+A factor (brightness, rain) has a column of its own. Subsets (bright, medium) are pooled in one: KL is measured from the
+same prior whatever the subset, so columns would differ only in which latents they read, and of these the least
+informative would say each time that all is well.
+"""
 from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Tuple
@@ -7,17 +12,26 @@ import numpy as np
 
 from leanood.ood import kl, nonconformity, ranking
 
+_STILL = 1e-6  # nats²: variance of a KL that tells nothing
+
 
 class KlTopK(nonconformity.Nonconformity):
-    """α = Σ KL_i over each partition's k most telling latents (`ranking`), on outputs `mu` and `logvar` [N, Z]."""
+    """α = Σ KL_i over each partition's k most telling latents (`ranking`), on outputs `mu` and `logvar` [N, Z].
+
+    Args:
+      k: latents a partition.
+      rank_by: one of `ranking.BY`.
+    """
 
     name = "kl-topk"
     inputs = ("mu", "logvar")
 
-    def __init__(self, k: int = 1):
+    def __init__(self, k: int = 1, rank_by: str = "variance"):
         if k < 1:
             raise ValueError(f"k, the number of latents per partition, must be at least 1, not {k}")
-        self.k = k
+        if rank_by not in ranking.BY:
+            raise ValueError(f"rank_by is {rank_by!r}; latents can be ranked by {' or '.join(ranking.BY)}")
+        self.k, self.rank_by = k, rank_by
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None, variants: Optional[nonconformity.Variants] = None) -> KlTopK:
@@ -29,11 +43,15 @@ class KlTopK(nonconformity.Nonconformity):
         names, chosen, warnings = [], [], []
         for name in np.unique(label).tolist():
             members = label == name
-            ranked = ranking.rank(divergence[members], None if starts is None else _starts_within(members, starts))
+            ranked = ranking.rank(divergence[members], None if starts is None else _starts_within(members, starts),
+                                  self.rank_by)
             names.append(name)
             chosen.append(ranked.order[:self.k])
             if ranked.warning:
                 warnings.append(f"partition {name!r}: {ranked.warning}")
+            if ranked.value[ranked.order[0]] < _STILL:
+                warnings.append(f"partition {name!r}: the KL of no latent varies (at most by a variance of "
+                                f"{ranked.value.max():.2g}): the encoder tells nothing, and the detector is blind")
         self._select(tuple(names), np.stack(chosen))
         self.warnings = tuple(warnings)
         return self

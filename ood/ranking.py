@@ -1,7 +1,8 @@
-"""Which latents tell most about a partition: those whose KL moves differently from scene to scene.
+"""Which latents tell most about a partition: those whose KL varies most over its in-distribution frames.
 
-Ramakrishna et al., arXiv 2108.11800: per scene s_i = mean_t |KL_i(t) − KL_i(t−1)|; latents are ranked by the variance
-of s_i across the partition's scenes. Unordered images have no scenes: they are ranked by the variance of KL_i itself.
+The published ranking is by scenes: per scene s_i = mean_t |KL_i(t) − KL_i(t−1)|, and latents are ranked by the variance
+of s_i across the partition's scenes (Ramakrishna et al., arXiv 2108.11800). At 20 frames a second it finds what moves
+fast, content, and not what changes slowly, such as light; so it is there by name, and the variance of KL_i the default.
 """
 from __future__ import annotations
 
@@ -10,28 +11,36 @@ from typing import Optional
 
 import numpy as np
 
+BY = ("variance", "scenes")
+
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
     """A partition's latents, the most telling first."""
     order: np.ndarray  # latent indices, int64 [Z]
     value: np.ndarray  # what they were ranked by, of latent 0, 1, …, float64 [Z]
-    by: str  # "scenes" or "variance"
+    by: str  # one of BY
     warning: str  # one sentence where the ranking fell back, else empty
 
 
-def rank(kl: np.ndarray, starts: Optional[np.ndarray] = None) -> Ranking:
+def rank(kl: np.ndarray, starts: Optional[np.ndarray] = None, by: str = "variance") -> Ranking:
     """Returns the ranking of one partition's latents.
 
     Args:
       kl: KL per latent of in-distribution frames, [N, Z], finite; frames of a scene are consecutive.
       starts: bool [N], true on the first frame of each scene; None for unordered images.
+      by: "variance", of each latent's KL; or "scenes", the published ranking, which unordered images can't have: they
+        fall back to the variance.
     """
     kl = np.asarray(kl, dtype=np.float64)
     if kl.ndim != 2 or not kl.size:
         raise ValueError(f"ranking needs the KL per latent of at least one frame, [N, Z], not {list(kl.shape)}")
     if not np.isfinite(kl).all():
         raise ValueError("the KL of some frames is NaN or infinite; rank latents on frames that the encoder can encode")
+    if by == "variance":
+        return _ranking(kl.var(axis=0), "variance", "")
+    if by != "scenes":
+        raise ValueError(f"latents can be ranked by {' or '.join(BY)}, not by {by!r}")
     activity = _activity(kl, starts)
     if len(activity) >= 2:
         return _ranking(activity.var(axis=0), "scenes", "")

@@ -2,11 +2,15 @@
 
 The decay δ is the one under which S tells OOD validation frames (synthetic corruptions) from in-distribution ones best,
 by AUROC. Many do so equally well; of those the one that detects soonest at its own threshold is taken, as long as
-in-distribution validation raises S often enough under it to tell a false-alarm rate (`sequence_threshold`).
+in-distribution validation raises S often enough under it to tell a false-alarm rate (`sequence_threshold`). A decay
+under which S never leaves zero detects nothing, whatever its AUROC of one half: it is taken only if all are like that.
+An infinite decay (S = ln M, nothing is carried over) is always tried: a finite one takes long to come back after an OOD
+stretch, and frames that are in-distribution again count against it.
 """
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -15,6 +19,8 @@ from leanood.ood import cusum, events, metrics, sequence_threshold
 
 _EQUAL = 0.005  # decays whose AUROC falls no further below the best are held to be as good
 _ENOUGH_PEAKS = 10
+_SILENT = ("the score is the same on every corrupted validation frame: the detector is broken, and its alarm would "
+           "never sound; look at the network's latents")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Tuning:
     mean_delay: float  # frames; a miss counts as its sequence's length
     decays: Tuple[float, ...]  # all that were tried
     aurocs: Tuple[float, ...]  # and their AUROCs
+    warning: str = ""  # one sentence where S is the same on all frames: the detector is broken
 
 
 def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingale: np.ndarray,
@@ -42,7 +49,8 @@ def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingal
       fps: frames per second, > 0.
       false_alarms_per_hour: to allow, > 0.
       ood: bool [M], which of those frames are OOD; the others count as in-distribution. None: all are.
-      decays: δ to try, nats a frame; None: quantiles of ln M, from never forgetting to forgetting all but the oddest.
+      decays: δ to try, nats a frame; None: quantiles of ln M, from never forgetting to forgetting all but the oddest,
+        and infinity, carrying nothing over.
     """
     ood_log_martingale = np.asarray(ood_log_martingale, dtype=np.float64)
     is_ood = np.ones(len(ood_log_martingale), dtype=bool) if ood is None else np.asarray(ood, dtype=bool)
@@ -52,11 +60,12 @@ def tune(id_log_martingale: np.ndarray, id_starts: np.ndarray, ood_log_martingal
     ood_scores = cusum.scores(ood_log_martingale, ood_starts, decays)
     tried = [_try(decay, id_score, id_starts, ood_score, ood_starts, is_ood, fps, false_alarms_per_hour)
              for decay, id_score, ood_score in zip(decays, id_scores, ood_scores)]
-    best = max(candidate.auroc for candidate in tried)
-    good = [candidate for candidate in tried if candidate.auroc >= best - _EQUAL]
+    alive = [candidate for candidate in tried if not candidate.warning] or tried
+    best = max(candidate.auroc for candidate in alive)
+    good = [candidate for candidate in alive if candidate.auroc >= best - _EQUAL]
     good = [candidate for candidate in good
             if candidate.threshold.peaks >= _ENOUGH_PEAKS or not candidate.threshold.extrapolated] or good
-    chosen = min(good, key=lambda candidate: (candidate.mean_delay, -candidate.decay))
+    chosen = min(good, key=lambda candidate: (candidate.mean_delay, -candidate.auroc, candidate.decay))
     return dataclasses.replace(chosen, decays=tuple(map(float, decays)),
                                aurocs=tuple(candidate.auroc for candidate in tried))
 
@@ -67,10 +76,11 @@ def _try(decay: float, id_score: np.ndarray, id_starts: np.ndarray, ood_score: n
     detected = events.detections(ood_score > chosen.value, ood_starts, is_ood, fps)
     auroc = metrics.evaluate(np.append(id_score, ood_score[~is_ood]), ood_score[is_ood]).auroc
     return Tuning(decay=float(decay), threshold=chosen, auroc=auroc, hit_rate=detected.hit_rate,
-                  mean_delay=detected.mean_delay, decays=(), aurocs=())
+                  mean_delay=detected.mean_delay, decays=(), aurocs=(),
+                  warning="" if np.ptp(ood_score) > 0 else _SILENT)
 
 
 def _grid(id_log_martingale: np.ndarray, ood_log_martingale: np.ndarray) -> Sequence[float]:
     levels = np.concatenate([[0.0], np.quantile(id_log_martingale, [.5, .7, .8, .9, .95, .98, .99, .995, .999, 1]),
                              np.quantile(ood_log_martingale, [.05, .1, .2, .3, .5, .7])])
-    return np.unique(np.maximum(np.round(levels, 6), 0.0)).tolist()
+    return [*np.unique(np.maximum(np.round(levels, 6), 0.0)).tolist(), math.inf]

@@ -15,8 +15,8 @@ NAMED = {
     "data": ("chroma", "decoder", "flow", "frames", "inputs", "integrity", "live", "npy", "playback", "stream",
              "streams"),
     "files": ("regular",),
-    "ood": ("classifier_score", "conformal", "cusum", "detector", "gaussian", "kl", "kl_topk", "martingale",
-            "nonconformity", "partitions", "tail", "typicality", "validity"),
+    "ood": ("classifier_score", "conformal", "cusum", "detector", "gaussian", "kl", "kl_topk", "kl_typical",
+            "martingale", "nonconformity", "partitions", "ranking", "tail", "typicality", "validity"),
     "tools": ("benchmark", "info", "monitor", "command", "main", "view"),
     "workflow": ("journal", "monitor"),
 }

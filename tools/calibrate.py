@@ -18,9 +18,12 @@ from leanood.workflow import calibrate
 
 _OUT = flags.DEFINE_string("out", None, "the detector file; default: detector_<name>.tflite beside the network's file")
 _DETECTOR = flags.DEFINE_string(
-    "detector", None, "typicality: leanood's (the default for encoders); kl-topk: the paper's; of a classifier a score "
-    "(energy is the default) or several joined by +: " + ", ".join(calibrate.DETECTORS[2:]))
+    "detector", None, "typicality: leanood's (default for encoders); kl-topk: the paper's; kl-typical: all latents, "
+    "two-sided; of a classifier a score (energy is the default) or several joined by +: "
+    + ", ".join(calibrate.DETECTORS[3:]))
 _TOP_K = flags.DEFINE_integer("top_k", 1, "kl-topk: so many latents a partition", lower_bound=1)
+_RANK_BY = flags.DEFINE_enum("rank_by", "variance", ["variance", "scenes"], "kl-topk: rank latents by the variance of "
+                             "their KL or, as published, of its mean step in a scene")
 _WINDOW = flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 0: frames are single images; "
                                "default: 10, for kl-topk 20, and 0 for unordered images", lower_bound=0)
 _FALSE_ALARMS = flags.DEFINE_float("false_alarms_per_hour", 3.0, "sequences: to allow in in-distribution driving",
@@ -44,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     size = (int(tensor.shape[1]), int(tensor.shape[2]))
     settings = calibrate.Settings(
         detector=_DETECTOR.value or calibrate.default_detector(runner.outputs), top_k=_TOP_K.value,
-        window=_WINDOW.value, seed=_SEED.value,
+        rank_by=_RANK_BY.value, window=_WINDOW.value, seed=_SEED.value,
         false_alarms_per_hour=_FALSE_ALARMS.value, false_positive_rate=_FALSE_POSITIVES.value)
     result = calibrate.calibrate(runner, size, found, settings)
     out = _OUT.value or os.path.join(os.path.dirname(path),

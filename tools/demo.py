@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     run_folder = os.path.join(out, "run")
     if not os.path.exists(os.path.join(run_folder, "encoder.h5")):
         _leanood("train", f"--data=lanes:frames={_FRAMES.value},scene={_SCENE}", "--size=120x160",
-                 f"--epochs={_EPOCHS.value}", "--warm_up_epochs=1", f"--out={run_folder}")
+                 f"--epochs={_EPOCHS.value}", f"--out={run_folder}")
     reports: Dict[str, Dict[str, Any]] = {}
     for quantize in _QUANTIZE:
         network = os.path.join(run_folder, f"encoder_{quantize}.tflite")

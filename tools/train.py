@@ -35,12 +35,19 @@ _WIDTHS = flags.DEFINE_list("widths", ["16", "32", "32", "32"], "channels of the
 _LATENTS = flags.DEFINE_integer("latents", 30, "number of latents", lower_bound=1)
 _DENSE = flags.DEFINE_list("dense", [], "units of the fully connected layers before the latents")
 _ACTIVATION = flags.DEFINE_enum("activation", "relu", ["relu", "leaky_relu"], "relu is faster when quantized")
-_BATCH_NORM = flags.DEFINE_boolean("batch_norm", True, "normalise after each convolution")
+_BATCH_NORM = flags.DEFINE_boolean("batch_norm", False, "bvae: normalise after each convolution; blinds it to light")
 _POOL = flags.DEFINE_enum("pool", "stride", ["stride", "max"], "halve by strided convolution (4x cheaper) or maxima")
-_BETA = flags.DEFINE_float("beta", 1.4, "weight of the KL term", lower_bound=0.0)
+_DECODER_WIDTHS = flags.DEFINE_list("decoder_widths", [], "bvae: the decoder's, if other than --widths; a narrow one "
+                                    "trains faster")
+_BETA = flags.DEFINE_float("beta", 20.0, "bvae: weight of the KL term for a frame of 64x64, scaled with the pixels: "
+                           "beta * h * w / 64^2", lower_bound=0.0)
 _RECONSTRUCTION = flags.DEFINE_enum("reconstruction", "bce", ["bce", "mse"], "loss of the pixels, summed over an image")
-_WARM_UP = flags.DEFINE_integer(
-    "warm_up_epochs", None, "epochs over which beta (bvae: 5) or the learning rate (resnet18: 1) grows", lower_bound=0)
+_WARM_UP = flags.DEFINE_float("warm_up", 0.25, "bvae: share of the epochs over which beta grows from 0",
+                              lower_bound=0.0, upper_bound=1.0)
+_WARM_UP_EPOCHS = flags.DEFINE_integer("warm_up_epochs", None, "resnet18: epochs over which the learning rate grows; "
+                                       "default 1", lower_bound=0)
+_AUGMENT = flags.DEFINE_list("augment", [], "bvae: what varies in training besides the images, words of light, colour, "
+                             "rain, flip, shift, noise; a latent sees only what varied")
 
 _EPOCHS = flags.DEFINE_integer("epochs", None, "at most so many epochs; bvae 40, resnet18 200", lower_bound=1)
 _PATIENCE = flags.DEFINE_integer(
@@ -56,7 +63,7 @@ _DISTRIBUTION = flags.DEFINE_enum("distribution_strategy", "off", ["off", "mirro
                                   "one device, all GPUs here, or the machines that TF_CONFIG names")
 _JSON = command.define_json()
 
-for _holder in (_WIDTHS, _DENSE):
+for _holder in (_WIDTHS, _DENSE, _DECODER_WIDTHS):
     flags.register_validator(_holder, lambda words: all(word.strip().isdigit() for word in words),
                              "should be whole numbers with commas between")
 
@@ -82,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     if _DETERMINISTIC.value:
         tf.config.experimental.enable_op_determinism()
     train = _train_bvae if _MODEL.value == "bvae" else _train_resnet18
-    folder, outcome, unreadable = train(images, validation, data, size)
+    folder, outcome, unreadable, latents = train(images, validation, data, size)
     for line in unreadable:
         _say(f"unreadable, left out: {line}")
     best = outcome.history[outcome.best_epoch - 1]
@@ -90,31 +97,45 @@ def main(argv: Sequence[str]) -> None:
               "stopped_early": outcome.stopped_early, "train_images": len(images),
               "validation_images": len(validation), "unreadable_images": len(unreadable),
               **{name: value for name, value in best.items() if name != "epoch"}}
+    if latents is not None:
+        result["active_latents"] = int(latents.active.sum())
+        if latents.warning:
+            _say(f"warning: {latents.warning}")
+        if not _JSON.value:
+            print(command.table(latents.rows(), latents.headers()) + "\n")
     print(json.dumps(result) if _JSON.value else command.table(list(result.items()), ["result", "value"]))
 
 
 def _train_bvae(images: dataset.Dataset, validation: dataset.Dataset, data: Dict[str, Any],
-                size: Tuple[int, int]) -> Tuple[Any, Any, List[str]]:
-    from leanood.data import pipeline
+                size: Tuple[int, int]) -> Tuple[Any, Any, List[str], Any]:
+    from leanood.data import augment, pipeline
     from leanood.models import bvae_training, precision, strategy
+    from leanood.workflow import latents
+
+    if _WARM_UP_EPOCHS.value is not None:
+        raise ValueError("--warm_up_epochs is resnet18's; a bvae's is --warm_up, a share of the epochs")
+    varied = augment.by_words(_AUGMENT.value) if _AUGMENT.value else None
 
     distribution = strategy.choose(_DISTRIBUTION.value)  # before TensorFlow computes anything
     settings = bvae_training.Settings(
         size=size, widths=_numbers(_WIDTHS), latents=_LATENTS.value,
         dense=_numbers(_DENSE), activation=_ACTIVATION.value, batch_norm=_BATCH_NORM.value,
+        decoder_widths=_numbers(_DECODER_WIDTHS), warm_up=_WARM_UP.value, augment=tuple(_AUGMENT.value),
         pool=_POOL.value, beta=_BETA.value, reconstruction=_RECONSTRUCTION.value, patience=_PATIENCE.value,
         seed=_SEED.value, precision=precision.resolve(_PRECISION.value), **_given())
     sources = [pipeline.Source(part, size) for part in (images, validation) if len(part)]
     folder, outcome = bvae_training.train(
-        lambda epoch: sources[0].batches(settings.batch_size, seed=settings.seed, epoch=epoch), settings, _OUT.value,
+        lambda epoch: sources[0].batches(settings.batch_size, seed=settings.seed, epoch=epoch, augment=varied),
+        settings, _OUT.value,
         steps=-(-len(images) // settings.batch_size),
         validation=sources[1].batches(settings.batch_size, shuffle=False) if len(validation) else None,
         data=data, distribution=distribution)
-    return folder, outcome, [line for source in sources for line in source.unreadable]
+    seen = latents.report(folder, validation if len(validation) else images) if folder.chief else None
+    return folder, outcome, [line for source in sources for line in source.unreadable], seen
 
 
 def _train_resnet18(images: dataset.Dataset, validation: dataset.Dataset, data: Dict[str, Any],
-                    size: Tuple[int, int]) -> Tuple[Any, Any, List[str]]:
+                    size: Tuple[int, int]) -> Tuple[Any, Any, List[str], Any]:
     from leanood.models import precision, resnet_training, strategy
 
     distribution = strategy.choose(_DISTRIBUTION.value)
@@ -129,13 +150,13 @@ def _train_resnet18(images: dataset.Dataset, validation: dataset.Dataset, data: 
     folder, outcome = resnet_training.train(
         frames, np.searchsorted(classes, shown.partition), (judged, np.searchsorted(classes, known.partition)),
         classes.tolist(), settings, _OUT.value, data=data, distribution=distribution)
-    return folder, outcome, [*bad, *also_bad]
+    return folder, outcome, [*bad, *also_bad], None
 
 
 def _given() -> Dict[str, Any]:
     """The flags whose defaults differ from model to model, where they were given."""
     named = {"epochs": _EPOCHS.value, "batch_size": _BATCH_SIZE.value, "learning_rate": _LEARNING_RATE.value,
-             "warm_up_epochs": _WARM_UP.value}
+             "warm_up_epochs": _WARM_UP_EPOCHS.value}
     return {name: value for name, value in named.items() if value is not None}
 
 

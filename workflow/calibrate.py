@@ -13,12 +13,21 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 
 from leanood.data import corruptions, dataset, frames, sequences
-from leanood.ood import classifier_score, image_threshold, kl_topk, nonconformity, scores, tuning, typicality
+from leanood.ood import (
+    classifier_score,
+    image_threshold,
+    kl_topk,
+    kl_typical,
+    nonconformity,
+    scores,
+    tuning,
+    typicality,
+)
 from leanood.ood import detector as detector_
 from leanood.tflite import runtime
 from leanood.workflow import loading, progress
 
-WINDOWS = {"typicality": 10, "kl-topk": 20}  # by detector: frames that the martingale looks back on
+WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10}  # by detector: frames that the martingale looks back on
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
@@ -34,6 +43,7 @@ class Settings:
 
     detector: str = "typicality"
     top_k: int = 1  # latents a partition, for kl-topk
+    rank_by: str = "variance"  # how kl-topk ranks them; "scenes" is the published ranking
     window: Optional[int] = None  # p-values in the martingale; images: 0; None: 10, for kl-topk 20
     false_alarms_per_hour: float = 3.0  # of in-distribution driving; images: not used
     false_positive_rate: float = 0.05  # of in-distribution images; sequences: not used
@@ -77,7 +87,9 @@ def default_detector(outputs: Collection[str]) -> str:
 def measure(settings: Settings) -> nonconformity.Nonconformity:
     """Returns the unfitted nonconformity that the settings name."""
     if settings.detector == "kl-topk":
-        return kl_topk.KlTopK(settings.top_k)
+        return kl_topk.KlTopK(settings.top_k, settings.rank_by)
+    if settings.detector == "kl-typical":
+        return kl_typical.KlTypical()
     if settings.detector == "typicality":
         return typicality.Typicality()
     names = settings.detector.split("+")
@@ -105,7 +117,7 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
         parts[split] = (outputs_of(runner, images, f"running the network on {split}"), known)
     train, calibration, validation = parts["train"], parts["calibration"], parts["validation"]
     ordered = bool(settings.window) and all((known.sequence >= 0).all() for _, known in parts.values())
-    fitted = measure(settings).fit(train[0], train[1].partition, train[1].starts if ordered else None)
+    fitted = _fitted(settings, found.partition_kind, train[0], train[1].partition, train[1].starts if ordered else None)
     detector = _tables(fitted, calibration, found.partition_kind, settings, ordered)
     seen: Dict[str, Any] = {
         "frames": {split: len(known) for split, (_, known) in parts.items()}, "ordered": ordered,
@@ -114,6 +126,9 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
         judged = detector.run(*_pair(validation, False))["score"]
         held_out = np.concatenate([judged, detector.run(*_pair(calibration, False))["score"]])
         detector.threshold = image_threshold.conformal(held_out, settings.false_positive_rate).value
+        if np.ptp(held_out) == 0:
+            seen["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
+                                    "alarm would never sound; look at the network's latents")
         seen["false_positive_rate"] = settings.false_positive_rate
         seen["validation_false_positive_rate"] = float((judged > detector.threshold).mean())
         return Calibration(detector, seen)
@@ -125,6 +140,7 @@ def calibrate(runner: runtime.Runner, size: Tuple[int, int], found: dataset.Data
                         false_alarms_per_hour=settings.false_alarms_per_hour,
                         decays=[math.inf] if fitted.extrapolates else None)
     detector.decay, detector.threshold = tuned.decay, tuned.threshold.value
+    seen["warnings"] += [tuned.warning] if tuned.warning else []
     highest = detector.highest_score()
     if detector.threshold >= highest:
         # Extrapolated from too little driving, beyond what the score can reach: such an alarm would never sound.
@@ -185,6 +201,13 @@ def corrupted(found: dataset.Dataset, where: np.ndarray, name: str, severity: in
     return frames.resize(sequences.apply(name, original, ood, severity=severity, seed=seed), size), ood
 
 
+def _fitted(settings: Settings, kind: str, outputs: Mapping[str, np.ndarray], partition: np.ndarray,
+            starts: Optional[np.ndarray]) -> nonconformity.Nonconformity:
+    """Returns the fitted nonconformity; to kl-topk, subsets are one partition (see `kl_topk`)."""
+    pooled = settings.detector == kl_topk.KlTopK.name and kind == "subset"
+    return measure(settings).fit(outputs, None if pooled else partition, starts)
+
+
 def _tables(fitted: nonconformity.Nonconformity, calibration: Tuple[Mapping[str, np.ndarray], dataset.Dataset],
             kind: str, settings: Settings, ordered: bool) -> detector_.Detector:
     outputs, known = calibration
@@ -212,7 +235,7 @@ def _held_out(train: Any, calibration: Any, kind: str, settings: Settings) -> Tu
         # The next stretch in turn gives the tables, the others the statistics.
         table = folds[(number + 1) % _FOLDS]
         rest = np.setdiff1d(np.arange(len(starts)), np.concatenate([fold, table]))
-        fitted = measure(settings).fit(_at(outputs, rest), partition[rest], _starts(starts, rest))
+        fitted = _fitted(settings, kind, _at(outputs, rest), partition[rest], _starts(starts, rest))
         detector = detector_.Detector.calibrate(
             fitted, _at(outputs, table), partition=partition[table] if len(fitted.partitions) > 1 else None,
             starts=_starts(starts, table), partition_kind=kind, window=settings.window or 0, seed=settings.seed)

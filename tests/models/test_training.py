@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.models import bvae_training, precision, run, strategy, training
+from leanood.models import bvae, bvae_training, precision, run, strategy, training
 
 SETTINGS = bvae_training.Settings(size=(8, 8), widths=(4,), latents=2, epochs=4, patience=0, batch_size=16,
-                                  warm_up_epochs=2, learning_rate=0.01)
+                                  warm_up=0.0, learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_more_epochs_go_on_and_other_settings_are_refused(whole, images, tmp_pat
     os.remove(folder.file("history.csv"))  # as if killed right after the last checkpoint
     _train(images, SETTINGS, out)
     assert len(np.genfromtxt(folder.file("history.csv"), delimiter=",", skip_header=1)) == 4
-    with pytest.raises(ValueError, match="trained with beta=1.4, not with beta=2.0; give another --out"):
+    with pytest.raises(ValueError, match="trained with beta=20.0, not with beta=2.0; give another --out"):
         _train(images, dataclasses.replace(SETTINGS, beta=2.0), out)
 
 
@@ -201,6 +201,8 @@ def test_choices_are_named(monkeypatch):
 @pytest.mark.parametrize(("change", "message"), [
     ({"epochs": 0}, "epochs is 0"), ({"patience": -1}, "patience is -1"),
     ({"learning_rate": 0.0}, "learning_rate is 0"),
+    ({"warm_up": 1.5}, "warm_up is 1.5, but should be a share of the epochs, 0 to 1"),
+    ({"decoder_widths": (4, 4)}, r"decoder_widths is \(4, 4\), but should be as many as widths \(4,\)"),
 ])
 def test_settings_refuse(change, message):
     with pytest.raises(ValueError, match=message):
@@ -210,7 +212,7 @@ def test_settings_refuse(change, message):
 def test_kill_9_loses_at_most_an_epoch(tiny_run, tmp_path, python):
     """The command that made `tiny_run`, killed while it trains and started again, ends as that one did."""
     arguments = [python, "-m", "leanood.tools.main", "train", "--data=lanes:frames=600", "--size=32x32",
-                 "--widths=8,16", "--latents=6", "--epochs=3", "--warm_up_epochs=1", f"--out={tmp_path / 'run'}"]
+                 "--widths=8,16", "--latents=6", "--epochs=3", f"--out={tmp_path / 'run'}"]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("epoch 1/3"):
@@ -224,3 +226,19 @@ def test_kill_9_loses_at_most_an_epoch(tiny_run, tmp_path, python):
     mine, theirs = (np.genfromtxt(folder / "history.csv", delimiter=",", skip_header=1)
                     for folder in (tmp_path / "run", tiny_run))
     np.testing.assert_allclose(mine, theirs, rtol=1e-4)
+
+
+def test_beta_is_scaled_and_warms_up_over_a_share_of_the_epochs():
+    model = bvae_training.build(dataclasses.replace(SETTINGS, size=(32, 64), warm_up=0.5, decoder_widths=(2,)), 10)
+    assert model._beta == SETTINGS.beta / 2
+    assert model._warm_up == 20
+    assert model.decoder.output_shape == (None, 32, 64, 3)
+
+
+def test_a_run_of_older_settings_stays_loadable(tmp_path):
+    folder = run.Run.create(str(tmp_path / "old"), {"model": "bvae", "size": [8, 8], "widths": [4], "beta": 1.4,
+                                                    "batch_norm": True, "warm_up_epochs": 5})
+    encoder = bvae.encoder((8, 8), (4,), 2, batch_norm=True)
+    folder.save("encoder", encoder)
+    images = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
+    np.testing.assert_allclose(run.Run(folder.path).encoder()(images)["mu"], encoder(images)["mu"])

@@ -12,17 +12,18 @@ def outputs(count, seed=0, latents=30):
 
 
 @pytest.mark.parametrize("k", [1, 5, 9])
-def test_sums_the_kl_of_each_partitions_best_latents(k):
+@pytest.mark.parametrize("by", ["variance", "scenes"])
+def test_sums_the_kl_of_each_partitions_best_latents(k, by):
     train, test = outputs(300), outputs(50, seed=1)
     partition = np.repeat(["bright", "medium", "bright"], 100)
     starts = np.arange(300) % 20 == 0
-    fitted = kl_topk.KlTopK(k).fit(train, partition, starts)
+    fitted = kl_topk.KlTopK(k, by).fit(train, partition, starts)
     assert fitted.partitions == ("bright", "medium")
     assert fitted.warnings == ()
     divergence = kl.per_latent(train["mu"], train["logvar"])
     for column, name in enumerate(fitted.partitions):
         own = partition == name
-        best = ranking.rank(divergence[own], starts[own]).order[:k]
+        best = ranking.rank(divergence[own], starts[own], by).order[:k]
         np.testing.assert_allclose(fitted.score(test)[:, column],
                                    kl.per_latent(test["mu"][:, best], test["logvar"][:, best]).sum(axis=1))
 
@@ -40,17 +41,24 @@ def test_a_scene_ends_where_its_partition_ends():
     train = outputs(60)
     partition = np.array(["a"] * 10 + ["b"] * 10 + ["a"] * 40)
     starts = np.arange(60) == 0  # one drive through a, b and a again
-    fitted = kl_topk.KlTopK(2).fit(train, partition, starts)
+    fitted = kl_topk.KlTopK(2, "scenes").fit(train, partition, starts)
     divergence = kl.per_latent(train["mu"], train["logvar"])[partition == "a"]
-    expected = ranking.rank(divergence, np.isin(np.arange(50), [0, 10])).order[:2]
+    expected = ranking.rank(divergence, np.isin(np.arange(50), [0, 10]), "scenes").order[:2]
     assert fitted.latents[0].tolist() == expected.tolist()
 
 
 def test_says_where_it_fell_back_on_unordered_images():
-    fitted = kl_topk.KlTopK().fit(outputs(10))
+    fitted = kl_topk.KlTopK(rank_by="scenes").fit(outputs(10))
     assert fitted.partitions == ("all",)
     assert len(fitted.warnings) == 1
     assert "partition 'all': latents are ranked by the variance of their KL" in fitted.warnings[0]
+
+
+def test_says_where_the_latents_tell_nothing():
+    rest = {"mu": np.zeros((40, 3), np.float32), "logvar": np.full((40, 3), -1e-4, np.float32)}
+    measure = kl_topk.KlTopK().fit(rest)
+    assert "the encoder tells nothing, and the detector is blind" in measure.warnings[0]
+    assert kl_topk.KlTopK().fit(outputs(40)).warnings == ()
 
 
 def test_round_trip():
@@ -64,6 +72,8 @@ def test_round_trip():
 def test_refuses_what_it_cannot_be():
     with pytest.raises(ValueError, match="k, the number of latents per partition, must be at least 1, not 0"):
         kl_topk.KlTopK(0)
+    with pytest.raises(ValueError, match="rank_by is 'luck'; latents can be ranked by variance or scenes"):
+        kl_topk.KlTopK(rank_by="luck")
     with pytest.raises(ValueError, match="k = 31 latents per partition were asked for, the encoder has 30"):
         kl_topk.KlTopK(31).fit(outputs(10))
     with pytest.raises(ValueError, match="don't fit partitions"):

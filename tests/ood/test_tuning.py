@@ -66,3 +66,29 @@ def test_without_a_mask_all_frames_of_the_ood_sequences_are_ood():
 def test_refuses_arrays_of_unlike_length():
     with pytest.raises(ValueError, match=r"ln M \[12000\] and starts \[3\]"):
         tuning.tune(**{**validation(), "id_starts": np.ones(3, bool)})
+
+
+def test_infinity_is_always_tried_and_wins_where_s_must_come_back():
+    given = validation()
+    given["ood"] = np.arange(4_000) % 200 // 50 % 2 == 1  # two stretches a sequence, ordinary frames after each
+    given["ood_log_martingale"] = np.where(given["ood"], 20.0, -1.0) + np.random.default_rng(3).normal(0, 1, 4_000)
+    chosen = tuning.tune(**given)
+    assert chosen.decays[-1] == np.inf
+    assert chosen.aurocs[-1] > 0.99
+    assert chosen.auroc > 0.99
+    assert tuning.tune(**given, decays=[0.0]).auroc < 0.97
+
+
+def test_a_silent_decay_loses_to_one_that_ranks_worse_than_chance():
+    given = validation(shift=-1.0)  # OOD frames look a little more ordinary: each S that moves is below one half
+    chosen = tuning.tune(**given, decays=[0.5, 1e6])
+    assert chosen.aurocs[0] < chosen.aurocs[1] == 0.5
+    assert (chosen.decay, chosen.warning) == (0.5, "")
+
+
+def test_a_score_that_never_moves_is_called_broken():
+    chosen = tuning.tune(**validation(), decays=[1e6])
+    assert chosen.auroc == 0.5
+    assert "the detector is broken" in chosen.warning
+    flat = {**validation(), "id_log_martingale": np.full(12_000, -1.0), "ood_log_martingale": np.full(4_000, -1.0)}
+    assert "the detector is broken" in tuning.tune(**flat).warning

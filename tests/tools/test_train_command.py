@@ -58,7 +58,7 @@ def test_the_run_knows_its_data(tiny_run):
 def test_a_finished_run_is_told_again_and_not_trained(leanood, tiny_run):
     before = (tiny_run / "history.csv").read_bytes()
     same = ["train", "--data=lanes:frames=600", "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3",
-            "--warm_up_epochs=1", f"--out={tiny_run}"]
+            "--beta=1.4", f"--out={tiny_run}"]
     done = leanood(*same, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
