@@ -10,16 +10,18 @@ from leanood.models import run
 
 
 def load(path: str, *, features: Optional[str] = None, logits: Optional[str] = None,
-         pooled: Optional[Mapping[str, str]] = None, size: Optional[Tuple[int, int]] = None) -> keras.Model:
+         pooled: Optional[Mapping[str, str]] = None, size: Optional[Tuple[int, int]] = None,
+         unsafe: bool = False) -> keras.Model:
     """Returns a saved classifier with named outputs; the file's own model is not changed.
 
     Args:
       path: `.h5`, `.keras` or a SavedModel's folder, Functional or Sequential.
       features, logits, pooled, size: as for `with_outputs`.
+      unsafe: whether code within the file may run.
     """
     if not os.path.exists(path):
         raise ValueError(f"there is no model {path}; give a Keras model's .h5, .keras or SavedModel")
-    return with_outputs(run.load(path), features=features, logits=logits, pooled=pooled, size=size)
+    return with_outputs(run.load(path, unsafe=unsafe), features=features, logits=logits, pooled=pooled, size=size)
 
 
 def with_outputs(model: keras.Model, *, features: Optional[str] = None, logits: Optional[str] = None,

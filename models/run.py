@@ -8,6 +8,9 @@ import warnings
 from typing import Any, Dict, Iterator, Mapping, Sequence
 
 import tf_keras as keras
+from tf_keras.src.saving import serialization_lib
+
+from leanood.models.keras3 import rebuild
 
 
 class Run:
@@ -83,12 +86,12 @@ class Run:
             model.save(partial, save_format="h5", include_optimizer=False)
         os.replace(partial, self.file(f"{name}.h5"))
 
-    def model(self, name: str) -> keras.Model:
-        """Loads `<name>.h5`."""
+    def model(self, name: str, *, unsafe: bool = False) -> keras.Model:
+        """Loads `<name>.h5`; with `unsafe`, code within the file may run."""
         path = self.file(f"{name}.h5")
         if not os.path.exists(path):
             raise ValueError(f"{path} is not there: the training has not finished; the command that began it goes on")
-        return load(path)
+        return load(path, unsafe=unsafe)
 
     def encoder(self) -> keras.Model:
         """The trained encoder: `frame` float32 [N, h, w, 3] in [0, 1] -> {"mu", "logvar"} float32 [N, Z]."""
@@ -117,13 +120,24 @@ class Run:
             yield
 
 
-def load(path: str) -> keras.Model:
-    """Loads any saved Keras model, not compiled; quantization-aware ones too."""
+def load(path: str, *, unsafe: bool = False) -> keras.Model:
+    """Loads any saved Keras model, not compiled; quantization-aware ones too, and those of Keras 3, rebuilt.
+
+    Args:
+      path: `.h5`, `.keras` or a SavedModel's folder.
+      unsafe: whether code within the file (Lambda layers) may run.
+    """
+    if os.path.isfile(path) and rebuild.saved_by_keras3(path):
+        return rebuild.load(path, unsafe=unsafe)
     try:
-        return _load(path)
+        with serialization_lib.SafeModeScope(not unsafe):
+            return _load(path)
     except (OSError, ValueError, TypeError) as error:
-        lines = str(error).splitlines()
-        raise ValueError(f"{path} could not be loaded as a Keras model: {lines[0] if lines else error!r}") from error
+        said = " ".join(str(error).split()) or repr(error)
+        if "safe_mode" in said or "unsafe" in said.lower():
+            raise ValueError(f"{path} holds code (a Lambda layer), which loading it would run; if you trust whoever "
+                             "made it, give --unsafe") from error
+        raise ValueError(f"{path} could not be loaded as a Keras model: {said[:300]}") from error
 
 
 def _load(path: str) -> keras.Model:

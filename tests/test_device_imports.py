@@ -14,7 +14,7 @@ TFLITE = [path.relative_to(ROOT) for path in sorted((ROOT / "tflite").rglob("*.p
 NAMED = {
     "data": ("chroma", "decoder", "flow", "frames", "inputs", "integrity", "live", "npy", "playback", "stream",
              "streams"),
-    "files": ("regular",),
+    "files": ("child", "regular"),
     "ood": ("classifier_score", "conformal", "cusum", "detector", "gaussian", "kl", "kl_topk", "kl_typical",
             "martingale", "nonconformity", "partitions", "ranking", "tail", "typicality", "validity"),
     "tools": ("benchmark", "info", "monitor", "command", "main", "view"),

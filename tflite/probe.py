@@ -11,14 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, Union
+from typing import Any, Union
 
+from leanood.files import child as child_process
 from leanood.tflite.timing import memory
 
 TIMEOUT_S = 120.0  # a 100 MB model loads and runs once in seconds, even on a Nano
-# `-P` and `-m` would do from Python 3.11 on. Before any import, the current folder (the empty name) leaves the path.
-_START = ("import sys; sys.path[:] = [p for p in sys.path if p]; del sys.argv[0]; import runpy; "
-          "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)")
 MEMORY_BYTES = 4 << 30  # address space for the model, beside 16 times the file's size
 
 
@@ -62,8 +60,9 @@ def placement(path: str, runtime: str, accelerator: str = "cpu", timeout_s: floa
 
 def _open_in_child(path: str, name: str, runtime: str, timeout_s: float, accelerator: str = "cpu") -> str:
     try:
-        child = subprocess.run(command("leanood.tflite.probe", path, runtime, accelerator), stdin=subprocess.DEVNULL,
-                               capture_output=True, timeout=timeout_s, check=False, env=environment())
+        child = subprocess.run(child_process.command("leanood.tflite.probe", path, runtime, accelerator),
+                               stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
+                               env=child_process.environment())
     except subprocess.TimeoutExpired:
         raise ValueError(f"{name} is corrupt or far too large: not loaded and run within {timeout_s:g} s") from None
     said = child.stdout.decode(errors="replace").strip()
@@ -72,19 +71,6 @@ def _open_in_child(path: str, name: str, runtime: str, timeout_s: float, acceler
     if child.returncode == 2 and said:
         raise ValueError(said.rpartition("\n")[2].replace(path, name))
     raise ValueError(f"{name} is corrupt: loading it {end(child.returncode)}")
-
-
-def command(module: str, *arguments: str) -> List[str]:
-    """What starts one of our modules in a child process that imports nothing from the current folder.
-
-    `python -m` would look there first, and a file `numpy.py` that lies beside a model would be run.
-    """
-    return [sys.executable, "-c", _START, module, *arguments]
-
-
-def environment() -> Dict[str, str]:
-    """This process's environment, with leanood importable for a child however we came to it."""
-    return dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
 
 
 def end(status: int) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 from absl import app, flags
 
+from leanood.files import child as child_process
 from leanood.tflite import bundle, probe, runtime
 from leanood.tflite.archive import appendix, arrays
 from leanood.tools import command
@@ -164,7 +165,7 @@ def fuzz(path: str, count: int, seed: int) -> Tuple[Dict[Tuple[str, str], int], 
         command_line = [sys.executable, os.path.abspath(__file__), path, f"--mutations={count}", f"--seed={seed}",
                         f"--from={number}"]
         child = subprocess.Popen(command_line, stdout=subprocess.PIPE, bufsize=0, stderr=subprocess.DEVNULL,
-                                 env=probe.environment())
+                                 env=child_process.environment())
         stream: Any = child.stdout
         while number < count:
             line = stream.readline() if select.select([stream], [], [], _TIMEOUT_S)[0] else b""

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from leanood.files import child
 from leanood.tflite import bundle, delegates, flatbuffer, probe, runtime, tensors
 from leanood.tflite.archive import arrays, description
 
@@ -57,12 +58,12 @@ def test_children_import_nothing_from_the_current_folder(tmp_path, tiny_models, 
     code = ("from leanood.tflite import probe; import sys; "
             "print(probe.placement(sys.argv[1], 'litert'))")
     folder = os.path.dirname(os.path.dirname(os.path.abspath(probe.__file__)))
-    environment = dict(probe.environment(), PYTHONPATH=os.pathsep.join([os.path.dirname(folder), *sys.path[1:]]))
+    environment = dict(child.environment(), PYTHONPATH=os.pathsep.join([os.path.dirname(folder), *sys.path[1:]]))
     # The parent itself leaves the folder out; what it starts must too.
-    child = subprocess.run([sys.executable, "-c", "import sys; sys.path.remove(''); " + code,
+    done = subprocess.run([sys.executable, "-c", "import sys; sys.path.remove(''); " + code,
                             str(tiny_models / "latent_float32.tflite")], cwd=tmp_path, env=environment,
                            capture_output=True, timeout=120)
-    assert child.stdout.startswith(b"cpu"), child.stderr
+    assert done.stdout.startswith(b"cpu"), done.stderr
     assert not (tmp_path / "was_run").exists()
 
 

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from typing import Any, Dict, Iterator, Optional
 
+from leanood.files import child as child_process
 from leanood.tflite import bundle, probe
 
 _TIMEOUT_S = 600.0
@@ -40,8 +41,8 @@ class Worker:
         options["detector"] = detector
         self._name, self._log = setup.model, log
         self._process = subprocess.Popen(
-            probe.command("leanood.tflite.timing.measure", json.dumps(options)), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=log, env=probe.environment())
+            child_process.command("leanood.tflite.timing.measure", json.dumps(options)), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=log, env=child_process.environment())
         self.detector = detector
         self.described = self._reply()
 
