@@ -10,14 +10,12 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from leanood.data import weather
+from leanood.data import variants, weather
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 LIGHT = 0.5  # the whole frame's gain lies within 1 ± this: in-distribution in Ramakrishna et al., arXiv 2108.11800
 COLOUR = 0.5  # each channel's gain lies within 1 ± this
 RAIN = 0.003  # drops a pixel at most: likewise
-SHIFT = 2  # pixels
-NOISE = 1.5 / 255  # standard deviation at most
 
 
 def by_words(words: Sequence[str]) -> Augment:
@@ -54,27 +52,16 @@ def _flip(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(_uniform(frames, seed, (1, 1, 1), 0.0, 1.0) < 0.5, frames[:, :, ::-1], frames)
 
 
-def _shift(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    moves = tf.random.stateless_uniform((tf.shape(frames)[0], 2), seed, -SHIFT, SHIFT + 1, tf.int32)
-    zero, one = tf.zeros_like(moves[:, :1], tf.float32), tf.ones_like(moves[:, :1], tf.float32)
-    across, down = (tf.cast(moves[:, i:i + 1], tf.float32) for i in (0, 1))
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=frames, transforms=tf.concat([one, zero, across, zero, one, down, zero, zero], axis=1),
-        output_shape=tf.shape(frames)[1:3], fill_value=0.0, interpolation="NEAREST", fill_mode="NEAREST")
-    return tf.ensure_shape(moved, frames.shape)
-
-
-def _noise(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    deviation = _uniform(frames, seed, (1, 1, 1), 0.0, NOISE)
-    return frames + deviation * tf.random.stateless_normal(tf.shape(frames), seed)
-
-
 def _rain(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return _one_by_one(_rain_on, frames, seed)
 
 
 def _rain_on(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return weather.rain(frame, rng.uniform(0.0, RAIN), seed=int(rng.integers(2 ** 31)), time=int(rng.integers(1000)))
+
+
+def _benign(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    return _one_by_one(lambda frame, rng: variants.draw(int(rng.integers(2 ** 31)))(frame), frames, seed)
 
 
 def _uniform(frames: tf.Tensor, seed: tf.Tensor, shape: Sequence[int], low: float, high: float) -> tf.Tensor:
@@ -94,5 +81,5 @@ def _one_by_one(change: Callable[[np.ndarray, np.random.Generator], np.ndarray],
 
 
 _CHANGES: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "light": _light, "colour": _colour, "rain": _rain, "flip": _flip, "shift": _shift, "noise": _noise}
+    "light": _light, "colour": _colour, "rain": _rain, "flip": _flip, "benign": _benign}
 WORDS = tuple(_CHANGES)

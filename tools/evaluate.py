@@ -102,7 +102,7 @@ def _text(report: Dict[str, Any]) -> str:
     rows = []
     for row in report["rows"]:
         rows.append([
-            row["set"] + ("" if row["ood"] else " (in range)"), _three(row["auroc"]),
+            row["set"] + ("" if row["ood"] else " (in range)"), "constant" if row["constant"] else _three(row["auroc"]),
             f"{row['auroc_low']:.3f}–{row['auroc_high']:.3f}",
             *(_three(row["auroc_by_partition"][part]) for part in parts),
             *(_three(row[name]) for name in ("aupr_in", "aupr_out", "fpr95", "fpr95_ood_positive", "detection_error",

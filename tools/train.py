@@ -47,7 +47,7 @@ _WARM_UP = flags.DEFINE_float("warm_up", 0.25, "bvae: share of the epochs over w
 _WARM_UP_EPOCHS = flags.DEFINE_integer("warm_up_epochs", None, "resnet18: epochs over which the learning rate grows; "
                                        "default 1", lower_bound=0)
 _AUGMENT = flags.DEFINE_list("augment", [], "bvae: what varies in training besides the images, words of light, colour, "
-                             "rain, flip, shift, noise; a latent sees only what varied")
+                             "rain, flip, benign; a latent sees only what varied")
 
 _EPOCHS = flags.DEFINE_integer("epochs", None, "at most so many epochs; bvae 40, resnet18 200", lower_bound=1)
 _PATIENCE = flags.DEFINE_integer(

@@ -77,6 +77,9 @@ def evaluate(detector: bundle.BundledDetector, found: dataset.Dataset, settings:
     test, unreadable = _readable(found, "test")
     result = _images(scorer, found, test, settings) if detector.detector.window == 0 else _sequences(
         scorer, test, settings)
+    if result.report["rows"] and all(row["constant"] for row in result.report["rows"]):
+        raise ValueError(f"the detector ({detector.config['detector']}) is broken, not at chance: its score is the same"
+                         " on every frame, in-distribution or not; look at what its network puts out")
     result.report.update(
         data=found.description, runtime=detector.runner.runtime, accelerator=detector.runner.accelerator,
         detector=detector.config["detector"], threshold=detector.detector.threshold, unreadable=unreadable,
@@ -170,6 +173,7 @@ def _row(scorer: _Scorer, own: Mapping[str, np.ndarray], odd: Mapping[str, np.nd
     return {"n_id": len(id_scores), "n_ood": len(ood_scores), **found, "auroc_low": interval.low,
             "auroc_high": interval.high, "false_positive_rate": float(own["alarm"].mean()),
             "true_positive_rate": float(odd["alarm"].mean()), "baselines": trivial, "best_baseline": best,
+            "constant": bool(id_scores.min() == max(id_scores.max(), ood_scores.max()) == ood_scores.min()),
             "delta": difference.delta, "delta_low": difference.low, "delta_high": difference.high,
             "non_inferior": statistics.non_inferior(*pair, MARGIN, _CONFIDENCE, own_groups, odd_groups)}
 

@@ -18,10 +18,11 @@ from leanood.ood import kl
 from leanood.tools import command
 
 VARIANTS: Dict[str, List[str]] = {
-    "default (β 1.4, 30 latents, strides, batch normalisation, BCE)": [],
-    "β 0.1": ["--beta=0.1"], "β 10": ["--beta=10"], "no warm-up of β": ["--warm_up_epochs=0"],
+    "default (β 20, 30 latents, strides, no batch normalisation, BCE)": [],
+    "β 0.3": ["--beta=0.3"], "β 5": ["--beta=5"], "β 80": ["--beta=80"], "no warm-up of β": ["--warm_up=0"],
+    "light and colour vary": ["--augment=light,colour"],
     "8 latents": ["--latents=8"], "100 latents": ["--latents=100"],
-    "no batch normalisation": ["--nobatch_norm"],
+    "batch normalisation": ["--batch_norm"],
     "squared error": ["--reconstruction=mse"],
     "max pooling, leaky ReLU": ["--pool=max", "--activation=leaky_relu"],
     "twice as wide": ["--widths=32,64,64,64"],

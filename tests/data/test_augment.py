@@ -42,16 +42,9 @@ def test_flip_mirrors_some_and_leaves_the_others():
     assert any(mirrored)
 
 
-def test_shift_moves_by_whole_pixels():
-    inside = applied(["shift"], PICTURE)[:, 2:-2, 2:-2]
-    moves = [(y, x) for y in range(5) for x in range(5)]
-    for frame, before in zip(inside, PICTURE):
-        assert any(np.array_equal(frame, before[y:y + 12, x:x + 16]) for y, x in moves)
-
-
-def test_rain_and_noise_stay_small():
-    assert np.abs(applied(["noise"], GREY) - GREY).mean() < augment.NOISE
-    assert np.abs(applied(["rain"], GREY) - GREY).mean() < 0.1
+def test_rain_and_benign_changes_stay_small():
+    assert 0 < np.abs(applied(["benign"], GREY) - GREY).mean() < 0.03
+    assert 0 < np.abs(applied(["rain"], GREY) - GREY).mean() < 0.1
 
 
 def test_words_join_and_stay_frames():
@@ -62,5 +55,5 @@ def test_words_join_and_stay_frames():
 
 @pytest.mark.parametrize("words", [["fire"], []])
 def test_refuses_other_words(words):
-    with pytest.raises(ValueError, match="but should be words of light, colour, rain, flip, shift, noise"):
+    with pytest.raises(ValueError, match="but should be words of light, colour, rain, flip, benign"):
         augment.by_words(words)
