@@ -1,0 +1,94 @@
+"""Thresholds for the next recording: the asked rate is kept on recordings to come, and what they rest on is said."""
+import numpy as np
+import pytest
+
+from leanood.ood import events, evidence, scale_thresholds
+
+FPS = 20.0
+
+
+def drives(count, frames, seed, spread=0.0, smooth=1):
+    """Evidence of drives [N] whose means differ, its starts, and each frame's drive."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        e = rng.exponential(np.exp(rng.normal(0, spread)), frames + smooth - 1)
+        made.append(np.convolve(e, np.ones(smooth) / smooth, "valid"))
+    return np.concatenate(made), np.arange(count * frames) % frames == 0, np.repeat(np.arange(count), frames)
+
+
+@pytest.mark.parametrize(("count", "spread"), [(10, 0.0), (10, 0.25), (40, 0.25)])
+def test_the_rate_is_kept_on_drives_to_come(count, spread):
+    asked, seen, hours = 20.0, 0, 0.0
+    for seed in range(12):
+        e, starts, groups = drives(count + 10, 1200, seed, spread, smooth=4)
+        scaled = evidence.scaled(e, starts)
+        known = groups < count
+        made = scale_thresholds.choose(scaled[:, known], starts[known], groups[known], FPS, asked)
+        alarms = events.crossings((scaled[:, ~known] > np.array(made.values)[:, None]).any(axis=0), starts[~known])
+        seen += int(alarms.sum())
+        hours += 10 * 60 / 3600
+    assert seen / hours < asked * 1.5
+    if not spread:
+        assert seen / hours > asked / 4
+
+
+def test_what_is_left_out_is_judged_by_the_others():
+    e, starts, groups = drives(12, 1200, 0)
+    e[groups == 5] *= 4.0
+    made = scale_thresholds.choose(evidence.scaled(e, starts), starts, groups, FPS, 3.0)
+    assert made.groups == 12
+    assert made.hours == pytest.approx(12 * 60 / 3600)
+    assert made.left_out.count > 0  # in the odd drive, while it is left out
+    assert made.left_out.low < made.left_out.per_hour < made.left_out.high
+    with_it = (evidence.scaled(e, starts) > np.array(made.values)[:, None]).any(axis=0)
+    assert events.crossings(with_it, starts).sum() <= 3.0 * made.hours
+    # By another road: thresholds of the eleven others, on the odd one.
+    rest = groups != 5
+    others = scale_thresholds.choose(evidence.scaled(e[rest], starts[rest]), starts[rest], groups[rest], FPS, 3.0)
+    own = (evidence.scaled(e[~rest], starts[~rest]) > np.array(others.values)[:, None]).any(axis=0)
+    assert events.crossings(own, starts[~rest]).sum() == made.left_out.count
+
+
+def test_fewer_false_alarms_take_higher_thresholds():
+    e, starts, groups = drives(10, 1200, 1)
+    scaled = evidence.scaled(e, starts)
+    low, normal, high = (np.array(scale_thresholds.choose(scaled, starts, groups, FPS, rate).values)
+                         for rate in (0.3, 3.0, 30.0))
+    assert (low > normal).all()
+    assert (normal > high).all()
+    assert (normal[:-1] > normal[1:]).all()  # short scales vary more
+
+
+def test_fewer_drives_are_trusted_less():
+    e, starts, groups = drives(400, 400, 2)
+    scaled = evidence.scaled(e, starts)
+    many, few = [], []
+    for begin in range(0, 400, 40):
+        chosen = (groups >= begin) & (groups < begin + 40)
+        many.append(scale_thresholds.choose(scaled[:, chosen], starts[chosen], groups[chosen], FPS, 3.0).values)
+        chosen = (groups >= begin) & (groups < begin + 4)
+        few.append(scale_thresholds.choose(scaled[:, chosen], starts[chosen], groups[chosen], FPS, 3.0).values)
+    assert (np.median(few, axis=0) > np.median(many, axis=0)).all()
+
+
+def test_benign_variants_count_but_their_time_does_not():
+    e, starts, groups = drives(10, 1200, 3)
+    plain = scale_thresholds.choose(evidence.scaled(e, starts), starts, groups, FPS, 3.0)
+    twice, again = np.tile(e, 2), np.repeat([0, 1], len(e))
+    twice[len(e):] *= 1.5
+    starts, groups = np.tile(starts, 2), np.tile(groups, 2)
+    both = scale_thresholds.choose(evidence.scaled(twice, starts), starts, groups, FPS, 3.0, variant=again)
+    assert both.hours == plain.hours
+    assert (np.array(both.values) > np.array(plain.values)).all()
+    assert both.worst_variant >= both.left_out.per_hour
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"groups": np.zeros(20)}, "take two groups"), ({"per_hour": 0.0}, "positive false-alarm rate"),
+    ({"fps": 0.0}, "fps must be positive"), ({"starts": np.zeros(3, bool)}, "must be \\[S, N\\]")])
+def test_what_cannot_be_promised_is_refused(change, message):
+    given = {"scaled": np.ones((2, 20)), "starts": np.arange(20) == 0, "groups": np.arange(20) // 10, "fps": FPS,
+             "per_hour": 3.0, **change}
+    with pytest.raises(ValueError, match=message):
+        scale_thresholds.choose(**given)
