@@ -102,7 +102,19 @@ class Detector:
             raise ValueError(f"the network's outputs are NaN or infinite on {np.count_nonzero(~finite)} of "
                              f"{len(finite)} calibration frames; leave those frames out or convert the model again")
         scores = nonconformity.score(outputs, starts if window else None)
-        label = _labels(nonconformity, partition, len(finite))
+        return cls.from_scores(nonconformity, scores, partition=partition, partition_kind=partition_kind,
+                               window=window, seed=seed)
+
+    @classmethod
+    def from_scores(cls, nonconformity: nonconformity.Nonconformity, scores: np.ndarray, *,
+                    partition: Optional[np.ndarray] = None, partition_kind: str = "subset", window: int = 20,
+                    seed: int = 0) -> Detector:
+        """Returns the detector whose calibration tables are made of nonconformities; arguments as of `calibrate`.
+
+        Args:
+          scores: of frames that the nonconformity that scored them was not fitted on, finite, [N, P].
+        """
+        label = _labels(nonconformity, partition, len(scores))
         tables = []
         for column, name in enumerate(nonconformity.partitions):
             members = label == name

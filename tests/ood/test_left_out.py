@@ -1,0 +1,76 @@
+"""Groups left out in turn: no frame is judged by its own group, and new groups look like the left-out ones."""
+import numpy as np
+import pytest
+
+from leanood.ood import left_out, nonconformity
+
+
+class Distance(nonconformity.Nonconformity):
+    """How far `x` is from the mean of what was fitted; remembers what that was."""
+
+    name, inputs, partitions = "distance", ("x",), ("all",)
+
+    def __init__(self, x):
+        self.x, self.mean = x, x.mean(axis=0)
+
+    def score(self, outputs, starts=None):
+        return np.abs(outputs["x"] - self.mean).sum(axis=1)[:, np.newaxis]
+
+
+def recordings(count, frames, seed, spread=0.7):
+    rng = np.random.default_rng(seed)
+    x = np.concatenate([rng.normal(rng.normal(0, spread, 2), 1, (frames, 2)) for _ in range(count)])
+    return x, np.repeat(np.arange(count), frames)
+
+
+@pytest.mark.parametrize("count", [6, 23])
+def test_a_frame_is_judged_by_the_others_alone(count):
+    x, groups = recordings(count, 30, 0)
+    fitted = np.arange(len(x)) < 100
+    fits = []
+
+    def fit(where):
+        assert fitted[where].all()
+        fits.append(where)
+        return Distance(x[where])
+
+    found = left_out.judge(fit, {"x": x}, fitted, groups, starts=np.arange(len(x)) % 90 == 0)
+    assert len(fits) <= 1 + left_out.FOLDS
+    np.testing.assert_array_equal(fits[0], np.arange(100))
+    # By another road: the first group's nonconformity and rank.
+    others = groups > (0 if count == 6 else 2)  # of 23 groups, three in the first fold
+    mean = x[others & fitted].mean(axis=0)
+    np.testing.assert_allclose(found.nonconformity[groups == 0], np.abs(x[groups == 0] - mean).sum(axis=1))
+    table = np.sort(found.nonconformity[others])
+    above = np.array([(table > alpha).sum() for alpha in found.nonconformity[groups == 0]])
+    assert (found.p_value[groups == 0] >= above / (len(table) + 1)).all()
+    assert (found.p_value[groups == 0] <= (above + 1) / (len(table) + 1)).all()
+    assert found.starts[::30].all()
+    np.testing.assert_array_equal(np.sort(found.nonconformity), found.detector._tables[0])
+
+
+def test_new_groups_look_like_left_out_ones():
+    left, new, flattered = [], [], []
+    for seed in range(12):
+        x, groups = recordings(16, 60, seed)
+        known = groups < 10
+        found = left_out.judge(lambda where, x=x: Distance(x[where]), {"x": x[known]}, np.ones(known.sum(), bool),
+                               groups[known], window=0)
+        left.append(-np.log(found.p_value).mean())
+        new.append(-np.log(found.detector.run({"x": x[~known]}, None)["p_value"]).mean())
+        own = Distance(x[known])
+        flattered.append(own.score({"x": x[~known]}).mean() / own.score({"x": x[known]}).mean())
+    assert np.mean(left) == pytest.approx(1.0, abs=0.1)  # −ln p of a uniform p-value
+    assert np.mean(new) == pytest.approx(np.mean(left), abs=0.12)
+    assert np.mean(flattered) > 1.01
+
+
+def test_what_cannot_be_left_out_is_refused():
+    x, groups = recordings(3, 10, 0)
+    with pytest.raises(ValueError, match="takes two groups"):
+        left_out.judge(lambda where: Distance(x[where]), {"x": x}, np.ones(30, bool), np.zeros(30))
+    with pytest.raises(ValueError, match="all training frames are of one group"):
+        left_out.judge(lambda where: Distance(x[where]), {"x": x}, groups == 0, groups)
+    x[7] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite on 1 of 30"):
+        left_out.judge(lambda where: Distance(x[where]), {"x": x}, np.ones(30, bool), groups)
