@@ -26,9 +26,11 @@ class KlTypical(nonconformity.Nonconformity):
         self.partitions = ("all",)
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> KlTypical:
+            starts: Optional[np.ndarray] = None, variants: Optional[nonconformity.Variants] = None) -> KlTypical:
         logarithms = _log_kl(outputs["mu"], outputs["logvar"])
-        self._gaussian = gaussian.Gaussian.fit(logarithms)
+        spread = None if variants is None else _log_kl(
+            variants.outputs["mu"], variants.outputs["logvar"]) - logarithms[variants.origin]
+        self._gaussian = gaussian.Gaussian.fit(logarithms, spread)
         if not np.any(logarithms.max(axis=0) > np.log(2 * _FLOOR)):
             self.warnings = (f"the KL of no latent exceeds {_FLOOR} nats: the encoder tells nothing, and the detector "
                              "is blind",)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn import covariance
 
-from leanood.ood import detector, kl, kl_typical, metrics
+from leanood.ood import detector, kl, kl_typical, metrics, nonconformity
 
 
 def outputs(count, seed=0, scale=1.0):
@@ -27,6 +27,15 @@ def test_too_little_is_as_odd_as_too_much(scale):
     odd = outputs(300, seed=2, scale=scale)
     odd["logvar"] = odd["logvar"] * (0.1 if scale < 1 else 1)
     assert metrics.evaluate(measure.score(outputs(300, seed=1))[:, 0], measure.score(odd)[:, 0]).auroc > 0.9
+
+
+def test_what_benign_variants_move_counts_for_less():
+    train = outputs(300)
+    moved = {"mu": train["mu"].copy(), "logvar": train["logvar"]}
+    moved["mu"][:, 2] += 0.8
+    variants = nonconformity.Variants(moved, np.arange(300), None)
+    plain, fitted = kl_typical.KlTypical().fit(train), kl_typical.KlTypical().fit(train, variants=variants)
+    assert fitted.score(moved).mean() < 0.7 * plain.score(moved).mean()
 
 
 def test_one_frame_scores_like_many():
