@@ -22,6 +22,7 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
         sequence); a folder with Flowers-102's tables; a video file; "tfds:NAME".
       split_csv: a table `image,split` that fixes the splits; without it they are made by `splits`.
       times_csv: a table `frame,milliseconds` (empty: unknown); more than 0.5 s, or a jump back, starts a new sequence.
+        A column `ood` of 0 and 1 says which frames of a folder are out of distribution.
       ood_partitions: partitions that are out of distribution.
       fps: frames a second of ordered frames (a video file knows its own).
       seed: of the automatic splits.

@@ -25,7 +25,8 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
       folder: holds images, or sub-folders of images, each a partition (images at the top are in the partition "all").
         Files without an image's suffix (frames.IMAGE_SUFFIXES) are not looked at.
       split_csv: a table `image,split`; without it: recordings are cut by time, unordered images dealt out in blocks.
-      times_csv: a table `frame,milliseconds`, for ordered frames.
+      times_csv: a table `frame,milliseconds`, for ordered frames; a column `ood` of 0 and 1 says which frames are out
+        of distribution (`labels.csv` goes before it).
       fps: frames a second of ordered frames; `times_csv` overrides it.
       seed: of the deal of unordered images.
       ordered: each sub-folder is a recording whose frames follow each other in natural order.
@@ -46,13 +47,15 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
         recording = np.unique(directories, return_inverse=True)[1]
         sequence, fps, seconds = splits.recorded(recording, names, times_csv, fps)
         split = splits.by_time(recording, fps)
+        if times_csv and not labelled:
+            ood = splits.ood_from_csv(times_csv, names)
     else:
         sequence = np.full(len(names), -1, np.int64)
         split = splits.by_blocks(partition, names, seed)
     split[ood | np.isin(sequence, sequence[ood & (sequence >= 0)])] = "ood"
     if split_csv:
         split = splits.from_csv(split_csv, names)
-        ood = ood if labelled else split == "ood"
+        ood = ood if labelled else ood | (split == "ood")
     return dataset.Dataset(
         names=names, partition=partition, sequence=splits.cut_sequences(sequence, split), split=split, ood=ood,
         partition_kind="subset", fps=fps,
@@ -96,11 +99,9 @@ def others(folder: str) -> str:
 def _labels(path: str, names: Tuple[str, ...]) -> Tuple[np.ndarray, np.ndarray]:
     """(partition str [N], ood bool [N]) by a table `frame,partition,ood`."""
     listed, partitions, truths = tables.read(path, ("frame", "partition", "ood"))
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    for name, partition, truth in zip(listed, partitions, truths):
-        if truth.lower() not in words:
-            raise ValueError(f"{path}: {name!r} has ood {truth!r}; allowed are 0 and 1 (or false and true)")
+    ood = tables.truths(path, listed, truths, "ood")
+    for name, partition in zip(listed, partitions):
         if not partition:
             raise ValueError(f"{path}: {name!r} has no partition")
     rows = tables.match(path, listed, names)
-    return np.asarray(partitions)[rows], np.array([words[truth.lower()] for truth in truths], bool)[rows]
+    return np.asarray(partitions)[rows], ood[rows]

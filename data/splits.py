@@ -99,6 +99,14 @@ def times_from_csv(path: str, names: Sequence[str]) -> np.ndarray:
     return seconds[tables.match(path, listed, names)]
 
 
+def ood_from_csv(path: str, names: Sequence[str]) -> np.ndarray:
+    """bool [N]: the frames that a table `frame,milliseconds,ood` holds for out of distribution; none without `ood`."""
+    if not tables.has(path, "ood"):
+        return np.zeros(len(names), bool)
+    listed, words = tables.read(path, ("frame", "ood"))
+    return tables.truths(path, listed, words, "ood")[tables.match(path, listed, names)]
+
+
 def recorded(recording: np.ndarray, names: Sequence[str], times_csv: Optional[str],
              fps: float) -> Tuple[np.ndarray, float, np.ndarray]:
     """(sequence int64 [N], frames a second, seconds float64 [N]) of recordings, by their times where a table has them.

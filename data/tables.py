@@ -44,6 +44,21 @@ def read(path: str, columns: Sequence[str]) -> Tuple[List[str], ...]:
     return found
 
 
+def truths(path: str, listed: Sequence[str], words: Sequence[str], column: str) -> np.ndarray:
+    """bool [M]: a column of 0 and 1 (or false and true, no and yes); raises ValueError for any other word."""
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    for name, word in zip(listed, words):
+        if word.lower() not in known:
+            raise ValueError(f"{path}: {name!r} has {column} {word!r}; allowed are 0 and 1 (or false and true)")
+    return np.array([known[word.lower()] for word in words], bool)
+
+
+def has(path: str, column: str) -> bool:
+    """True if the table's first line names the column; raises OSError if the file cannot be read."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        return column in [title.strip() for title in next(csv.reader(file), [])]
+
+
 def match(path: str, listed: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """int64 [N]: for each of `names` the row of `listed` that speaks of it.
 

@@ -94,10 +94,15 @@ def open(path: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     names = tuple(f"{base}#{i:06d}" for i in range(video.count))
     recording = np.zeros(len(names), np.int64)
     sequence, rate, seconds = splits.recorded(recording, names, times_csv, video.fps or fps)
-    split = splits.from_csv(split_csv, names) if split_csv else splits.by_time(recording, rate)
+    split = splits.by_time(recording, rate)
+    ood = splits.ood_from_csv(times_csv, names) if times_csv else np.zeros(len(names), bool)
+    split[np.isin(sequence, sequence[ood])] = "ood"
+    if split_csv:
+        split = splits.from_csv(split_csv, names)
+        ood |= split == "ood"
     return dataset.Dataset(
         names=names, partition=np.full(len(names), os.path.splitext(base)[0]),
-        sequence=splits.cut_sequences(sequence, split), split=split, ood=split == "ood", partition_kind="subset",
+        sequence=splits.cut_sequences(sequence, split), split=split, ood=ood, partition_kind="subset",
         fps=rate, read=video.read, description=f"{base} ({len(names)} frames)", seconds=seconds)
 
 

@@ -231,6 +231,32 @@ def test_the_official_split_of_duckietown(duckietown, real_data):
     np.testing.assert_array_equal(images[50], frames.resize(part.read(50), (48, 64)))
 
 
+def test_a_table_of_times_may_say_which_frames_are_ood(tmp_path):
+    for i in range(60):
+        _image(tmp_path / "drive" / f"{i:03d}.png", i)
+    table = tmp_path / "times.csv"
+    rows = [f"{i:03d}.png,{50 * i + 5000 * (i >= 40)},{int(50 <= i < 55)}" for i in range(60)]
+    table.write_text("frame,milliseconds,ood\n" + "\n".join(rows))
+    found = catalog.open(str(tmp_path), times_csv=str(table))
+    assert np.flatnonzero(found.ood).tolist() == list(range(50, 55))
+    assert (found.split[40:] == "ood").all()  # the whole sequence that turns OOD is only ever tested on
+    assert not (found.split[:40] == "ood").any()
+    table.write_text(table.read_text().replace(",1\n", ",maybe\n", 1))
+    with pytest.raises(ValueError, match="times.csv: '050.png' has ood 'maybe'; allowed are 0 and 1"):
+        catalog.open(str(tmp_path), times_csv=str(table))
+
+
+def test_the_second_drives_excursion_is_labelled(real_data, tmp_path):
+    """Its images are not needed for that: empty files of their names stand for them."""
+    times = real_data / "data" / "donkeycar_track2_drive2.csv"
+    (tmp_path / "drive2").mkdir()
+    for line in times.read_text().splitlines()[1:]:
+        (tmp_path / "drive2" / line.split(",")[0]).touch()
+    found = catalog.open(str(tmp_path), times_csv=str(times))
+    assert np.flatnonzero(found.ood).tolist() == list(range(15530, 15677))
+    assert set(found.split[found.ood]) == {"ood"}
+
+
 def test_donkeycar_is_one_drive_in_54_pieces(real_data, tmp_path):
     """Its images are not needed for that: empty files of their names stand for them."""
     times = real_data / "data" / "donkeycar_track2_times.csv"
