@@ -20,6 +20,8 @@ from leanood.ood import (
     conformal,
     cusum,
     evidence,
+    flow_kl,
+    flow_typicality,
     kl_topk,
     kl_typical,
     martingale,
@@ -30,7 +32,8 @@ from leanood.ood import (
     validity,
 )
 
-_NONCONFORMITIES = (kl_topk.KlTopK, kl_typical.KlTypical, typicality.Typicality, classifier_score.ClassifierScore)
+_NONCONFORMITIES = (kl_topk.KlTopK, kl_typical.KlTypical, typicality.Typicality, classifier_score.ClassifierScore,
+                    flow_kl.FlowKl, flow_typicality.FlowTypicality)
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
 
 
@@ -114,6 +117,9 @@ class Detector:
         Args:
           scores: of frames that the nonconformity that scored them was not fitted on, finite, [N, P].
         """
+        if nonconformity.partition_kind is not None:  # its columns are its own: every frame is of all of them
+            return cls(nonconformity, [conformal.table(column) for column in scores.T],
+                       partition_kind=nonconformity.partition_kind, window=window, seed=seed)
         label = _labels(nonconformity, partition, len(scores))
         tables = []
         for column, name in enumerate(nonconformity.partitions):

@@ -22,6 +22,7 @@ class Nonconformity:
     name: str  # as the detector's configuration calls it
     inputs: Tuple[str, ...]  # the outputs of the network that it reads
     partitions: Tuple[str, ...]  # names of its columns, known once fitted
+    partition_kind: Optional[str] = None  # of columns that are its own, not the data set's partitions ("factor")
     extrapolates: bool = False  # its α has a tail worth following beyond the calibration frames (see `tail`)
     warnings: Tuple[str, ...] = ()  # one sentence for each thing that the user should know of the fit
 

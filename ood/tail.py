@@ -80,6 +80,16 @@ class Tail:
         share = (value - low) / (high - low)
         return self._evidence[place - 1] + share * (self._evidence[place] - self._evidence[place - 1])
 
+    def value_at(self, evidence: float) -> float:
+        """Returns the lowest nonconformity whose −ln p is at least `evidence`."""
+        if evidence > self._top:
+            return self.start + (evidence - self._top) * self.scale
+        place = int(np.searchsorted(self.evidence, evidence, side="left"))
+        if place == 0:
+            return self._knots[0]
+        low, high = self._evidence[place - 1], self._evidence[place]
+        return self._knots[place - 1] + (evidence - low) / (high - low) * (self._knots[place] - self._knots[place - 1])
+
     def to_arrays(self) -> Dict[str, np.ndarray]:
         return {"knots": self.knots, "evidence": self.evidence, "scale": np.array(self.scale)}
 

@@ -1,0 +1,100 @@
+"""The two nonconformities of motion: the published or-rule on ΣKL, and typicality of latents and statistics."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from leanood.ood import detector, flow_kl, flow_typicality, tail
+
+Z = 5
+
+
+def _outputs(count: int, seed: int, shift: float = 0.0, speed: float = 1.0) -> dict:
+    rng = np.random.default_rng(seed)
+    found = {}
+    for direction in "hv":
+        found[f"mu_{direction}"] = rng.normal(0, 1, (count, Z)) + (shift if direction == "v" else 0.0)
+        found[f"logvar_{direction}"] = rng.normal(-1, 0.3, (count, Z))
+    found["motion"] = np.concatenate([rng.normal(0, 0.05, (count, 48)) * speed,
+                                      np.exp(rng.normal(-3, 0.2, (count, 98))) * speed], axis=1)
+    return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def test_divergences_are_sums_of_kl_by_direction():
+    outputs = _outputs(7, 0)
+    found = flow_kl.divergences(outputs)
+    for column, direction in enumerate("hv"):
+        mu, logvar = (outputs[f"{part}_{direction}"].astype(np.float64) for part in ("mu", "logvar"))
+        wanted = [sum(0.5 * (m * m + math.exp(v) - v - 1) for m, v in zip(*row)) for row in zip(mu, logvar)]
+        np.testing.assert_allclose(found[:, column], wanted, rtol=1e-9)
+
+
+def test_the_or_rule_with_two_thresholds_is_one_threshold_on_the_evidence():
+    fitted = flow_kl.FlowKl().fit(_outputs(2000, 1))
+    test = _outputs(500, 2, shift=0.7)
+    for evidence in (0.5, 2.0, 5.0):
+        low_h, low_v = fitted.thresholds(evidence)
+        found = flow_kl.divergences(test)
+        np.testing.assert_array_equal(fitted.score(test).max(axis=1) >= evidence,
+                                      (found[:, 0] >= low_h) | (found[:, 1] >= low_v))
+
+
+def test_a_tail_gives_back_the_value_of_its_evidence():
+    one = tail.Tail.fit(np.random.default_rng(0).gamma(2.0, size=3000))
+    for evidence in (0.01, 0.7, 2.2, 8.0):
+        assert one.log_p_one(one.value_at(evidence)) == pytest.approx(evidence, abs=1e-9)
+    assert one.value_at(0.0) == one.knots[0]
+
+
+def test_one_direction_out_of_distribution_is_enough():
+    fitted = flow_kl.FlowKl().fit(_outputs(2000, 1))
+    calibrated = detector.Detector.calibrate(fitted, _outputs(500, 3), window=0)
+    assert calibrated.partition_kind == "factor"
+    calibrated.threshold = 4.0
+    found = calibrated.run(_outputs(200, 4, shift=3.0), None)
+    assert found["alarm"].mean() > 0.95
+    assert {calibrated.partitions[i] for i in found["partition"][found["alarm"]]} == {"vertical"}
+    assert calibrated.run(_outputs(200, 5), None)["alarm"].mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", [flow_kl.FlowKl, flow_typicality.FlowTypicality])
+@pytest.mark.parametrize("window", [0, 10])
+def test_frames_one_by_one_and_whole_sequences_agree(kind, window):
+    calibrated = detector.Detector.calibrate(kind().fit(_outputs(600, 1)), _outputs(300, 2), window=window,
+                                             starts=np.arange(300) == 0)
+    restored = detector.Detector.from_arrays(calibrated.config(), calibrated.to_arrays())
+    test = _outputs(60, 3, shift=0.5)
+    begins = np.arange(60) % 30 == 0
+    whole = calibrated.run(test, begins if window else None)
+    for i in range(60):
+        if begins[i]:
+            restored.reset()
+        step = restored.step({name: values[i:i + 1] for name, values in test.items()})
+        assert step.score == pytest.approx(whole["score"][i], rel=1e-9, abs=1e-12)
+        assert step.p_value == pytest.approx(whole["p_value"][i], rel=1e-9)
+        assert step.partition == whole["partition"][i]
+
+
+def test_too_little_motion_is_as_odd_as_too_much():
+    fitted = flow_typicality.FlowTypicality().fit(_outputs(2000, 1))
+    ordinary = np.quantile(fitted.score(_outputs(500, 2)), 0.95)
+    for speed in (0.02, 3.0):
+        assert np.median(fitted.score(_outputs(200, 3, speed=speed))) > ordinary
+
+
+def test_channels_may_be_left_out():
+    only = flow_typicality.FlowTypicality((flow_typicality.VERTICAL,))
+    assert only.inputs == ("mu_v", "logvar_v")
+    only.fit(_outputs(500, 1))
+    assert list(only.evidence(_outputs(3, 2))) == ["vertical"]
+    with pytest.raises(ValueError, match="not sideways"):
+        flow_typicality.FlowTypicality(("sideways",))
+
+
+def test_a_network_without_statistics_is_refused():
+    outputs = _outputs(50, 0)
+    del outputs["motion"]
+    with pytest.raises(ValueError, match="reads the output 'motion'.*--detector=flow-kl"):
+        flow_typicality.FlowTypicality().fit(outputs)
