@@ -16,7 +16,7 @@ OUTPUTS = tuple(f"{part}_{direction}" for direction in DIRECTIONS for part in ("
 
 
 class FlowKl(nonconformity.Nonconformity):
-    """α = −ln p of D_h and of D_v, two columns, on the outputs OUTPUTS [N, Z]; a stack is as odd as its odder direction.
+    """α = −ln p of D_h and of D_v, two columns, on OUTPUTS [N, Z]; a stack is as odd as its odder direction.
 
     As evidence the two are of one unit, so that one threshold on it is a τ_h and a τ_v for one false-alarm rate
     (`thresholds` says which).

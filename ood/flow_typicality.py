@@ -97,7 +97,8 @@ class FlowTypicality(nonconformity.Nonconformity):
         if MOTION in self.inputs:
             motion = np.asarray(outputs[MOTION], np.float64)
             if FIELD in self.channels:
-                found[FIELD] = np.concatenate([motion[:, :_CELLS], np.log(motion[:, _CELLS:3 * _CELLS] + _FLOOR)], axis=1)
+                logarithms = np.log(motion[:, _CELLS:3 * _CELLS] + _FLOOR)
+                found[FIELD] = np.concatenate([motion[:, :_CELLS], logarithms], axis=1)
             if PACE in self.channels:
                 found[PACE] = _pace(motion)
         return found
@@ -127,7 +128,7 @@ _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()
 
 
 def _pace(motion: np.ndarray) -> np.ndarray:
-    """Mean flow, ln spread and ln change of each direction in three bands, ln jolt of each direction: float64 [N, 20]."""
+    """Mean flow, ln spread, ln change of each direction in three bands, ln jolt of each direction: float64 [N, 20]."""
     mean, spread, change = (
         motion[:, begin:begin + _CELLS].reshape(len(motion), _GRID[0] * _BANDS, -1)
         for begin in (0, _CELLS, 2 * _CELLS))
