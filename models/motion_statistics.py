@@ -19,9 +19,9 @@ _STEP = 2  # pixels: an average needs samples, not all pixels
 def with_statistics(model: keras.Model) -> keras.Model:
     """Returns the model (weights shared) with one more output, `motion` float32 [N, SIZE].
 
-    Columns, in units of twice the flow's reach: CELLS mean flows (horizontal, then vertical; row by row), CELLS standard
-    deviations within a cell over a stack's places and flows, CELLS mean magnitudes of the change from one flow to the
-    next; the standard deviations of the whole picture's mean flow, horizontal and vertical, over the stack.
+    Columns, in units of twice the flow's reach: CELLS mean flows (horizontal, then vertical; row by row), CELLS
+    standard deviations within a cell over a stack's places and flows, CELLS mean magnitudes of the change from one flow
+    to the next; the standard deviations of the whole picture's mean flow, horizontal and vertical, over the stack.
 
     Args:
       model: Functional, one input `frame` float32 [N, 2h, w, n] in [0, 1], n at least 2, outputs by name.

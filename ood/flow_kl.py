@@ -1,4 +1,4 @@
-"""The published detector of motion: ΣKL of the horizontal and of the vertical encoder, out of distribution if either is.
+"""The published detector of motion: ΣKL of the horizontal and of the vertical encoder, an alarm if either is high.
 
 Feng, Ng & Easwaran, "Improving Variational Autoencoder based Out-of-Distribution Detection for Embedded Real-time
 Applications", arXiv 2107.11750: D_h = Σ KL_h, D_v = Σ KL_v; an alarm if D_h ≥ τ_h or D_v ≥ τ_v.
