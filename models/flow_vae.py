@@ -22,10 +22,11 @@ _MEMORY = 0.99  # of the optimal prior's running moments, a step
 
 def encoder(size: Tuple[int, int] = (113, 152), length: int = 6, widths: Sequence[int] = PAPER_WIDTHS,
             latents: int = 12, *, batch_norm: bool = False) -> keras.Model:
-    """Returns a Functional model `frame` float32 [N, 2h, w, n] in [0, 1] -> OUTPUTS by name, float32 [N, latents].
+    """Returns a Functional model `frame` float32 [N, 2h, w, n] -> OUTPUTS by name, float32 [N, latents].
 
     Each direction has its own 5×5 convolutions: stride 3, and the last one without padding at stride 1, so that the
-    defaults leave 2 places of 256 channels for the linear heads (2.19 M parameters in all, 57 M multiply-adds).
+    defaults leave 2 places of 256 channels for the linear heads (2.19 M parameters in all, 56 M multiply-adds). The
+    first one has no padding either, and a bias: so `deployed` can fold the input's scaling into it.
 
     Args:
       size: (h, w) of one direction's flow.
@@ -42,8 +43,9 @@ def encoder(size: Tuple[int, int] = (113, 152), length: int = 6, widths: Sequenc
         x = keras.layers.Cropping2D((rows, (0, 0)), name=f"flow_{direction}")(frame)
         for i, width in enumerate(widths, start=1):
             last = i == len(widths) and min(x.shape[1:3]) >= _KERNEL
-            x = keras.layers.Conv2D(width, _KERNEL, 1 if last else _STRIDE, padding="valid" if last else "same",
-                                    use_bias=not batch_norm, name=f"conv{i}_{direction}")(x)
+            x = keras.layers.Conv2D(width, _KERNEL, 1 if last else _STRIDE, name=f"conv{i}_{direction}",
+                                    padding="valid" if last or i == 1 else "same",
+                                    use_bias=i == 1 or not batch_norm)(x)
             if batch_norm:
                 x = keras.layers.BatchNormalization(momentum=0.9, name=f"conv{i}_{direction}_bn")(x)
             x = keras.layers.ReLU(name=f"conv{i}_{direction}_act")(x)
@@ -90,12 +92,13 @@ class FlowVae(keras.Model):
     The noise depends on `seed` and the number of the step alone, so a run that is resumed goes on as it would have.
 
     Args:
-      encoder: Functional, stacks -> OUTPUTS.
+      encoder: Functional, stacks in [-1, 1] -> OUTPUTS; so that no motion is 0, not a grey 0.5 everywhere that the
+        first layer would have to unlearn. `deployed` gives the encoder of stacks in [0, 1].
       decoder: Functional, {"z_h", "z_v"} -> stacks.
       beta: weight of the KL terms.
       optimal_prior: measure KL from the Gaussian that fits the posteriors of the training set as a whole (running
         moments of each latent; the prior under which the bound is tightest, Hoffman & Johnson, "ELBO surgery", 2016)
-        instead of from N(0, 1). `with_standard_prior` then moves it to N(0, 1) without changing any KL.
+        instead of from N(0, 1). `deployed` then moves it to N(0, 1) without changing any KL.
       warm_up: steps during which β grows linearly from 0; 0 for none.
       seed: seed of the noise.
     """
@@ -120,7 +123,7 @@ class FlowVae(keras.Model):
 
     def call(self, stacks: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the reconstructions of float32 [N, 2h, w, n] stacks from their mean latents."""
-        latent = self.encoder(stacks, training=training)
+        latent = self.encoder(2.0 * stacks - 1.0, training=training)
         return self.decoder({f"z_{direction}": latent[f"mu_{direction}"] for direction in DIRECTIONS},
                             training=training)
 
@@ -143,7 +146,7 @@ class FlowVae(keras.Model):
         return self._update(losses, terms)
 
     def _elbo(self, stacks: tf.Tensor, beta: Any, training: bool, noise: Any) -> Tuple[tf.Tensor, dict, dict]:
-        latent = self.encoder(stacks, training=training)
+        latent = self.encoder(2.0 * stacks - 1.0, training=training)
         z, terms = {}, {}
         for number, direction in enumerate(DIRECTIONS):
             mu, logvar = latent[f"mu_{direction}"], latent[f"logvar_{direction}"]
@@ -176,16 +179,16 @@ class FlowVae(keras.Model):
         return {name: mean.result() for name, mean in self._means.items()}
 
 
-def with_standard_prior(trained: FlowVae) -> Tuple[keras.Model, keras.Model]:
-    """Returns copies of (encoder, decoder) whose latents are in units of the prior: every KL is to N(0, 1) now.
+def deployed(trained: FlowVae) -> Tuple[keras.Model, keras.Model]:
+    """Returns copies of (encoder, decoder): of stacks in [0, 1], and with latents whose every KL is to N(0, 1).
 
-    The change of units goes into the weights of the linear heads and of the decoder's first layer.
-
-    Args:
-      trained: with the prior N(m, s²).
+    The input's scaling goes into the weights of the encoder's first layer, the units of the prior N(m, s²) into those
+    of its linear heads and of the decoder's first layer.
     """
     encoder, decoder = (_copy(model) for model in (trained.encoder, trained.decoder))
     for number, direction in enumerate(DIRECTIONS):
+        kernel, bias = encoder.get_layer(f"conv1_{direction}").get_weights()
+        encoder.get_layer(f"conv1_{direction}").set_weights([2.0 * kernel, bias - kernel.sum(axis=(0, 1, 2))])
         mean, variance = (values.numpy()[number] for values in (trained.prior_mean, trained.prior_variance))
         kernel, bias = encoder.get_layer(f"mu_{direction}").get_weights()
         encoder.get_layer(f"mu_{direction}").set_weights([kernel / variance ** 0.5, (bias - mean) / variance ** 0.5])

@@ -93,7 +93,7 @@ def train(batches: Callable[[int], tf.data.Dataset], settings: Settings, out: st
             model, batches, folder=folder, epochs=settings.epochs, validation=validation, patience=settings.patience,
             on_epoch=lambda epoch: picture(epoch + 1) if (epoch + 1) % picture_every == 0 else None)
         picture(outcome.best_epoch)
-        encoder, decoder = flow_vae.with_standard_prior(model)
+        encoder, decoder = flow_vae.deployed(model)
         folder.save("decoder", precision.as_float32(decoder))
         folder.save("encoder", precision.as_float32(encoder))
     return folder, outcome
