@@ -53,18 +53,18 @@ class Graph:
 
     def removable(self) -> dict[str, np.ndarray]:
         """Layer name -> distinct labels that may go, for the layers that have any."""
-        found = {name: np.unique(labels[labels != FIXED]) for name, labels in self.makes.items()}
-        return {name: labels for name, labels in found.items() if labels.size}
+        distinct = {name: np.unique(labels[labels != FIXED]) for name, labels in self.makes.items()}
+        return {name: labels for name, labels in distinct.items() if labels.size}
 
     def coupled(self) -> list[tuple[str, ...]]:
         """The layers that make channels, in the sets that share labels: each set is shrunk as one."""
         sets: list[tuple[set[str], set[int]]] = []
         for name, labels in self.removable().items():
-            names, own = {name}, set(labels.tolist())
-            for other in [s for s in sets if s[1] & own]:
+            names, shared = {name}, set(labels.tolist())
+            for other in [s for s in sets if s[1] & shared]:
                 sets.remove(other)
-                names, own = names | other[0], own | other[1]
-            sets.append((names, own))
+                names, shared = names | other[0], shared | other[1]
+            sets.append((names, shared))
         order = list(self.makes)
         return sorted((tuple(sorted(names, key=order.index)) for names, _ in sets), key=lambda s: order.index(s[0]))
 
@@ -102,14 +102,14 @@ def trace(model: tf_keras.Model, free: Sequence[str] = ()) -> Graph:
                     labels.unite(passes[name], result)
                 passes[name] = result
         if result is None:  # not a layer we know: nothing that goes into it may change
-            for own in inputs:
-                labels.fix(own)
+            for channels in inputs:
+                labels.fix(channels)
         for tensor in outputs:
             tensors[id(tensor)] = result if result is not None else labels.fixed(_width(tensor))
     ends = {name: tensors[id(tensor)] for name, tensor in rebuild.named_outputs(model).items()}
-    for name, own in ends.items():
+    for name, channels in ends.items():
         if name not in free:
-            labels.fix(own)
+            labels.fix(channels)
     settled = labels.settled
     return Graph(settled(makes), settled(reads), settled(passes), settled(ends), len(labels.parent))
 
@@ -125,39 +125,39 @@ def _mixes(layer: Any) -> bool:
 
 def _passed(node: Any, inputs: list[np.ndarray], output: Any, labels: _Labels) -> np.ndarray | None:
     """The output's labels, for a layer that doesn't mix channels; None for any other."""
-    layer, own = node.layer, inputs[0]
+    layer, channels = node.layer, inputs[0]
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         return None
     if isinstance(layer, _layers.DepthwiseConv2D):
-        return np.repeat(own, layer.depth_multiplier) if _is_elementwise(layer.activation) else None
+        return np.repeat(channels, layer.depth_multiplier) if _is_elementwise(layer.activation) else None
     if isinstance(layer, _MERGING):
-        wide = [one for one in inputs if len(one) == len(own)]
+        wide = [merged for merged in inputs if len(merged) == len(channels)]
         if len(wide) < len(inputs):
             return None
         for other in wide[1:]:
-            labels.unite(own, other)
-        return own
+            labels.unite(channels, other)
+        return channels
     if isinstance(layer, _layers.Concatenate):
         if layer.axis in (-1, len(output.shape) - 1):
             return np.concatenate(inputs)
         for other in inputs[1:]:
-            labels.unite(own, other)
-        return own
+            labels.unite(channels, other)
+        return channels
     if isinstance(layer, (_layers.Flatten, _layers.Reshape)):
-        return _reshaped(tf.nest.flatten(node.keras_inputs)[0].shape[1:], output.shape[1:], own, labels)
-    return own if isinstance(layer, _CHANNELWISE) and _keeps_channels_apart(layer, len(output.shape)) else None
+        return _reshaped(tf.nest.flatten(node.keras_inputs)[0].shape[1:], output.shape[1:], channels, labels)
+    return channels if isinstance(layer, _CHANNELWISE) and _keeps_channels_apart(layer, len(output.shape)) else None
 
 
-def _reshaped(before: Any, after: Any, own: np.ndarray, labels: _Labels) -> np.ndarray | None:
+def _reshaped(before: Any, after: Any, channels: np.ndarray, labels: _Labels) -> np.ndarray | None:
     if None in tuple(before) or None in tuple(after):
         return None
     if len(after) == 1:  # channels vary fastest
-        return np.tile(own, after[0] // len(own))
+        return np.tile(channels, after[0] // len(channels))
     if before[-1] == after[-1]:
-        return own
+        return channels
     if len(before) > 1:
         return None
-    places = own.reshape(-1, after[-1])  # a vector becomes an image: a channel is all its places
+    places = channels.reshape(-1, after[-1])  # a vector becomes an image: a channel is all its places
     for place in places[1:]:
         labels.unite(places[0], place)
     return places[0]
@@ -195,19 +195,19 @@ class _Labels:
     def fixed(self, count: int) -> np.ndarray:
         return np.full(count, FIXED)
 
-    def fix(self, own: np.ndarray) -> None:
-        self.unite(own, self.fixed(len(own)))
+    def fix(self, channels: np.ndarray) -> None:
+        self.unite(channels, self.fixed(len(channels)))
 
     def unite(self, a: np.ndarray, b: np.ndarray) -> None:
-        for one, other in zip(self.find(a).tolist(), self.find(b).tolist()):
-            low, high = sorted((self._root(one), self._root(other)))
+        for first, second in zip(self.find(a).tolist(), self.find(b).tolist()):
+            low, high = sorted((self._root(first), self._root(second)))
             self.parent[high] = low
 
-    def find(self, own: np.ndarray) -> np.ndarray:
-        return np.array([self._root(label) for label in own.tolist()], dtype=np.int64)
+    def find(self, channels: np.ndarray) -> np.ndarray:
+        return np.array([self._root(label) for label in channels.tolist()], dtype=np.int64)
 
     def settled(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: self.find(own) for name, own in named.items()}
+        return {name: self.find(channels) for name, channels in named.items()}
 
     def _root(self, label: int) -> int:
         while self.parent[label] != label:

@@ -88,26 +88,26 @@ class GaussianLatents:
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """own · (the student's own β-VAE loss) + (1 − own) · BCE(student's image, teacher's image).
+    """weight · (the student's own β-VAE loss) + (1 − weight) · BCE(student's image, teacher's image).
 
     The paper's distillation (0.3 / 0.7). Images come from a decoder that is not trained; the student's latents are
     taken at their means, so that the loss has no noise.
 
     Attributes:
       decoder: z [B, Z] -> image in (0, 1), [B, h, w, c] or a dict with one entry.
-      own: weight of the student's own loss.
+      weight: of the student's own loss.
       beta: of that loss's KL.
     """
     decoder: Callable[[tf.Tensor], Any]
-    own: float = 0.3
+    weight: float = 0.3
     beta: float = 1.4
 
     def __call__(self, batch: Batch) -> tf.Tensor:
         mu, logvar = batch.student["mu"], batch.student["logvar"]
-        made, wanted = self._image(mu), tf.stop_gradient(self._image(batch.teacher["mu"]))
+        image, wanted = self._image(mu), tf.stop_gradient(self._image(batch.teacher["mu"]))
         kl = 0.5 * tf.reduce_sum(tf.square(mu) + tf.exp(tf.minimum(logvar, _LOGVAR_LIMIT)) - logvar - 1, axis=-1)
-        own = _cross_entropy(batch.images, made) + self.beta * tf.reduce_mean(kl)
-        return self.own * own + (1 - self.own) * _cross_entropy(wanted, made)
+        loss = _cross_entropy(batch.images, image) + self.beta * tf.reduce_mean(kl)
+        return self.weight * loss + (1 - self.weight) * _cross_entropy(wanted, image)
 
     def _image(self, z: tf.Tensor) -> tf.Tensor:
         image = self.decoder(z)
@@ -163,8 +163,8 @@ def default(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Distance:
     return terms[0][1] if len(terms) == 1 else Weighted(tuple(terms))
 
 
-def _cross_entropy(target: tf.Tensor, made: tf.Tensor) -> tf.Tensor:
+def _cross_entropy(target: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy summed over pixels, mean over images."""
-    made = tf.clip_by_value(made, 1e-6, 1 - 1e-6)
-    per_pixel = -target * tf.math.log(made) - (1 - target) * tf.math.log(1 - made)
-    return tf.reduce_mean(tf.reduce_sum(per_pixel, axis=range(1, len(made.shape))))
+    image = tf.clip_by_value(image, 1e-6, 1 - 1e-6)
+    per_pixel = -target * tf.math.log(image) - (1 - target) * tf.math.log(1 - image)
+    return tf.reduce_mean(tf.reduce_sum(per_pixel, axis=range(1, len(image.shape))))

@@ -43,9 +43,9 @@ class Distiller(tf_keras.Model):
         pairs = dict(features or {})
         self.student = student
         self._probe = _with_features(student, list(pairs))
-        ensemble = [_with_features(one, list(pairs.values()), list(pairs)) for one in teachers]
+        ensemble = [_with_features(member, list(pairs.values()), list(pairs)) for member in teachers]
         # A closure, so that Keras neither trains nor saves the teacher.
-        self._teach = lambda images: _mean([one(images, training=False) for one in ensemble])
+        self._teach = lambda images: _mean([member(images, training=False) for member in ensemble])
         self._maps = {name: tf_keras.layers.Dense(ensemble[0].output[name].shape[-1], name=f"map_{i}")
                       for i, name in enumerate(self._probe.output) if name.startswith("feature:")
                       and ensemble[0].output[name].shape[-1] != self._probe.output[name].shape[-1]}
@@ -196,4 +196,4 @@ def _with_features(model: tf_keras.Model, layers: Sequence[str], names: Sequence
 
 
 def _mean(outputs: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-    return {name: tf.add_n([one[name] for one in outputs]) / len(outputs) for name in outputs[0]}
+    return {name: tf.add_n([member[name] for member in outputs]) / len(outputs) for name in outputs[0]}

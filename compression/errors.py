@@ -48,16 +48,16 @@ def by_layer(model: tf_keras.Model, images: np.ndarray) -> list[LayerError]:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = samples
-    made = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=samples)
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=samples)
     # From the finished model once more: only then does the interpreter keep the tensors that are to be compared.
     debugger = tf.lite.experimental.QuantizationDebugger(
-        quant_debug_model_content=made.get_debug_quantized_model(), debug_dataset=samples,
+        quant_debug_model_content=debugger.get_debug_quantized_model(), debug_dataset=samples,
         debug_options=tf.lite.experimental.QuantizationDebugOptions(
             layer_direct_compare_metrics={"cosine": _cosine, "snr_db": _snr_db}))
     debugger.run()
-    found = [LayerError(*_layer(tensor, model), float(metrics["cosine"]), float(metrics["snr_db"]))
+    errors = [LayerError(*_layer(tensor, model), float(metrics["cosine"]), float(metrics["snr_db"]))
              for tensor, metrics in debugger.layer_statistics.items()]
-    return sorted(found, key=lambda error: error.snr_db)
+    return sorted(errors, key=lambda error: error.snr_db)
 
 
 def weak(errors: list[LayerError], least_db: float = 20.0) -> tuple[str, ...]:

@@ -64,14 +64,14 @@ def choose(model: tf_keras.Model, energy: float = 0.9, *, speedup: float = 0.0, 
         raise ValueError(f"factorize: the speed-up {speedup} is not above 1")
     left_out = rebuild.heads(model) if exclude is None else exclude
     counts = report.multiply_adds(model)
-    found = {}
+    ranks_by_layer = {}
     for layer in model.layers:
         if layer.name in left_out or not _can(layer):
             continue
         ranks = _for_speedup(layer, counts[layer.name], speedup) if speedup else _for_energy(layer, energy)
         if _multiply_adds(layer, ranks, counts[layer.name]) * gain <= counts[layer.name]:
-            found[layer.name] = ranks
-    return found
+            ranks_by_layer[layer.name] = ranks
+    return ranks_by_layer
 
 
 def _can(layer: Any) -> bool:

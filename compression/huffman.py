@@ -36,7 +36,7 @@ def pack(flatbuffer: bytes) -> bytes:
       flatbuffer: a TFLite file; needs TensorFlow, whose schema finds its weights.
     """
     entries, payload, skeleton, end = [], [], [], 0
-    for offset, kind, raw in sorted(_weights(flatbuffer), key=lambda found: found[0]):
+    for offset, kind, raw in sorted(_weights(flatbuffer), key=lambda weight: weight[0]):
         best = _smallest(np.frombuffer(raw, kind))
         if best is None or offset < end:
             continue
@@ -98,15 +98,15 @@ def _weights(flatbuffer: bytes) -> Iterator[tuple[int, str, bytes]]:
     kinds = {schema.TensorType.INT8: "|i1", schema.TensorType.FLOAT32: "<u4", schema.TensorType.FLOAT16: "<u2"}
     model = schema.Model.GetRootAs(flatbuffer, 0)
     base = np.frombuffer(flatbuffer, np.uint8).__array_interface__["data"][0]
-    seen = set()
+    yielded = set()
     for g in range(model.SubgraphsLength()):
         graph = model.Subgraphs(g)
         for t in range(graph.TensorsLength()):
             tensor = graph.Tensors(t)
             buffer = model.Buffers(tensor.Buffer())
-            if tensor.Type() not in kinds or buffer.DataLength() < _SMALLEST or tensor.Buffer() in seen:
+            if tensor.Type() not in kinds or buffer.DataLength() < _SMALLEST or tensor.Buffer() in yielded:
                 continue
-            seen.add(tensor.Buffer())
+            yielded.add(tensor.Buffer())
             data = buffer.DataAsNumpy()
             yield data.__array_interface__["data"][0] - base, kinds[tensor.Type()], data.tobytes()
 
@@ -124,7 +124,7 @@ def _smallest(values: np.ndarray) -> tuple[dict[str, Any], list[bytes]] | None:
     if 0 < len(nonzero) < len(values):
         gaps, kept = _with_fillers(values, nonzero)
         candidates.append(_described("sparse", [_encode(gaps), _encode(kept)]))
-    entry, parts = min(candidates, key=lambda found: sum(map(len, found[1])))
+    entry, parts = min(candidates, key=lambda candidate: sum(map(len, candidate[1])))
     return (entry, parts) if sum(map(len, parts)) < len(zlib.compress(values.tobytes(), 9)) else None
 
 
@@ -169,5 +169,5 @@ def _decode(stream: dict[str, Any], symbols: bytes, coded: bytes) -> np.ndarray:
     bits.frombytes(coded)
     distinct = np.frombuffer(symbols, stream["dtype"])
     order = range(len(distinct))
-    found = huffman.canonical_decode(bits[:stream["bits"]], stream["counts"], order)
-    return distinct[np.fromiter(found, np.int64)]
+    places = huffman.canonical_decode(bits[:stream["bits"]], stream["counts"], order)
+    return distinct[np.fromiter(places, np.int64)]

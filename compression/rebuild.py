@@ -118,19 +118,19 @@ def heads(model: tf_keras.Model) -> tuple[str, ...]:
 
     An output that other layers go on from (features) has no head of its own.
     """
-    made_by = {id(tensor): node for node in nodes(model) for tensor in tf.nest.flatten(node.outputs)}
+    producers = {id(tensor): node for node in nodes(model) for tensor in tf.nest.flatten(node.outputs)}
     consumed = {id(tensor) for node in nodes(model) for tensor in tf.nest.flatten(node.keras_inputs)}
-    found = []
+    names = []
     for tensor in named_outputs(model).values():
-        node = made_by.get(id(tensor))
+        node = producers.get(id(tensor))
         if id(tensor) in consumed:
             continue
         while node is not None and not node.layer.weights:
             inputs = tf.nest.flatten(node.keras_inputs)
-            node = made_by.get(id(inputs[0])) if len(inputs) == 1 else None
+            node = producers.get(id(inputs[0])) if len(inputs) == 1 else None
         if node is not None:
-            found.append(node.layer.name)
-    return tuple(dict.fromkeys(found))
+            names.append(node.layer.name)
+    return tuple(dict.fromkeys(names))
 
 
 def _input_name(model: tf_keras.Model) -> str:

@@ -97,12 +97,12 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
     current, sizes = teacher, [("original", report.measure(teacher))]
     for i, step in enumerate(recipe):
         follows = recipe[i + 1].name if i + 1 < len(recipe) else ""
-        own = 0 if follows == "distill" else epochs
+        default = 0 if follows == "distill" else epochs
         name = f"{i + 1}_{step.name}"
 
-        def finetune(wanted: int, learning_rate: float = 1e-3, *, own: int = own, name: str = name,
+        def finetune(wanted: int, learning_rate: float = 1e-3, *, default: int = default, name: str = name,
                      **more: Any) -> distill.Finetune | None:
-            count = own if wanted < 0 else wanted
+            count = default if wanted < 0 else wanted
             if count == 0:
                 return None
             return distill.Finetune(images, epochs=count, batch_size=batch_size, learning_rate=learning_rate,

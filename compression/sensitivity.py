@@ -35,12 +35,12 @@ class Sensitivity:
           higher_is_better: True for an AUROC, False for a loss.
         """
         worse = (self.baseline - self.values) if higher_is_better else (self.values - self.baseline)
-        found = {}
+        ratios = {}
         for names, row in zip(self.layers, worse):
             within = np.logical_and.accumulate(row <= tolerance)
             ratio = self.ratios[int(within.sum()) - 1] if within.any() else 0.0
-            found.update(dict.fromkeys(names, ratio))
-        return found
+            ratios.update(dict.fromkeys(names, ratio))
+        return ratios
 
 
 def analyse(model: tf_keras.Model, evaluate: Callable[[tf_keras.Model], float],

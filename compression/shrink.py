@@ -67,10 +67,10 @@ def select(graph: channels.Graph, scores: np.ndarray, ratio: float | Mapping[str
     else:
         tasks = [(tuple(name for s in sets for name in s), ratio)] if sets else []
     for names, share in tasks:
-        own = np.unique(np.concatenate([graph.makes[name] for name in names]))
-        own = own[~spared[own]]
-        budget = int(share * own.size + 1e-9)
-        for label in own[np.argsort(scores[own], kind="stable")]:
+        candidates = np.unique(np.concatenate([graph.makes[name] for name in names]))
+        candidates = candidates[~spared[candidates]]
+        budget = int(share * candidates.size + 1e-9)
+        for label in candidates[np.argsort(scores[candidates], kind="stable")]:
             if budget == 0:
                 break
             if all(_can_spare(graph.makes[name], removed, label, minimum) for name in names):
@@ -121,8 +121,8 @@ def _sliced(layer: Any, weights: list[np.ndarray], graph: channels.Graph, remove
 
 def _can_spare(labels: np.ndarray, removed: np.ndarray, label: int, minimum: int) -> bool:
     """True if a layer with these labels keeps `minimum` channels when `label` goes too."""
-    own = labels == label
-    return not own.any() or int(np.sum(~removed[labels] & ~own)) >= minimum
+    shared = labels == label
+    return not shared.any() or int(np.sum(~removed[labels] & ~shared)) >= minimum
 
 
 def _round_up(graph: channels.Graph, scores: np.ndarray, removed: np.ndarray, multiple: int) -> None:

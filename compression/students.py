@@ -49,8 +49,8 @@ def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
     def moved(candidate: tf_keras.Model) -> float:
         return float(distance(distances.Batch(images, wanted, _outputs(candidate, images))))
 
-    found = sensitivity.analyse(teacher, moved, ratios, **arguments)
-    return shrink.shrink(teacher, found.ratios_within(tolerance), **arguments)
+    analysis = sensitivity.analyse(teacher, moved, ratios, **arguments)
+    return shrink.shrink(teacher, analysis.ratios_within(tolerance), **arguments)
 
 
 def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32), stem: int = 2) -> tf_keras.Model:
@@ -128,7 +128,7 @@ def strided(teacher: tf_keras.Model, *, relu: bool = True) -> tf_keras.Model:
     """
     strides: dict[str, tuple[int, int]] = {}
     dropped: set[str] = set()
-    made_by = {id(t): node for node in rebuild.nodes(teacher) for t in tf.nest.flatten(node.outputs)}
+    producers = {id(t): node for node in rebuild.nodes(teacher) for t in tf.nest.flatten(node.outputs)}
     readers: dict[int, int] = {}
     for node in rebuild.nodes(teacher):
         for tensor in tf.nest.flatten(node.keras_inputs):
@@ -139,7 +139,7 @@ def strided(teacher: tf_keras.Model, *, relu: bool = True) -> tf_keras.Model:
             continue
         above = tf.nest.flatten(node.keras_inputs)[0]
         while above is not None:
-            source = made_by.get(id(above))
+            source = producers.get(id(above))
             if source is None or readers[id(above)] > 1 or id(above) in outputs:
                 break  # someone else reads the full resolution
             if type(source.layer) is _layers.Conv2D:

@@ -38,11 +38,11 @@ def _jpeg_ends(data: bytes) -> bool:
     """True if the JPEG's markers lead to an end-of-image marker (ITU-T T.81, annex B)."""
     at = 2
     while True:
-        found = _JPEG_MARKER.search(data, at)
-        if found is None:
+        match = _JPEG_MARKER.search(data, at)
+        if match is None:
             return False
-        marker = data[found.start() + 1]
-        at = found.end()
+        marker = data[match.start() + 1]
+        at = match.end()
         if marker == _JPEG_END:
             return True
         if marker == 0x01:  # TEM, the only other marker without a length

@@ -126,9 +126,9 @@ def open(options: str = "", seed: int = 0) -> dataset.Dataset:  # noqa: A001
     partition = np.where(scenes % 2 == 0, *KINDS)
     level = np.array([stream.level(i) for i in range(start, start + count)])
     each = np.unique(scenes)
-    deal = splits.by_blocks(each % 2, [f"lanes/{one}" for one in each], values["seed"])
+    deal = splits.by_blocks(each % 2, [f"lanes/{number}" for number in each], values["seed"])
     return dataset.Dataset(
-        names=tuple(f"scene{one:05d}/{i:07d}" for one, i in zip(scenes.tolist(), range(start, start + count))),
+        names=tuple(f"scene{number:05d}/{i:07d}" for number, i in zip(scenes.tolist(), range(start, start + count))),
         partition=partition, sequence=scenes, split=deal[np.searchsorted(each, scenes)], ood=np.zeros(count, bool),
         partition_kind="factor", fps=FPS, read=lambda i: stream.frame(start + i),
         description=f"lanes(seed={values['seed']}, world={values['world']}, frames={count}, start={start}, "

@@ -59,34 +59,34 @@ class Source:
         if self._count == 0:
             raise ValueError(f"data: {self._data.description} has no readable frame in this part")
 
-        def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
+        def epoch_of(number: tf.Tensor) -> tf.data.Dataset:
             order = tf.range(self._count, dtype=tf.int64)
             if shuffle:
                 order = tf.random.experimental.stateless_shuffle(order, tf.stack([tf.constant(seed, tf.int64), number]))
             numbers = tf.data.Dataset.from_tensor_slices(order)
             if self._images is not None:
-                found = numbers.batch(batch_size, drop_remainder).map(self._gather)
+                batches = numbers.batch(batch_size, drop_remainder).map(self._gather)
             else:
-                found = (numbers.map(self._read, num_parallel_calls=dataset.THREADS, deterministic=True)
-                         .filter(_is_there).map(_only_image).batch(batch_size, drop_remainder))
-            found = found.map(_as_float)
+                batches = (numbers.map(self._read, num_parallel_calls=dataset.THREADS, deterministic=True)
+                           .filter(_is_there).map(_only_image).batch(batch_size, drop_remainder))
+            batches = batches.map(_as_float)
             if augment is None:
-                return found
-            return found.enumerate().map(
+                return batches
+            return batches.enumerate().map(
                 lambda step, batch: augment(batch, tf.stack([tf.constant(seed, tf.int64) + number * 1000003, step])))
 
         if not repeat:
-            return one_epoch(tf.constant(epoch, tf.int64)).prefetch(2)
-        return tf.data.Dataset.range(epoch, tf.int64.max).flat_map(one_epoch).prefetch(2)
+            return epoch_of(tf.constant(epoch, tf.int64)).prefetch(2)
+        return tf.data.Dataset.range(epoch, tf.int64.max).flat_map(epoch_of).prefetch(2)
 
     def _gather(self, chosen: tf.Tensor) -> tf.Tensor:
         return tf.gather(self._images, chosen)
 
     def _read(self, number: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        image, there = tf.numpy_function(self._read_one, [number], [tf.uint8, tf.bool], stateful=False)
+        image, there = tf.numpy_function(self._read_frame, [number], [tf.uint8, tf.bool], stateful=False)
         return tf.ensure_shape(image, self._size + (3,)), tf.ensure_shape(there, ())
 
-    def _read_one(self, number: np.ndarray) -> Tuple[np.ndarray, np.bool_]:
+    def _read_frame(self, number: np.ndarray) -> Tuple[np.ndarray, np.bool_]:
         i = int(number)
         try:
             return frames.resize(self._data.read(i), self._size), np.bool_(True)

@@ -28,20 +28,20 @@ def read(path: str, columns: Sequence[str]) -> Tuple[List[str], ...]:
         if column not in header:
             raise ValueError(f"{path}: it has no column {column!r}; its first line must name {','.join(columns)}")
     places = [header.index(column) for column in columns]
-    found: Tuple[List[str], ...] = tuple([] for _ in columns)
-    seen: Dict[str, int] = {}
+    result: Tuple[List[str], ...] = tuple([] for _ in columns)
+    lines: Dict[str, int] = {}
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
         if len(row) <= max(places):
             raise ValueError(f"{path}: line {number} has {len(row)} columns, the header has {len(header)}")
         values = [row[place].strip() for place in places]
-        if values[0] in seen:
-            raise ValueError(f"{path}: line {number} names {values[0]!r} again, after line {seen[values[0]]}")
-        seen[values[0]] = number
-        for column_values, value in zip(found, values):
+        if values[0] in lines:
+            raise ValueError(f"{path}: line {number} names {values[0]!r} again, after line {lines[values[0]]}")
+        lines[values[0]] = number
+        for column_values, value in zip(result, values):
             column_values.append(value)
-    return found
+    return result
 
 
 def truths(path: str, listed: Sequence[str], words: Sequence[str], column: str) -> np.ndarray:

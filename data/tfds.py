@@ -48,7 +48,7 @@ def open(name: str, seed: int = 0) -> dataset.Dataset:  # noqa: A001
 def _dataset(name: str, encoded: List[bytes], partition: np.ndarray, names: Tuple[str, ...],
              seed: int) -> dataset.Dataset:
     split = splits.by_blocks(partition, names, seed)
-    dealt = np.array([not one.startswith("test/") for one in names], bool)
+    dealt = np.array([not n.startswith("test/") for n in names], bool)
     if not dealt.all():
         split[dealt] = splits.by_blocks(partition[dealt], [n for n, d in zip(names, dealt) if d], seed,
                                         shares=splits.SHARES_BESIDE_TEST)

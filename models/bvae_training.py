@@ -93,9 +93,9 @@ def train(batches: Callable[[int], tf.data.Dataset], settings: Settings, out: st
         shown = next(iter(batches(0) if validation is None else validation))[:_PICTURED]
 
         def picture(epoch: int) -> None:
-            made = model(shown).numpy()  # by every worker, since they read their weights together
+            reconstructed = model(shown).numpy()  # by every worker, since they read their weights together
             if folder.chief:
-                reconstructions.picture(shown.numpy(), made, folder.file("reconstructions.png"),
+                reconstructions.picture(shown.numpy(), reconstructed, folder.file("reconstructions.png"),
                                         f"after epoch {epoch}")
 
         outcome = training.fit(

@@ -68,12 +68,12 @@ def with_outputs(model: keras.Model, *, features: Optional[str] = None, logits: 
 
 
 def _clone(model: keras.Model, logits: str, size: Optional[Tuple[int, int]]) -> keras.Model:
-    own = tuple(model.inputs[0].shape[1:])
-    if len(own) != 3:
-        raise ValueError(f"the model's input is {('N', *own)}; an image classifier takes [N, h, w, channels]")
-    wanted = tuple(size) if size is not None else own[:2]
-    if any(o not in (None, w) for o, w in zip(own, wanted)):
-        raise ValueError(f"size is {wanted}, but the model is fixed to {own[:2]}")
+    shape = tuple(model.inputs[0].shape[1:])
+    if len(shape) != 3:
+        raise ValueError(f"the model's input is {('N', *shape)}; an image classifier takes [N, h, w, channels]")
+    wanted = tuple(size) if size is not None else shape[:2]
+    if any(o not in (None, w) for o, w in zip(shape, wanted)):
+        raise ValueError(f"size is {wanted}, but the model is fixed to {shape[:2]}")
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -81,7 +81,7 @@ def _clone(model: keras.Model, logits: str, size: Optional[Tuple[int, int]]) -> 
             config["activation"] = "linear"
         return type(layer).from_config(config)
 
-    frame = keras.Input((*wanted, own[2]), name="frame")
+    frame = keras.Input((*wanted, shape[2]), name="frame")
     clone = keras.models.clone_model(model, input_tensors=frame, clone_function=copy)
     clone.set_weights(model.get_weights())
     return clone

@@ -89,7 +89,7 @@ def _fourth(square: tf.Tensor) -> tf.Tensor:
 def _first() -> np.ndarray:
     """float32 [3, 3, 3, 10]: Laplacians of three colours; luma across, down; luma twice; 2×2 blocks of R, G, B."""
     filters = [np.multiply.outer(_LAPLACIAN, colour) for colour in _OPPONENT]
-    filters += [np.multiply.outer(one, _LUMA) for one in (_ACROSS, _ACROSS.T, _CENTRE, _CENTRE)]
+    filters += [np.multiply.outer(kernel, _LUMA) for kernel in (_ACROSS, _ACROSS.T, _CENTRE, _CENTRE)]
     filters += [np.multiply.outer(_BLOCK, channel) for channel in np.eye(3)]
     return np.stack(filters, axis=-1).astype(np.float32)
 

@@ -183,12 +183,12 @@ def _input_shape(model: keras.Model, size: Optional[Tuple[int, int]]) -> Tuple[i
     shape = model.inputs[0].shape
     if len(shape) != 4 or shape[-1] is None:
         raise ValueError(f"the model's input is {tuple(shape)}, but should be [N, height, width, channels]")
-    own = tuple(shape[1:3])
-    if None in own and size is None:
+    given = tuple(shape[1:3])
+    if None in given and size is None:
         raise ValueError(f"the model's input {tuple(shape)} leaves the spatial size open; give size=(height, width)")
-    fixed = tuple(size) if size is not None else own
-    if any(o not in (None, f) for o, f in zip(own, fixed)):
-        raise ValueError(f"size is {fixed}, but the model is fixed to {own}")
+    fixed = tuple(size) if size is not None else given
+    if any(o not in (None, f) for o, f in zip(given, fixed)):
+        raise ValueError(f"size is {fixed}, but the model is fixed to {given}")
     return (int(fixed[0]), int(fixed[1]), int(shape[-1]))
 
 

@@ -61,7 +61,7 @@ class Input:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self._dtype = np.dtype(tensor.dtype)
-        self._one = tensor.shape[1:] if tensor.shape[:1] == (1,) else None  # without the batch dimension
+        self._single = tensor.shape[1:] if tensor.shape[:1] == (1,) else None  # without the batch dimension
         self._table = self._frame_table()
 
     def _frame_table(self) -> Optional[np.ndarray]:
@@ -78,7 +78,7 @@ class Input:
           ValueError: if the shape or the type is not one that this input takes.
         """
         shape = self.tensor.shape
-        if type(array) is np.ndarray and array.dtype is _UINT8 and array.shape == self._one:
+        if type(array) is np.ndarray and array.dtype is _UINT8 and array.shape == self._single:
             return array.reshape(shape)  # a camera's frame: nothing more to ask
         array = np.asarray(array)
         if array.shape != shape:

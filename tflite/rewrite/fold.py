@@ -191,10 +191,10 @@ def fitted(model: bytes, score: scores.Score, images: np.ndarray, labels: Any = 
 
     if not score.LEARNED:
         return score
-    outputs: List[str] = list(score.reads())
+    reads: List[str] = list(score.reads())
     runner = runtime.load(model, trusted=True)
-    found = runner.each(images)
-    missing = [name for name in outputs if name not in found]
+    outputs = runner.each(images)
+    missing = [name for name in reads if name not in outputs]
     if missing:
-        raise ValueError(f"{scores.name(score)} reads the output {missing[0]!r}; the file has {', '.join(found)}")
-    return score.fit(found, labels)
+        raise ValueError(f"{scores.name(score)} reads the output {missing[0]!r}; the file has {', '.join(outputs)}")
+    return score.fit(outputs, labels)

@@ -61,17 +61,17 @@ def _float_nodes(flatbuffer: bytes, float_outputs: bool, float_branches: Sequenc
     outputs = {signature.Outputs(i).Name().decode(): signature.Outputs(i).TensorIndex()
                for i in range(signature.OutputsLength())}
     operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
-    makers = {int(made): operator for operator in operators for made in operator.OutputsAsNumpy()}
+    makers = {int(output): operator for operator in operators for output in operator.OutputsAsNumpy()}
 
     def leading_to(tensors: Iterable[int]) -> Set[int]:
-        found: Set[int] = set()
+        upstream: Set[int] = set()
         waiting = list(tensors)
         while waiting:
             tensor = waiting.pop()
-            if tensor in makers and tensor not in found:
-                found.add(tensor)
+            if tensor in makers and tensor not in upstream:
+                upstream.add(tensor)
                 waiting.extend(int(i) for i in makers[tensor].InputsAsNumpy())
-        return found
+        return upstream
 
     branches = leading_to(tensor for name, tensor in outputs.items() if name in float_branches)
     kept = branches - leading_to(tensor for name, tensor in outputs.items() if name not in float_branches)

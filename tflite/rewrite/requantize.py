@@ -23,24 +23,26 @@ def from_float(model: bytes) -> bytes:
     graph = base.subgraphs[0]
     first: List[Any] = []
     for frame in (int(i) for i in graph.inputs if graph.tensors[i].type == schema.TensorType.UINT8):
-        to_int8 = [one for one in _reading(graph, frame) if _code(base, one) == schema.BuiltinOperator.QUANTIZE
-                   and _same_scale(graph.tensors[frame], graph.tensors[one.outputs[0]])]
-        sources = [frame, *(int(one.outputs[0]) for one in to_int8)]
-        to_float = [one for source in sources for one in _reading(graph, source)
-                    if _code(base, one) == schema.BuiltinOperator.DEQUANTIZE]
+        to_int8 = [operator for operator in _reading(graph, frame)
+                   if _code(base, operator) == schema.BuiltinOperator.QUANTIZE
+                   and _same_scale(graph.tensors[frame], graph.tensors[operator.outputs[0]])]
+        sources = [frame, *(int(operator.outputs[0]) for operator in to_int8)]
+        to_float = [operator for source in sources for operator in _reading(graph, source)
+                    if _code(base, operator) == schema.BuiltinOperator.DEQUANTIZE]
         if to_int8 and to_float:
             to_float[0].inputs = np.array([frame], np.int32)
-            for one in to_int8:
-                one.inputs = to_float[0].outputs
+            for operator in to_int8:
+                operator.inputs = to_float[0].outputs
             first.append(to_float[0])
     if not first:
         return model
-    graph.operators = first + [one for one in graph.operators if not any(one is other for other in first)]
+    graph.operators = first + [operator for operator in graph.operators
+                               if not any(operator is other for other in first)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(base))
 
 
 def _reading(graph: Any, tensor: int) -> List[Any]:
-    return [one for one in graph.operators if int(one.inputs[0]) == tensor]
+    return [operator for operator in graph.operators if int(operator.inputs[0]) == tensor]
 
 
 def _same_scale(unsigned: Any, signed: Any) -> bool:
