@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import tempfile
 from typing import Any, Callable, Sequence
 
 import numpy as np
 import tf_keras
 
 from leanood.compression import channels, rebuild, shrink
+from leanood.files import atomic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +85,4 @@ def plot(sensitivity: Sensitivity, path: str, measure: str = "loss") -> None:
     axes.set(xlabel="share of channels removed", ylabel=measure)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=1 + len(sensitivity.layers) // 20)
-    ending = os.path.splitext(path)[1]
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(os.path.abspath(path)), suffix=ending, delete=False) as file:
-        figure.savefig(file, format=ending[1:] or "png")
-    os.replace(file.name, path)
+    atomic.write_figure(path, figure)

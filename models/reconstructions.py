@@ -1,9 +1,9 @@
 """A picture of images above their reconstructions."""
 from __future__ import annotations
 
-import os
-
 import numpy as np
+
+from leanood.files import atomic
 
 
 def picture(images: np.ndarray, reconstructions: np.ndarray, path: str, title: str) -> None:
@@ -25,5 +25,4 @@ def picture(images: np.ndarray, reconstructions: np.ndarray, path: str, title: s
             axes[row, column].set(xticks=[], yticks=[])
         axes[row, 0].set_ylabel(name)
     drawing.suptitle(title)
-    drawing.savefig(f"{path}.partial", format="png", dpi=100)
-    os.replace(f"{path}.partial", path)
+    atomic.write_figure(path, drawing, dpi=100)

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, Mapping, Sequence
 import tf_keras as keras
 from tf_keras.src.saving import serialization_lib
 
+from leanood.files import atomic, lock
 from leanood.models.keras3 import rebuild
 
 
@@ -58,13 +59,14 @@ class Run:
                     raise ValueError(f"{path} was trained with {_setting(name, before)}, not with "
                                      f"{_setting(name, now)}; give another --out or the same settings")
             if run.config != wanted:
-                run.write("config.json", json.dumps(wanted, indent=2) + "\n")
+                if chief:
+                    atomic.write_json(run.file("config.json"), wanted)
                 run.config = wanted
             return run
-        if os.path.isdir(path) and any(not name.endswith(".partial") for name in os.listdir(path)):
+        if os.path.isdir(path) and any(not name.endswith(atomic.PARTIAL) for name in os.listdir(path)):
             raise ValueError(f"{path} is not empty and holds no training run; give another --out")
         os.makedirs(path, exist_ok=True)
-        _replace(os.path.join(path, "config.json"), json.dumps(wanted, indent=2) + "\n")
+        atomic.write_json(os.path.join(path, "config.json"), wanted)
         return cls(path, chief)
 
     def file(self, name: str) -> str:
@@ -74,17 +76,15 @@ class Run:
     def write(self, name: str, text: str) -> None:
         """Writes a text file whole or not at all."""
         if self.chief:
-            _replace(self.file(name), text)
+            atomic.write_text(self.file(name), text)
 
     def save(self, name: str, model: keras.Model) -> None:
         """Saves a Functional model as `<name>.h5`, whole or not at all."""
         if not self.chief:
             return
-        partial = self.file(f".{name}.partial.h5")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), atomic.replacing_path(self.file(f"{name}.h5")) as partial:
             warnings.simplefilter("ignore")  # Keras says that HDF5 is old; it is what every Keras can read
             model.save(partial, save_format="h5", include_optimizer=False)
-        os.replace(partial, self.file(f"{name}.h5"))
 
     def model(self, name: str, *, unsafe: bool = False) -> keras.Model:
         """Loads `<name>.h5`; with `unsafe`, code within the file may run."""
@@ -104,20 +104,14 @@ class Run:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the folder for one process; it falls free with the process, however that ends."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            fcntl = None  # type: ignore[assignment]
-        if fcntl is None or not self.chief:
+        if not self.chief:
             yield
             return
-        with open(self.file(".lock"), "w", encoding="utf-8") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"{self.path} is being trained by another process; wait, or give another --out"
-                                 ) from error
-            yield
+        try:
+            with lock.exclusive(self.file(".lock")):
+                yield
+        except lock.Held as error:
+            raise ValueError(f"{self.path} is being trained by another process; wait, or give another --out") from error
 
 
 def load(path: str, *, unsafe: bool = False) -> keras.Model:
@@ -162,9 +156,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Dict[str, Any]:
 def _setting(name: str, config: Mapping[str, Any]) -> str:
     return f"{name}={json.dumps(config[name])}" if config.get(name) is not None else f"{name} unset"
 
-
-def _replace(path: str, text: str) -> None:
-    partial = f"{path}.{os.getpid()}.partial"
-    with open(partial, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(partial, path)

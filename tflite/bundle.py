@@ -8,15 +8,14 @@ zeros), so that damage and mix-ups are found; this is integrity, not security: w
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
-import uuid
-from typing import Any, BinaryIO, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, BinaryIO, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from leanood.files import atomic
 from leanood.ood import detector as ood_detector
 from leanood.tflite import runtime as tflite_runtime
 from leanood.tflite.archive import appendix, description
@@ -27,7 +26,6 @@ __all__ = ["BundledDetector", "DetectorFileError", "Parts", "Verdict", "flatbuff
 
 _MEMBERS = ("detector.json", "calibration.npz")
 _LIMITS = (description.LIMIT, 256 << 20)  # bytes of each member
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _Path = Union[str, "os.PathLike[str]"]
 
 
@@ -60,7 +58,7 @@ def write(path: _Path, model: bytes, detector: Mapping[str, Any], arrays: Mappin
     calibration = npz.to_npz(arrays)
     text = description.dump(detector, hashlib.sha256(model).hexdigest(), hashlib.sha256(calibration).hexdigest())
     members = [appendix.Member(name, data) for name, data in zip(_MEMBERS, (text, calibration))]
-    with _replacing(os.fspath(path)) as file:
+    with atomic.replacing(path) as file:
         file.write(model)
         file.write(appendix.build(members, len(model)))
 
@@ -167,31 +165,6 @@ def _digest(file: BinaryIO, length: int) -> str:
         digest.update(block)
         length -= len(block)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _replacing(path: str) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its name once it is complete and on the disk."""
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(partial, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        reason = "the disk is full" if error.errno in _FULL else error.strerror or str(error)
-        raise OSError(error.errno, f"{path}: not written, {reason}") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
-        handle = os.open(folder or ".", os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _line(error: BaseException) -> str:

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from typing import Optional
 
 import numpy as np
 
+from leanood.files import atomic
 from leanood.ood import scores
 from leanood.ood.scores.score import Score
 
@@ -25,14 +25,8 @@ def save(path: str, score: Score, model: bytes, description: str = "") -> None:
     arrays["name"] = np.asarray(scores.name(score))
     arrays["model_sha256"] = np.asarray(hashlib.sha256(model).hexdigest())
     arrays["model"] = np.asarray(description)
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with atomic.replacing(path) as file:
+        np.savez(file, **arrays)
 
 
 def load(path: str, model: Optional[bytes] = None) -> Score:
