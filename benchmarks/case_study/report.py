@@ -4,8 +4,9 @@
   python benchmarks/case_study/report.py RUN OUT [--epochs=20] [--only=baseline,pruned,dynamic]
 
 One command, resumable: what OUT holds already is not done again, and a training that was killed goes on. Every file is
-calibrated by itself, for the default detector and for the paper's (kl-topk), and measured as it would be deployed.
-Writes OUT/table.md (after each row), OUT/figure4.png and OUT/rows.json.
+calibrated by itself, for the default detector, the paper's (kl-topk) and the two-sided one of all its latents
+(kl-typical), and measured as it would be deployed. Writes OUT/table.md (after each row), OUT/figure4.png
+and OUT/rows.json.
 
 After Bansal, Yuhas, Easwaran, "Compressing VAE-Based Out-of-Distribution Detectors for Embedded Deployment".
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 from leanood.tools import command
 
-DETECTORS = ("typicality", "kl-topk")
+DETECTORS = ("typicality", "kl-topk", "kl-typical")
 RUNTIMES = ("litert", "tflite-runtime")
 PRUNED = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -168,7 +169,7 @@ def _figure(out: pathlib.Path, rows: dict[str, dict[str, Any]]) -> None:
     right = left.twinx()
     sparsities = [sparsity for sparsity, _ in points]
     left.plot(sparsities, [row["loss"] for _, row in points], "k--", label="test loss")
-    for detector, style in zip(DETECTORS, ("-", ":")):
+    for detector, style in zip(DETECTORS, ("-", ":", "-.")):
         for name in points[0][1][detector]:
             right.plot(sparsities, [row[detector][name][0] for _, row in points], style, label=f"{detector}: {name}")
     left.set(xlabel="share of weights pruned", ylabel="test loss, nats an image")

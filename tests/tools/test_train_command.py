@@ -33,6 +33,8 @@ def test_help_is_no_failure(leanood, verb):
     (["train", "--data=lanes", "--out=x", "oops"], "unexpected argument 'oops'"),
     (["train", "--data=/no/such/folder", "--out=x"], "/no/such/folder: no such folder"),
     (["train", "--data=lanes", "--out=x", "--widths=8,a"], "should be whole numbers with commas between"),
+    (["train", "--data=lanes:frames=100", "--out=x", "--warm_up_epochs=1"], "--warm_up_epochs is resnet18's"),
+    (["train", "--data=lanes:frames=100", "--out=x", "--augment=light,fire"], "should be words of light, colour, rain"),
     (["convert", "--model=/no/such/run"], "/no/such/run is not there"),
     (["convert", "--model=x", "--quantize=int4"], "--quantize=int4"),
 ])
@@ -53,6 +55,13 @@ def test_the_run_knows_its_data(tiny_run):
     assert config["size"] == [32, 32]
     assert config["data"]["spec"] == "lanes:frames=600"
     assert config["data"]["description"].startswith("lanes")
+
+
+def test_the_run_knows_what_its_latents_carry(tiny_run):
+    seen = json.loads((tiny_run / "latents.json").read_text())
+    assert len(seen["nats"]) == len(seen["active"]) == 6
+    assert set(seen["correlations"]) == {"brightness", "sharpness", "rain"}
+    assert max(map(abs, seen["correlations"]["brightness"])) > 0.5  # lanes vary in it
 
 
 def test_a_finished_run_is_told_again_and_not_trained(leanood, tiny_run):
