@@ -62,7 +62,9 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     else:
         raise FileNotFoundError(f"{spec}: no such folder or video file (nor 'lanes', 'sequences:DIR' or 'tfds:NAME')")
     found = _mark_ood(found, ood_partitions)
-    return found if limit is None else _limited(found, limit)
+    found = found if limit is None else _limited(found, limit)
+    return dataclasses.replace(found, origin={"spec": spec, **tables, "ood_partitions": list(ood_partitions),
+                                              "fps": fps, "seed": seed, "limit": limit})
 
 
 def _mark_ood(found: dataset.Dataset, partitions: Sequence[str]) -> dataset.Dataset:

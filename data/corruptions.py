@@ -141,6 +141,11 @@ def is_in_distribution(name: str, level: float) -> bool:
     return low <= level <= high
 
 
+def outside_id(name: str, severity: int, partition_kind: str) -> bool:
+    """False where a severity lies in the range that a data set of factors declares in-distribution for that factor."""
+    return partition_kind != "factor" or not is_in_distribution(name, level_of(name, severity))
+
+
 def corrupt(name: str, frame: np.ndarray, severity: int, seed: int = 0, time: int = 0) -> np.ndarray:
     """The corrupted frame, a new uint8 [H, W, 3].
 

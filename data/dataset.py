@@ -35,6 +35,7 @@ class Dataset:
       seconds: float64 [N], when each frame was taken, NaN where that is unknown; None where nothing is known of it but
         the order.
       factors: levels of generative factors by name, where they are known: float64 [N] each, e.g. brightness, rain.
+      origin: `spec` and the options with which `catalog.open` opens it again; empty where nothing does.
     """
 
     names: Tuple[str, ...]
@@ -48,6 +49,7 @@ class Dataset:
     description: str
     seconds: Optional[np.ndarray] = None
     factors: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -91,7 +93,7 @@ class Dataset:
             self, names=tuple(self.names[i] for i in indices), partition=self.partition[indices],
             sequence=self._pieces(indices), split=self.split[indices], ood=self.ood[indices],
             read=lambda i: read(int(indices[i])), seconds=None if self.seconds is None else self.seconds[indices],
-            factors={name: levels[indices] for name, levels in self.factors.items()})
+            factors={name: levels[indices] for name, levels in self.factors.items()}, origin={})
 
     def _pieces(self, indices: np.ndarray) -> np.ndarray:
         sequence = self.sequence[indices]

@@ -1,11 +1,12 @@
 """Test sequences whose frames go out of distribution at a known time: a corruption over all, half or the middle."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional, Tuple
 
 import numpy as np
 
-from leanood.data import corruptions
+from leanood.data import corruptions, dataset
+from leanood.data import frames as frames_
 
 PATTERNS = ("all", "second_half", "middle_half")
 
@@ -53,3 +54,40 @@ def apply(name: str, frames: np.ndarray, where: np.ndarray, *, severity: Optiona
     for t in corrupted:
         out[t] = corruptions.corrupt_level(name, frames[t], physical, seed, int(t))
     return out
+
+
+def stretches(data: dataset.Dataset, length: int, at_most: Optional[int] = None) -> List[np.ndarray]:
+    """The indices, int64 [length] each, of stretches of consecutive frames, evenly spread over the sequences.
+
+    Args:
+      data: frames of one split.
+      length: of a stretch, in frames; a sequence that is shorter gives none.
+      at_most: so many stretches.
+    """
+    begins = np.flatnonzero(data.starts)
+    whole = [np.arange(begin + offset, begin + offset + length)
+             for begin, end in zip(begins, [*begins[1:], len(data)])
+             for offset in range(0, end - begin - length + 1, length)]
+    if at_most is not None and len(whole) > at_most:
+        whole = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, at_most).round().astype(int))]
+    return whole
+
+
+def corrupted(data: dataset.Dataset, where: np.ndarray, name: str, severity: int, pattern: str, seed: int,
+              size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+    """A stretch's frames, corrupted at their own resolution from a known time on, and which are.
+
+    Args:
+      data: frames of one split.
+      where: int [T], the stretch.
+      name, severity: the corruption.
+      pattern: of PATTERNS.
+      seed: of the corruption.
+      size: (h, w) to resize to.
+
+    Returns:
+      (uint8 [T, h, w, 3], bool [T]).
+    """
+    ood = onset(pattern, len(where))
+    original = np.stack([data.read(int(i)) for i in where])
+    return frames_.resize(apply(name, original, ood, severity=severity, seed=seed), size), ood

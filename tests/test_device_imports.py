@@ -17,8 +17,8 @@ NAMED = {
     "files": ("child", "regular"),
     "ood": ("classifier_score", "conformal", "cusum", "detector", "gaussian", "kl", "kl_topk", "kl_typical",
             "martingale", "nonconformity", "partitions", "ranking", "tail", "typicality", "validity"),
-    "tools": ("benchmark", "info", "monitor", "command", "main", "view"),
-    "workflow": ("journal", "monitor"),
+    "tools": ("benchmark", "info", "monitor", "command", "main"),
+    "workflow": ("benchmark", "info", "journal", "monitor", "tabular", "view"),
 }
 DEVICE = TFLITE + [pathlib.Path(folder, f"{name}.py") for folder, names in NAMED.items() for name in names]
 MODULES = [".".join(("leanood", *path.with_suffix("").parts)) for path in DEVICE]

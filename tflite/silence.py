@@ -28,3 +28,21 @@ def silence() -> Iterator[IO[bytes]]:
             for i, descriptor in enumerate(kept, start=1):
                 os.dup2(descriptor, i)
                 os.close(descriptor)
+
+
+def tensorflow() -> None:
+    """Imports TensorFlow and Keras 2 without their greetings and warnings; call it before anything that needs them.
+
+    LEANOOD_TRACEBACK, which shows tracebacks, lets the messages through too.
+    """
+    # tfmot works on Keras 2 only, and Keras is chosen when TensorFlow is first imported.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    if os.environ.get("LEANOOD_TRACEBACK"):
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silence():
+        import tensorflow as tf
+        import tf_keras  # noqa: F401
+
+        tf.config.list_physical_devices()  # looks for a GPU, and says so
+        tf.get_logger().setLevel("ERROR")

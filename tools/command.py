@@ -3,14 +3,19 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import os
 import signal
 import sys
 import textwrap
 import traceback
-from typing import Any, Callable, Dict, Iterator, NoReturn, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Sequence, Tuple
 
 from absl import flags
+
+from leanood.workflow import tabular
+
+table, printable = tabular.text, tabular.printable
 
 USER_ERROR = 2  # the user's mistake, or the machine's: a bad flag, a missing file, a full disk, Ctrl-C
 OUR_BUG = 1
@@ -69,18 +74,32 @@ def quiet_pipe() -> Iterator[None]:
 
 
 def usage(main: Callable[..., Any], example: str) -> str:
-    """The verb's help: its module's docstring, its own flags with their defaults, an example."""
-    module = inspect.getmodule(main)
-    own = {id(flag): flag for name in (getattr(module, "__name__", ""), __name__)
-           for flag in flags.FLAGS.flags_by_module_dict().get(_flags_module(name), [])}
-    lines = [inspect.getdoc(module) or "", "", "Flags:"]
-    for flag in sorted(own.values(), key=lambda flag: flag.name):
+    """The verb's help: its module's docstring, its flags (the shared ones too) with their defaults, an example."""
+    lines = [inspect.getdoc(inspect.getmodule(main)) or "", "", "Flags:"]
+    for flag in _flags():
         values = getattr(flag.parser, "enum_values", None)
         kind = "|".join(values) if values else flag.flag_type()
-        default = "required" if flag.default is None and flag.name in _required() else f"default {flag.default}"
+        default = "required" if flag.default is None and flag.name in _required() else \
+            f"default {flag.default_as_str if isinstance(flag.default, (list, tuple)) else flag.default}"
         lines.append(f"  --{flag.name}  ({kind}; {default})")
         lines.extend(textwrap.wrap(flag.help or "", 100, initial_indent="      ", subsequent_indent="      "))
     return "\n".join([*lines, "", "Example:", f"  {example}"])
+
+
+def arguments() -> Dict[str, Any]:
+    """The verb's flags by name, but `json`: what its library function takes by the same names."""
+    return {flag.name: flag.value for flag in _flags() if flag.name != "json"}
+
+
+def only_flags(argv: Sequence[str]) -> None:
+    """Raises ValueError if there is an argument that is no flag."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
+
+
+def show(result: Any) -> None:
+    """Prints a result: its table, or with `--json` its `summary` as one JSON object."""
+    print(json.dumps(result.summary) if flags.FLAGS["json"].value else result)
 
 
 def define_json() -> flags.FlagHolder:
@@ -88,32 +107,19 @@ def define_json() -> flags.FlagHolder:
     return flags.DEFINE_boolean("json", False, "print the results as JSON instead of a table", module_name=__name__)
 
 
-def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    """An aligned text table: text to the left, numbers to the right, None as a dash.
-
-    Args:
-      rows: one sequence a row, as long as `headers`; floats are shown with four significant digits.
-      headers: column titles.
-    """
-    cells = [[_cell(value) for value in row] for row in rows]
-    numeric = [bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows)
-               for i in range(len(headers))]
-    widths = [max([len(title)] + [len(row[i]) for row in cells]) for i, title in enumerate(headers)]
-
-    def line(row: Sequence[str]) -> str:
-        padded = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric))
-        return "  ".join(padded).rstrip()
-
-    return "\n".join([line(list(headers)), line(["-" * width for width in widths]), *map(line, cells)])
+def define_size(name: str, help: str) -> flags.FlagHolder:  # noqa: A002
+    """Defines a flag "height x width" in pixels, e.g. 64x64, whose value is (64, 64) or None."""
+    return _define(_Size(), name, None, help)
 
 
-def pairs(words: Sequence[str]) -> Dict[str, str]:
-    """Reads name=value words of a list flag, e.g. ["logits=predictions"] -> {"logits": "predictions"}."""
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise ValueError(f"{word!r} should be name=value, e.g. logits=predictions")
-    return dict(word.split("=", 1) for word in words)
+def define_numbers(name: str, default: Sequence[int], help: str) -> flags.FlagHolder:  # noqa: A002
+    """Defines a flag of whole numbers with commas between, whose value is a list of them."""
+    return _define(_Numbers(), name, list(default), help)
+
+
+def define_pairs(name: str, help: str) -> flags.FlagHolder:  # noqa: A002
+    """Defines a flag of name=value words with commas between, whose value is a mapping or None."""
+    return _define(_Pairs(), name, None, help)
 
 
 def size(text: str) -> Tuple[int, int]:
@@ -124,12 +130,58 @@ def size(text: str) -> Tuple[int, int]:
     return int(height), int(width)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return printable(str(value)).replace("\n", "?")
+class _Size(flags.ArgumentParser):
+    def parse(self, argument: Any) -> Any:
+        return size(argument) if isinstance(argument, str) else argument
+
+    def flag_type(self) -> str:
+        return "height x width"
+
+
+class _Numbers(flags.ArgumentParser):
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        words = [word.strip() for word in argument.split(",") if word.strip()]
+        if not all(word.isdigit() for word in words):
+            raise ValueError("should be whole numbers with commas between")
+        return [int(word) for word in words]
+
+    def flag_type(self) -> str:
+        return "whole numbers with commas between"
+
+
+class _Pairs(flags.ArgumentParser):
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        for word in argument.split(","):
+            name, equals, value = word.partition("=")
+            if not (name and equals and value):
+                raise ValueError(f"{word!r} should be name=value, e.g. logits=predictions")
+        return dict(word.split("=", 1) for word in argument.split(","))
+
+    def flag_type(self) -> str:
+        return "name=value with commas between"
+
+
+class _Words(flags.ArgumentSerializer):
+    def serialize(self, value: Any) -> str:
+        return ",".join(map(str, value))
+
+
+def _define(parser: flags.ArgumentParser, name: str, default: Any, help: str) -> flags.FlagHolder:  # noqa: A002
+    # The module that calls define_… owns the flag, not this one.
+    module = sys._getframe(2).f_globals["__name__"]
+    return flags.DEFINE(parser, name, default, help, serializer=_Words(), module_name=_flags_module(module))
+
+
+def _flags() -> List[Any]:
+    """The flags of the one verb that is loaded, by name: all that modules of tools/ have defined."""
+    defined = flags.FLAGS.flags_by_module_dict()
+    own = {id(flag): flag for module, its in defined.items()
+           if module.startswith("leanood.tools.") or module == sys.argv[0] for flag in its}
+    return sorted(own.values(), key=lambda flag: flag.name)
 
 
 def _verb(main: Callable[..., Any]) -> str:
@@ -150,11 +202,6 @@ def _ours(error: BaseException) -> bool:
     """True if the error was raised by a line of leanood, which then speaks to the user; a library's own is our bug."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and os.path.abspath(frames[-1].filename).startswith(_PACKAGE + os.sep)
-
-
-def printable(text: str) -> str:
-    """The text with "?" for what a terminal would obey: a file's name, or a file, may hold anything."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def _drop_stdout() -> None:

@@ -32,6 +32,11 @@ def run() -> None:
         except BrokenPipeError:  # `leanood --help | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    if verb == "--version":
+        import leanood
+
+        print(f"leanood {leanood.__version__}")
+        sys.exit(0)
     if verb not in VERBS:
         print(f"leanood: unknown verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2)

@@ -8,14 +8,16 @@ untouched test driving.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leanood.data import corruptions, dataset, frames, sequences
+from leanood.data import corruptions as corruptions_
+from leanood.data import dataset, sequences
 from leanood.ood import baselines, events, metrics, statistics
 from leanood.tflite import bundle
-from leanood.workflow import calibrate, loading, progress
+from leanood.workflow import datasets, evaluation, network
 
 SEVERITIES = (1, 3, 5)
 MARGIN = 0.01  # of AUROC: a row's detector may fall so far below the best baseline, not further
@@ -23,175 +25,248 @@ _BASELINE_FRAMES = 2000  # training frames that the baselines are fitted on
 _CONFIDENCE = 0.95
 
 
+def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = None, out: Optional[str] = None, *,
+             severities: Sequence[int] = SEVERITIES, corruptions: Sequence[str] = corruptions_.NAMES,
+             stretch_s: float = 10.0, stretches: int = 12, accelerator: str = "cpu", runtime: str = "auto",
+             num_threads: Optional[int] = None, record: bool = False, **data_options: Any) -> evaluation.Report:
+    """Evaluates a detector file on the test split; returns the report: .rows, .table(), .plot().
+
+    Args:
+      detector: a detector file, as `leanood.calibrate` writes it.
+      data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set; None: what it was calibrated on.
+      out: a folder for evaluation.json and the plots; None: nothing is written.
+      severities: of the corruptions, 1 to 5.
+      corruptions: which; none: only the data set's own OOD partitions.
+      stretch_s: length of a test sequence in seconds.
+      stretches: test sequences for each corruption.
+      accelerator, runtime: what runs the network, see `leanood.load`.
+      num_threads: so many interpreters side by side; None: one a core.
+      record: keep the result in the detector file, where `leanood.info` shows it.
+      **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
+
+    Raises:
+      ValueError, OSError: in one line that says what is wrong and what to do.
+    """
+    settings = Settings(severities=tuple(severities), corruptions=tuple(name for name in corruptions if name),
+                        stretch_s=stretch_s, stretches=stretches)
+    path = os.fspath(detector)
+    opened = bundle.load(path, accelerator, 1, runtime)
+    provenance = opened.config.get("provenance", {})
+    frames, _ = datasets.open(data, data_options, provenance.get("data", {}))
+    if out:
+        os.makedirs(out, exist_ok=True)
+    loaded = network.Network(path, num_threads=num_threads, accelerator=accelerator, runtime=runtime, trusted=True)
+    report = score(opened, loaded, frames, settings)
+    report.summary = {"file": path, "bytes": os.path.getsize(path), **report.summary,
+                      "reconstruction_loss": _reconstruction(loaded, frames, provenance)}
+    if record:
+        _record(path, report.summary)
+    if out:
+        report.write(out)
+    return report
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What to evaluate on."""
 
     severities: Tuple[int, ...] = SEVERITIES
-    corruptions: Tuple[str, ...] = corruptions.NAMES
+    corruptions: Tuple[str, ...] = corruptions_.NAMES
     stretch_s: float = 10.0  # length of a test stretch in seconds
     stretches: int = 12  # test stretches a corruption
 
+    def __post_init__(self) -> None:
+        for severity in self.severities:
+            if severity not in corruptions_.SEVERITIES:
+                raise ValueError(f"severities: {severity!r} is none; they are whole numbers from 1 to 5")
+        for name in self.corruptions:
+            if name not in corruptions_.NAMES:
+                raise ValueError(f"corruption {name!r} is unknown; there are {', '.join(corruptions_.NAMES)}")
 
-@dataclasses.dataclass
-class Evaluation:
-    """The results, fit for JSON, and the scores behind them, for plots."""
 
-    report: Dict[str, Any]
-    roc: Dict[str, metrics.Roc]
-    example: Dict[str, np.ndarray]  # of one corrupted test stretch: score, ood, threshold
+def score(detector: bundle.BundledDetector, loaded: network.Network, data: dataset.Dataset,
+          settings: Settings) -> evaluation.Report:
+    """Returns how a detector file does on a data set.
+
+    Args:
+      detector: the file, loaded, for its arithmetic.
+      loaded: its network.
+      data: the data set, with its splits.
+      settings: what to evaluate on.
+    """
+    scorer = _Scorer(detector, loaded, data)
+    test = datasets.split(data, "test")
+    report = _images(scorer, data, test, settings) if detector.detector.window == 0 else _sequences(
+        scorer, test, settings)
+    if report.rows and all(row["constant"] for row in report.rows):
+        raise ValueError(f"the detector ({detector.config['detector']}) is broken, not at chance: its score is the same"
+                         " on every frame, in-distribution or not; look at what its network puts out")
+    report.summary.update(
+        data=data.description, runtime=loaded.runner.runtime, accelerator=loaded.runner.accelerator,
+        detector=detector.config["detector"], threshold=detector.detector.threshold,
+        out_of_range_mean_auroc=_mean(report.rows))
+    return report
 
 
 class _Scorer:
     """Scores frames by the detector and by the baselines alike."""
 
-    def __init__(self, detector: bundle.BundledDetector, found: dataset.Dataset):
-        self.detector, self.arithmetic, self.size = detector, detector.detector, detector.size
-        train, _ = loading.load_split(found, "train", self.size, _BASELINE_FRAMES)
+    def __init__(self, detector: bundle.BundledDetector, loaded: network.Network, data: dataset.Dataset):
+        self.arithmetic, self.network = detector.detector, loaded
+        train, _ = datasets.load_split(data, "train", loaded.size, _BASELINE_FRAMES)
         self.baselines: Dict[str, Any] = {
             "six colour numbers": baselines.Colour().fit(train), "mean brightness": baselines.Brightness().fit(train),
             "sharpness": baselines.Sharpness().fit(train)}
 
-    def __call__(self, images: np.ndarray, starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
-        """Returns scores [N] by name ("detector" and the baselines'), "alarm" and "partition", of uint8 frames."""
-        ran = self.arithmetic.run(self.detector.runner.each(images), starts)
+    def simple(self, images: np.ndarray) -> Dict[str, np.ndarray]:
+        """Returns the baselines' scores [N] of single frames, by name."""
+        return {name: baseline.score(images) for name, baseline in self.baselines.items()}
+
+    def run(self, data: dataset.Dataset, what: str, **options: Any) -> network.Ran:
+        """Returns the network's outputs and the baselines' scores of a data set's frames, see `Network.run`."""
+        return self.network.run(data, what, also=self.simple, **options)
+
+    def scores(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
+        """Returns scores [N] by name ("detector" and the baselines'), "alarm" and "partition", of `run`'s outputs."""
+        ran = self.arithmetic.run(outputs, starts)
         found = {"detector": ran["score"], "alarm": ran["alarm"], "partition": ran["partition"]}
-        for name, baseline in self.baselines.items():
-            scores = baseline.score(images)
-            found[name] = scores if starts is None else baselines.windowed(scores, starts, self.arithmetic.window)
+        for name in self.baselines:
+            found[name] = np.asarray(outputs[name])
+            if starts is not None:
+                found[name] = baselines.windowed(found[name], starts, self.arithmetic.window)
         return found
 
 
-def evaluate(detector: bundle.BundledDetector, found: dataset.Dataset, settings: Settings) -> Evaluation:
-    """Returns how a detector file does on a data set.
-
-    Args:
-      detector: a loaded file.
-      found: the data set, with its splits.
-      settings: what to evaluate on.
-    """
-    unknown = [name for name in settings.corruptions if name not in corruptions.NAMES]
-    if unknown:
-        raise ValueError(f"corruption {unknown[0]!r} is unknown; there are {', '.join(corruptions.NAMES)}")
-    scorer = _Scorer(detector, found)
-    test, unreadable = _readable(found, "test")
-    result = _images(scorer, found, test, settings) if detector.detector.window == 0 else _sequences(
-        scorer, test, settings)
-    if result.report["rows"] and all(row["constant"] for row in result.report["rows"]):
-        raise ValueError(f"the detector ({detector.config['detector']}) is broken, not at chance: its score is the same"
-                         " on every frame, in-distribution or not; look at what its network puts out")
-    result.report.update(
-        data=found.description, runtime=detector.runner.runtime, accelerator=detector.runner.accelerator,
-        detector=detector.config["detector"], threshold=detector.detector.threshold, unreadable=unreadable,
-        out_of_range_mean_auroc=_mean(result.report["rows"]))
-    return result
-
-
-def _images(scorer: _Scorer, found: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> Evaluation:
-    images, test, _ = test.load(scorer.size)
-    own = scorer(images, None)
+def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
+    ran = scorer.run(test, "scoring test images")
+    test, usual = ran.frames, scorer.scores(ran.outputs, None)
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
-    for name in sorted(set(found.partition[found.ood].tolist())):
-        odd, _, unreadable = found.where(found.ood & (found.partition == name)).load(scorer.size)
-        loading.say_unreadable(unreadable)
-        if len(odd):
-            scores = scorer(odd, None)
-            rows.append({"set": name, "ood": True, **_row(scorer, own, scores), **_by_partition(test, own, scores)})
-            rocs[name] = metrics.roc(own["detector"], scores["detector"])
-    jobs = [(name, severity) for name in settings.corruptions if name != "frozen" for severity in settings.severities]
-    for name, severity in progress.track(jobs, "corrupting test images"):
-        odd = np.stack([frames.resize(corruptions.corrupt(name, test.read(i), severity, seed=i), scorer.size)
-                        for i in range(len(test))])
-        scores = scorer(odd, None)
-        rows.append({"set": f"{name} {severity}", "ood": calibrate.outside_id(found, name, severity),
-                     **_row(scorer, own, scores), **_by_partition(test, own, scores)})
-    per_partition = {str(name): float(own["alarm"][test.partition == name].mean())
+    for name in sorted(set(data.partition[data.ood].tolist())):
+        chosen = data.where(data.ood & (data.partition == name))
+        odd = scorer.scores(scorer.run(chosen, f"scoring {name}").outputs, None)
+        rows.append({"set": name, "ood": True, **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
+        rocs[name] = metrics.roc(usual["detector"], odd["detector"])
+    for name in settings.corruptions:
+        for severity in settings.severities if name != "frozen" else ():  # a single image can't freeze
+            def corrupt(frame: np.ndarray, i: int, name: str = name, severity: int = severity) -> np.ndarray:
+                return corruptions_.corrupt(name, frame, severity, seed=i)
+
+            odd = scorer.scores(scorer.run(test, f"scoring {name} {severity}", change=corrupt).outputs, None)
+            rows.append({"set": f"{name} {severity}",
+                         "ood": corruptions_.outside_id(name, severity, data.partition_kind),
+                         **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
+    per_partition = {str(name): float(usual["alarm"][test.partition == name].mean())
                      for name in np.unique(test.partition)}
-    return Evaluation({"mode": "images", "rows": rows, "test_images": len(images),
-                       "false_positive_rate": float(own["alarm"].mean()),
-                       "false_positive_rate_by_partition": per_partition}, rocs, {})
+    return evaluation.Report({"mode": "images", "rows": rows, "test_images": len(test),
+                              "unreadable": len(ran.unreadable), "false_positive_rate": float(usual["alarm"].mean()),
+                              "false_positive_rate_by_partition": per_partition}, rocs, {})
 
 
-def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> Evaluation:
+def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
     if not (test.sequence >= 0).all():
         raise ValueError("the detector was calibrated for sequences, but the data set's test frames are unordered "
                          "images; calibrate it with --window=0")
     fps = test.fps
-    images, readable, _ = test.load(scorer.size)
-    driving = scorer(images, readable.starts)
-    alarms = events.false_alarms(driving["alarm"], readable.starts, fps)
+    ran = scorer.run(test, "scoring test driving")
+    test = ran.frames
+    alarms = events.false_alarms(scorer.scores(ran.outputs, test.starts)["alarm"], test.starts, fps)
     length = int(settings.stretch_s * fps)
-    chosen = calibrate.stretches(readable, length, settings.stretches)
+    chosen = sequences.stretches(test, length, settings.stretches)
     if not chosen:
         raise ValueError(f"no test sequence is {settings.stretch_s:g} s long; give a smaller --stretch_s")
-    jobs = [(name, severity) for name in settings.corruptions for severity in settings.severities]
+    # Of one or two stretches none may be all OOD: there would be too little in-distribution driving beside them.
+    patterns = sequences.PATTERNS if len(chosen) > 2 else sequences.PATTERNS[1:]
+    kinds = [(name, severity) for name in settings.corruptions for severity in settings.severities]
+    jobs = [(where, name, severity, patterns[number % len(patterns)], number)
+            for name, severity in kinds for number, where in enumerate(chosen)]
+
+    def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[Dict[str, np.ndarray], np.ndarray]:
+        images, ood = prepared
+        return scorer.scores({**runner.each(images), **scorer.simple(images)}, np.arange(length) == 0), ood
+
+    judged = scorer.network.map(lambda job: sequences.corrupted(test, *job, scorer.network.size), judge, jobs,
+                                "scoring corrupted test sequences")
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
     example: Dict[str, np.ndarray] = {}
-    for name, severity in progress.track(jobs, "corrupting test sequences"):
-        parts, odd, starts, groups = [], [], [], []
-        for number, where in enumerate(chosen):
-            pattern = sequences.PATTERNS[number % len(sequences.PATTERNS)]
-            corrupted, ood = calibrate.corrupted(readable, where, name, severity, pattern, number, scorer.size)
-            begin = np.arange(length) == 0
-            parts.append(scorer(corrupted, begin))
-            odd.append(ood)
-            starts.append(begin)
-            groups.append(np.full(length, number))
+    start = np.tile(np.arange(length) == 0, len(chosen))
+    group = np.repeat(np.arange(len(chosen)), length)
+    for name, severity in kinds:
+        parts, odd = zip(*(next(judged) for _ in chosen))
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        ood, start, group = np.concatenate(odd), np.concatenate(starts), np.concatenate(groups)
+        ood = np.concatenate(odd)
         row = _row(scorer, _at(scores, ~ood), _at(scores, ood), group[~ood], group[ood])
-        found = events.detections(scores["alarm"], start, ood, fps)
-        row.update(hit_rate=found.hit_rate, delay_frames=found.median_delay, delay_s=found.median_delay_seconds)
-        rows.append({"set": f"{name} {severity}", "ood": calibrate.outside_id(test, name, severity), **row})
+        detected = events.detections(scores["alarm"], start, ood, fps)
+        row.update(hit_rate=detected.hit_rate, delay_frames=detected.median_delay,
+                   delay_s=detected.median_delay_seconds)
+        rows.append({"set": f"{name} {severity}",
+                     "ood": corruptions_.outside_id(name, severity, test.partition_kind), **row})
         rocs[f"{name} {severity}"] = metrics.roc(scores["detector"][~ood], scores["detector"][ood])
-        if not example and len(parts) > 1 and severity == settings.severities[-1]:
-            example = {"score": parts[1]["detector"], "ood": odd[1], "name": np.array(f"{name} {severity}")}
-    return Evaluation({"mode": "sequences", "rows": rows, "fps": fps, "test_frames": len(images),
-                       "false_alarms": dataclasses.asdict(alarms)}, rocs, example)
+        if not example and severity == settings.severities[-1]:
+            shown = min(1, len(parts) - 1)
+            example = {"score": parts[shown]["detector"], "ood": odd[shown], "name": np.array(f"{name} {severity}")}
+    return evaluation.Report({"mode": "sequences", "rows": rows, "fps": fps, "test_frames": len(test),
+                              "stretches": len(chosen), "unreadable": len(ran.unreadable),
+                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example)
 
 
-def _by_partition(test: dataset.Dataset, own: Mapping[str, np.ndarray],
+def _by_partition(test: dataset.Dataset, usual: Mapping[str, np.ndarray],
                   odd: Mapping[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
     """Returns the AUROC of each partition's test images against the OOD ones."""
     return {"auroc_by_partition": {
-        str(name): metrics.evaluate(own["detector"][test.partition == name], odd["detector"]).auroc
+        str(name): metrics.evaluate(usual["detector"][test.partition == name], odd["detector"]).auroc
         for name in np.unique(test.partition)}}
 
 
-def _row(scorer: _Scorer, own: Mapping[str, np.ndarray], odd: Mapping[str, np.ndarray],
-         own_groups: Optional[np.ndarray] = None, odd_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
+def _row(scorer: _Scorer, usual: Mapping[str, np.ndarray], odd: Mapping[str, np.ndarray],
+         id_groups: Optional[np.ndarray] = None, ood_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
     """Returns one table row: the detector's metrics and interval, its rates at the threshold, each baseline's AUROC."""
-    id_scores, ood_scores = own["detector"], odd["detector"]
+    id_scores, ood_scores = usual["detector"], odd["detector"]
     found = dataclasses.asdict(metrics.evaluate(id_scores, ood_scores))
-    interval = statistics.auroc_interval(id_scores, ood_scores, _CONFIDENCE, own_groups, odd_groups)
-    trivial = {name: metrics.evaluate(own[name], odd[name]).auroc for name in scorer.baselines}
+    trivial = {name: metrics.evaluate(usual[name], odd[name]).auroc for name in scorer.baselines}
     best = max(trivial, key=lambda name: trivial[name])
-    pair = (own[best], odd[best], id_scores, ood_scores)
-    difference = statistics.auroc_difference(*pair, _CONFIDENCE, own_groups, odd_groups)
-    return {"n_id": len(id_scores), "n_ood": len(ood_scores), **found, "auroc_low": interval.low,
-            "auroc_high": interval.high, "false_positive_rate": float(own["alarm"].mean()),
-            "true_positive_rate": float(odd["alarm"].mean()), "baselines": trivial, "best_baseline": best,
+    return {"n_id": len(id_scores), "n_ood": len(ood_scores), **found,
+            "false_positive_rate": float(usual["alarm"].mean()), "true_positive_rate": float(odd["alarm"].mean()),
+            "baselines": trivial, "best_baseline": best,
             "constant": bool(id_scores.min() == max(id_scores.max(), ood_scores.max()) == ood_scores.min()),
-            "delta": difference.delta, "delta_low": difference.low, "delta_high": difference.high,
-            "non_inferior": statistics.non_inferior(*pair, MARGIN, _CONFIDENCE, own_groups, odd_groups)}
+            **_intervals((usual[best], odd[best], id_scores, ood_scores), id_groups, ood_groups)}
 
 
-def _readable(found: dataset.Dataset, split: str) -> Tuple[dataset.Dataset, int]:
-    """Returns the readable in-distribution frames of a split, and how many there are that can't be read."""
-    chosen = found.where((found.split == split) & ~found.ood)
-    good, bad = [], []
-    for i in progress.track(range(len(chosen)), f"checking {split}"):
-        try:
-            chosen.read(i)
-            good.append(i)
-        except frames.FrameError as error:
-            bad.append(dataset.named(chosen.names[i], str(error)))
-    loading.say_unreadable(tuple(bad))
-    if not good:
-        raise ValueError(f"{found.description} has no readable in-distribution frame in its split {split!r}")
-    return chosen.where(np.array(good)), len(bad)
+def _intervals(pair: Tuple[np.ndarray, ...], id_groups: Optional[np.ndarray],
+               ood_groups: Optional[np.ndarray]) -> Dict[str, Any]:
+    """Returns the AUROC's interval and the difference to the best baseline; None where one stretch shows no spread.
+
+    Args:
+      pair: the baseline's ID and OOD scores, the detector's.
+      id_groups, ood_groups: each frame's stretch; None: frames are independent.
+    """
+    if any(groups is not None and len(np.unique(groups)) < 2 for groups in (id_groups, ood_groups)):
+        return dict.fromkeys(("auroc_low", "auroc_high", "delta", "delta_low", "delta_high", "non_inferior"))
+    interval = statistics.auroc_interval(pair[2], pair[3], _CONFIDENCE, id_groups, ood_groups)
+    difference = statistics.auroc_difference(*pair, _CONFIDENCE, id_groups, ood_groups)
+    return {"auroc_low": interval.low, "auroc_high": interval.high, "delta": difference.delta,
+            "delta_low": difference.low, "delta_high": difference.high,
+            "non_inferior": statistics.non_inferior(*pair, MARGIN, _CONFIDENCE, id_groups, ood_groups)}
+
+
+def _reconstruction(loaded: network.Network, data: dataset.Dataset, provenance: Mapping[str, Any]) -> Optional[float]:
+    """Returns the mean test reconstruction loss, nats an image, while the run's decoder is at hand; else None."""
+    folder = provenance.get("network", {}).get("model", "")
+    if "mu" not in loaded.runner.outputs or not os.path.exists(os.path.join(folder, "decoder.h5")):
+        return None
+    try:
+        from leanood.workflow import reconstruction
+    except ImportError:  # the base install has no TensorFlow
+        return None
+    return reconstruction.loss(loaded, data, folder)
+
+
+def _record(path: str, summary: Mapping[str, Any]) -> None:
+    parts = bundle.read(path)
+    kept = {name: value for name, value in summary.items() if name not in ("file", "bytes")}
+    fields = {name: value for name, value in parts.detector.items() if name not in ("schema", "sha256")}
+    bundle.write(path, parts.model, {**fields, "metrics": [kept]}, parts.arrays)
 
 
 def _at(scores: Mapping[str, np.ndarray], where: np.ndarray) -> Dict[str, np.ndarray]:

@@ -19,13 +19,12 @@ def save(figure: Any, path: str) -> str:
     return path
 
 
-def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], path: str, title: str) -> str:
-    """Draws the ROC of each set, the worst first; more than ten become the ten worst.
+def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], title: str) -> Any:
+    """The ROC of each set, the worst first, as a Matplotlib figure; more than ten become the ten worst.
 
     Args:
       curves: by set.
       aurocs: by set, for the legend and the order.
-      path: the PNG to write.
       title: above it.
     """
     figure, axes = _axes((5.2, 4.6))
@@ -38,11 +37,11 @@ def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], path: st
     axes.set_ylabel("OOD frames flagged")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="lower right", fontsize=7, frameon=False)
-    return save(figure, path)
+    return figure
 
 
-def score_over_time(score: np.ndarray, ood: np.ndarray, threshold: float, fps: float, path: str, title: str) -> str:
-    """Draws S_t of one sequence [T], its OOD stretch bool [T] shaded, and the alarm threshold."""
+def score_over_time(score: np.ndarray, ood: np.ndarray, threshold: float, fps: float, title: str) -> Any:
+    """S_t of one sequence [T], its OOD stretch bool [T] shaded, and the alarm threshold, as a Matplotlib figure."""
     figure, axes = _axes((7.0, 2.8))
     seconds = np.arange(len(score)) / fps
     axes.fill_between(seconds, 0, 1, where=ood, transform=axes.get_xaxis_transform(), color="tab:red", alpha=0.15,
@@ -54,7 +53,7 @@ def score_over_time(score: np.ndarray, ood: np.ndarray, threshold: float, fps: f
     axes.set_ylabel("score (nats)")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="upper left", fontsize=7, frameon=False)
-    return save(figure, path)
+    return figure
 
 
 def _axes(size: Any) -> Any:

@@ -10,6 +10,11 @@ _QUIET_S = 2.0  # nothing is shown before
 _EVERY_S = 15.0  # between lines where there is no terminal
 
 
+def say(line: str) -> None:
+    """Prints a line on stderr: stdout is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def track(items: Iterable[T], what: str, total: Optional[int] = None) -> Iterator[T]:
     """Yields the items, showing how far it is.
 

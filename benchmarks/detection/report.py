@@ -22,7 +22,7 @@ from leanood.data import catalog, corruptions, dataset, frames, lanes, sequences
 from leanood.ood import baselines, detector, events, metrics, statistics, typicality
 from leanood.tflite import runtime
 from leanood.tools import command
-from leanood.workflow import calibrate, loading, progress
+from leanood.workflow import calibrate, datasets, network, progress
 
 _OUT = flags.DEFINE_string("out", "docs/detection_results.md", "the table, in Markdown")
 _STRETCHES = flags.DEFINE_integer("stretches", 9, "test sequences a corruption")
@@ -95,15 +95,16 @@ def _set(name: str) -> Set:
     """Returns a set with its network and calibrated detectors."""
     found, runner = sets.load(name)
     window = 0 if name == "duckietown" else None
-    result = calibrate.calibrate(runner, sets.SIZE, found, calibrate.Settings(window=window))
-    paper = calibrate.calibrate(runner, sets.SIZE, found, calibrate.Settings(detector="kl-topk", window=window))
+    loaded = network.Network(bundle.flatbuffer(sets.file(name)))
+    result = calibrate.fit(loaded, found, calibrate.Settings(window=window))
+    paper = calibrate.fit(loaded, found, calibrate.Settings(detector="kl-topk", window=window))
     detectors = {DEFAULT: result.detector, PAPER: paper.detector}
     parts = {}
     for split in ("train", "calibration"):
-        images, known = loading.load_split(found, split, sets.SIZE)
-        parts[split] = (calibrate.outputs_of(runner, images, f"{name}: {split}"), known)
+        ran = loaded.run(datasets.split(found, split), f"{name}: {split}")
+        parts[split] = (ran.outputs, ran.frames)
         if split == "train":
-            few = images[np.unique(np.linspace(0, len(images) - 1, 2000).round().astype(int))]
+            few, _ = datasets.load_split(found, split, sets.SIZE, 2000)
             trivial = {"six colour numbers": baselines.Colour().fit(few), "sharpness": baselines.Sharpness().fit(few),
                        "mean brightness": baselines.Brightness().fit(few)}
     for label, channels in ABLATIONS.items():
@@ -157,17 +158,17 @@ def _sequence_rows(made: Set) -> Dict[str, Any]:
     driving = made.scores(images, test.starts)
     alarms = {name: dataclasses.asdict(events.false_alarms(driving[f"{name} alarm"], test.starts, found.fps))
               for name in (DEFAULT, PAPER)}
-    chosen = calibrate.stretches(test, int(sets.STRETCH_S[made.name] * found.fps), _STRETCHES.value)
+    chosen = sequences.stretches(test, int(sets.STRETCH_S[made.name] * found.fps), _STRETCHES.value)
     jobs = [(name, severity) for name in corruptions.NAMES for severity in sets.SEVERITIES]
     rows = []
     for name, severity in progress.track(jobs, f"{made.name}: corruptions"):
-        if not calibrate.outside_id(found, name, severity):
+        if not corruptions.outside_id(name, severity, found.partition_kind):
             continue
         parts, odd, group = [], [], []
         begin = np.arange(len(chosen[0])) == 0
         for number, where in enumerate(chosen):
             pattern = sequences.PATTERNS[number % len(sequences.PATTERNS)]
-            corrupted, ood = calibrate.corrupted(test, where, name, severity, pattern, number, sets.SIZE)
+            corrupted, ood = sequences.corrupted(test, where, name, severity, pattern, number, sets.SIZE)
             parts.append(made.scores(corrupted, begin))
             odd.append(ood)
             group.append(np.full(len(where), number))
@@ -313,7 +314,7 @@ def _ablation(results: Mapping[str, Any]) -> List[str]:
 
 def _costs(made: Set) -> List[str]:
     """Returns what the network and each detector's arithmetic take, interleaved, the least of many runs."""
-    images, _ = loading.load_split(made.found, "test", sets.SIZE, 100)
+    images, _ = datasets.load_split(made.found, "test", sets.SIZE, 100)
     outputs = [made.runner(image) for image in images]
     names = [DEFAULT, *ABLATIONS, PAPER]
     least = {name: np.inf for name in [*names, "network"]}

@@ -29,7 +29,7 @@ from leanood.data import corruptions, dataset, frames, sequences
 from leanood.models import filter_bank
 from leanood.ood import baselines, gaussian, kl, martingale, metrics, sequence_threshold, tail, typicality
 from leanood.tools import command
-from leanood.workflow import calibrate, progress
+from leanood.workflow import progress
 
 _OUT = flags.DEFINE_string("out", "docs/detection_search.md", "the tables, in Markdown")
 
@@ -117,12 +117,12 @@ class Material:
         length = int(sets.STRETCH_S[self.name] * found.fps)
         middle = []
         for fold in self.folds:
-            whole = calibrate.stretches(pool.where(np.isin(np.arange(len(pool)), fold)), length)
+            whole = sequences.stretches(pool.where(np.isin(np.arange(len(pool)), fold)), length)
             middle.append(fold[whole[len(whole) // 2]])
         for name in corruptions.NAMES:
             for severity in sets.SEVERITIES:
-                if calibrate.outside_id(found, name, severity):
-                    kinds[f"{name} {severity}"] = lambda i, name=name, severity=severity: calibrate.corrupted(
+                if corruptions.outside_id(name, severity, found.partition_kind):
+                    kinds[f"{name} {severity}"] = lambda i, name=name, severity=severity: sequences.corrupted(
                         pool, middle[i], name, severity, sequences.PATTERNS[i % 3], i, sets.SIZE)
         return kinds
 

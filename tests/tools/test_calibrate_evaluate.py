@@ -1,5 +1,4 @@
 """From a converted network to a calibrated, evaluated detector file, through the verbs, on lanes and on images."""
-import dataclasses
 import json
 import pathlib
 import subprocess
@@ -9,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from leanood.data import catalog
+from leanood.data import catalog, corruptions, sequences
 from leanood.ood import events, metrics
-from leanood.tflite import bundle, runtime
-from leanood.workflow import calibrate, evaluate, loading, plots
+from leanood.tflite import bundle
+from leanood.workflow import calibrate, datasets, evaluate, plots
+from leanood.workflow import network as network_
 
 LANES = "lanes:frames=1600,scene=60,size=32x32"
 MAIN = str(pathlib.Path(__file__).parents[2] / "tools" / "main.py")
@@ -29,26 +29,26 @@ def lanes():
 
 @pytest.fixture(scope="module")
 def network(tiny_tflite):
-    return runtime.load(bundle.flatbuffer(tiny_tflite["int8"]))
+    return network_.Network(bundle.flatbuffer(tiny_tflite["int8"]))
 
 
 @pytest.fixture(scope="module")
 def calibrated(lanes, network):
-    return calibrate.calibrate(network, (32, 32), lanes, calibrate.Settings(false_alarms_per_hour=60))
+    return calibrate.fit(network, lanes, calibrate.Settings(false_alarms_per_hour=60))
 
 
 @pytest.fixture(scope="module")
 def file(calibrated, network, lanes, tiny_tflite, tmp_path_factory):
     path = tmp_path_factory.mktemp("detector") / "detector.tflite"
-    fields = calibrate.fields(calibrated, network, (32, 32), lanes.fps, data={"spec": LANES}, network={})
+    fields = calibrate.fields(calibrated, network, lanes.fps, data={"spec": LANES}, converted={})
     bundle.write(path, bundle.flatbuffer(tiny_tflite["int8"]), fields, calibrated.detector.to_arrays())
     return path
 
 
 @pytest.fixture(scope="module")
-def evaluated(file, lanes):
+def evaluated(file, network, lanes):
     settings = evaluate.Settings(severities=(5,), corruptions=("darker", "noise", "frozen"), stretch_s=2, stretches=4)
-    return evaluate.evaluate(bundle.load(file), lanes, settings)
+    return evaluate.score(bundle.load(file), network, lanes, settings)
 
 
 def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
@@ -76,14 +76,14 @@ def test_the_detector_sees_a_dark_camera_and_not_the_usual_road(file, lanes):
 
 
 def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
-    row = next(row for row in evaluated.report["rows"] if row["set"] == "darker 5")
+    row = next(row for row in evaluated.rows if row["set"] == "darker 5")
     one = bundle.load(file)
     test = lanes.where((lanes.split == "test") & ~lanes.ood)
-    chosen = calibrate.stretches(test, 40, 4)
+    chosen = sequences.stretches(test, 40, 4)
     scores, odd, alarms, starts = [], [], [], []
     for number, where in enumerate(chosen):
         pattern = ("all", "second_half", "middle_half")[number % 3]
-        images, ood = calibrate.corrupted(test, where, "darker", 5, pattern, number, (32, 32))
+        images, ood = sequences.corrupted(test, where, "darker", 5, pattern, number, (32, 32))
         one.reset()
         verdicts = [one(image) for image in images]
         scores += [verdict.score for verdict in verdicts]
@@ -99,26 +99,22 @@ def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
 
 
 def test_a_severity_in_the_declared_range_is_no_ood_row(lanes):
-    assert not calibrate.outside_id(lanes, "darker", 1)
-    assert calibrate.outside_id(lanes, "darker", 5)
-    assert calibrate.outside_id(lanes, "fog", 1)
-    assert calibrate.outside_id(dataclasses.replace(lanes, partition_kind="subset"), "darker", 1)
+    assert not corruptions.outside_id("darker", 1, lanes.partition_kind)
+    assert corruptions.outside_id("darker", 5, lanes.partition_kind)
+    assert corruptions.outside_id("fog", 1, lanes.partition_kind)
+    assert corruptions.outside_id("darker", 1, "subset")
 
 
 def test_stretches_never_span_a_sequence(lanes):
     test = lanes.splits("test")
-    for where in calibrate.stretches(test, 30):
+    for where in sequences.stretches(test, 30):
         assert (np.diff(where) == 1).all()
         assert not test.starts[where[1:]].any()
 
 
 def test_plots_are_pictures(evaluated, tmp_path):
-    aurocs = {row["set"]: row["auroc"] for row in evaluated.report["rows"]}
-    path = plots.roc(evaluated.roc, aurocs, str(tmp_path / "roc.png"), "title")
-    assert cv2.imread(path).std() > 1
-    path = plots.score_over_time(evaluated.example["score"], evaluated.example["ood"], 3.0, 20.0,
-                                 str(tmp_path / "score.png"), "title")
-    assert cv2.imread(path).std() > 1
+    for figure, name in ((evaluated.plot(), "roc.png"), (evaluated.plot_example(), "score.png")):
+        assert cv2.imread(plots.save(figure, str(tmp_path / name))).std() > 1
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -131,7 +127,7 @@ def test_corrupt_images_are_named_and_counted(tmp_path, capsys):
     found = catalog.open(str(tmp_path / "images"))
     total = 0
     for split in ("train", "calibration", "validation", "test"):
-        images, known = loading.load_split(found, split, (32, 32))
+        images, known = datasets.load_split(found, split, (32, 32))
         assert len(images) == len(known)
         total += len(images)
     assert total == 40
@@ -139,8 +135,8 @@ def test_corrupt_images_are_named_and_counted(tmp_path, capsys):
 
 
 def test_an_empty_split_is_named(lanes):
-    with pytest.raises(ValueError, match="no readable in-distribution frame in its split 'ood'"):
-        loading.load_split(lanes, "ood", (32, 32))
+    with pytest.raises(ValueError, match="no in-distribution frame in its split 'ood'"):
+        datasets.load_split(lanes, "ood", (32, 32))
 
 
 def test_the_verbs_on_an_image_folder(tiny_tflite, tmp_path):

@@ -13,8 +13,7 @@ import pytest
 
 from leanood.data import chroma, live, stream, streams
 from leanood.tflite import bundle
-from leanood.tools import view
-from leanood.workflow import journal, monitor
+from leanood.workflow import journal, monitor, view
 
 SAME = ("frame", "name", "score", "p_value", "log_martingale", "nonconformity", "alarm", "raised", "partition",
         "invalid")
@@ -377,7 +376,7 @@ def test_info_tells_what_a_detector_file_holds_and_where_it_runs(tiny_detector):
     assert told["runs_on"] == {title: [] for title in ("tflite-runtime 2.13", "tflite-runtime 2.14", "LiteRT 2.3",
                                                        "the GPU delegate")}
     assert told["here"]["LiteRT"] == "yes, cpu: the whole graph, 1 thread"
-    text = _leanood("info", tiny_detector, "--notry").stdout.decode()
+    text = _leanood("info", tiny_detector, "--notry_here").stdout.decode()
     for word in ("bright, medium (subset)", "calibration.0", "CONV_2D", "threshold", "SHA-256 of arrays", "No metrics"):
         assert word in text
 
@@ -388,7 +387,7 @@ def test_info_shows_metrics_and_provenance_and_obeys_no_escapes(tiny_detector, t
     fields.update(metrics=[{"rows": [{"set": "rain", "auroc": 0.875}, {"set": "fog\x1b[2J", "auroc": 0.5}]}],
                   provenance={"data": {"source": "lanes", "seed": 3}})
     bundle.write(tmp_path / "d.tflite", parts.model, fields, parts.arrays)
-    text = _leanood("info", tmp_path / "d.tflite", "--notry").stdout.decode()
+    text = _leanood("info", tmp_path / "d.tflite", "--notry_here").stdout.decode()
     assert "rain" in text
     assert "0.875" in text
     assert "data.seed" in text
@@ -397,7 +396,7 @@ def test_info_shows_metrics_and_provenance_and_obeys_no_escapes(tiny_detector, t
 
 
 def test_info_of_plain_and_damaged_files(tiny_models, tmp_path):
-    text = _leanood("info", tiny_models / "dense_12.tflite", "--notry").stdout.decode()
+    text = _leanood("info", tiny_models / "dense_12.tflite", "--notry_here").stdout.decode()
     assert "A plain TFLite model, not calibrated: leanood calibrate makes a detector file of it." in text
     assert "FULLY_CONNECTED version 12 (×2): tflite-runtime 2.14 knows versions up to 10" in text
     (tmp_path / "a.tflite").write_bytes(b"hello, world")

@@ -1,0 +1,205 @@
+"""Compresses a trained network by a recipe: weights, a TFLite file, a detector recalibrated on that file, a report."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from leanood.tflite import silence
+from leanood.workflow import calibrate, datasets, outcome, progress, tabular
+
+_REPRESENTATIVE = 200  # images that set the ranges of plain int8
+_COMPARED = 32  # images that layers are compared on
+
+
+class Compressed(outcome.Outcome):
+    """A compressed run's folder; it shows itself as the tables of sizes and files."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(tabular.text(*table) for table in _tables(self.summary))
+
+    def _repr_html_(self) -> str:
+        return "".join(tabular.html(*table) for table in _tables(self.summary))
+
+
+def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", out: Optional[str] = None, *,
+             model: Optional[Union[str, os.PathLike]] = None, part: Optional[str] = None,
+             outputs: Optional[Mapping[str, str]] = None, size: Optional[Tuple[int, int]] = None,
+             input_scale: Optional[str] = None, epochs: int = 5, batch_size: int = 32, images: int = 4000,
+             seed: int = 0, target: str = "generic", detector: Optional[str] = None, layer_errors: bool = False,
+             data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
+    """Compresses a network by a recipe; returns the new run's folder, with its files and their sizes.
+
+    Each step trains towards the original on images without labels. Everything is checked before the training starts;
+    killed or interrupted, the same call goes on.
+
+    Args:
+      run: a run's folder, or
+      model: any saved Functional Keras model (.h5, .keras); exactly one of the two.
+      recipe: what to do, e.g. "shrink(0.5)+distill(epochs=20)+qat". Steps: shrink, factorize, student, distill, then
+        prune, then cluster, then one of qat, pqat (after prune), cqat (after cluster), pcqat (after both), int8, int16,
+        dynamic, float16, float32, then huffman.
+      out: the folder of the results; None: the run's (or model's) name and the recipe's.
+      part: which of a run's models; None: its encoder or classifier.
+      outputs: layers to put out by name, e.g. {"features": "features", "logits": "logits"}.
+      size: (height, width), where the model leaves them open.
+      input_scale: what the model was trained on: "unit" x/255, "signed" x/127.5−1 or "bytes" x; None: the run's, or
+        unit.
+      epochs: of fine-tuning after each step that doesn't say.
+      batch_size: images a training step.
+      images: train on so many images at most, evenly spread.
+      seed: of order and views.
+      target: "generic", "jetson-nano" or "gpu": a file that could not be loaded there is refused.
+      detector: what to calibrate the file into, as for `leanood.calibrate`; None: typicality for an encoder, energy for
+        a classifier; "none": nothing.
+      layer_errors: with int8: report how far each layer's activations stray from float, worst first.
+      data: what to train and calibrate on; None: the run's own.
+      **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
+
+    Raises:
+      ValueError, OSError: in one line that says what is wrong and what to do.
+    """
+    if (run is None) == (model is None):
+        raise ValueError("give one of --run=FOLDER and --model=FILE")
+    silence.tensorflow()
+    from leanood.compression import recipe as recipes
+    from leanood.models import run as runs
+
+    steps = recipes.parse(recipe)
+    source = os.fspath(run if run is not None else model)  # type: ignore[arg-type]
+    config, original, part = _original(source, run is not None, part, outputs, size, input_scale)
+    recipes.check(steps, original)
+    shape = (int(original.input_shape[1]), int(original.input_shape[2]))
+    frames, opened = datasets.open(data, data_options, config.get("data", {}))
+    training, _ = datasets.load_split(frames, "train", shape, images)
+    settings = {"recipe": recipes.write(steps), "from": os.path.abspath(source), "epochs": epochs,
+                "batch_size": batch_size, "images": len(training), "seed": seed}
+    decoder = os.path.join(source, "decoder.h5")
+    folder = runs.Run.create(os.fspath(out) if out else _named_after(source, settings["recipe"]),
+                             {**config, "data": opened, "compressed": settings})
+    with folder.lock():
+        result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
+                             batch_size=batch_size, validation=_validation(frames, shape, images), seed=seed,
+                             folder=folder.file("steps"), progress=progress.say,
+                             decoder=runs.load(decoder) if os.path.exists(decoder) else None)
+        folder.save(part, result.model)
+        if os.path.exists(decoder):  # the reconstruction loss is measured with it
+            shutil.copyfile(decoder, folder.file("decoder.h5.partial"))
+            os.replace(folder.file("decoder.h5.partial"), folder.file("decoder.h5"))
+        rows, files = _files(folder, part, original, result, training, frames, opened, target, detector)
+    errors = _layer_errors(result, training, config["input_scale"]) if layer_errors else []
+    summary = {"out": folder.path, "files": files,
+               "sizes": [{"model": what, **dataclasses.asdict(measured)} for what, measured in rows],
+               "layer_errors": [error._asdict() for error in errors]}
+    compressed = Compressed(folder.path, summary)
+    folder.write("report.json", json.dumps(summary, indent=2) + "\n")
+    folder.write("report.txt", f"{compressed}\n")
+    return compressed
+
+
+def _original(source: str, is_run: bool, part: Optional[str], outputs: Optional[Mapping[str, str]],
+              size: Optional[Tuple[int, int]], input_scale: Optional[str]) -> Tuple[Dict[str, Any], Any, str]:
+    """The run's config (or a saved model's), the model with named outputs and a fixed size, and what it is."""
+    from leanood.compression import rebuild
+    from leanood.models import run as runs
+    from leanood.tflite import convert
+
+    if is_run:
+        opened = runs.Run(source)
+        config = dict(opened.config)
+        part = part or ("classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder")
+        model = opened.model(part)
+    else:
+        if not os.path.exists(source):
+            raise FileNotFoundError(f"{source} is not there; --model takes a saved Keras model")
+        config, part, model = {"model": os.path.abspath(source)}, part or "network", runs.load(source)
+    config["input_scale"] = input_scale or config.get("input_scale", "unit")
+    rebuild.check(model)
+    if outputs:
+        model = convert.with_outputs(model, outputs)
+    shape = tuple(model.input_shape[1:])
+    if size:
+        shape = (*size, shape[-1])
+    if None in shape:
+        raise ValueError("the model leaves its size open; give --size, e.g. --size=32x32")
+    return config, rebuild.clone(model, shape), part
+
+
+def _named_after(source: str, recipe: str) -> str:
+    return f"{os.path.splitext(source.rstrip(os.sep))[0]}-{re.sub(r'[^0-9A-Za-z.]+', '-', recipe).strip('-')}"
+
+
+def _validation(frames: Any, size: Tuple[int, int], images: int) -> Optional[np.ndarray]:
+    """Validation images, or none where the data set has none."""
+    if not np.any((frames.split == "validation") & ~frames.ood):
+        return None
+    return datasets.load_split(frames, "validation", size, max(1, images // 4))[0]
+
+
+def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarray, frames: Any, data: Dict[str, Any],
+           target: str, detector: Optional[str]) -> Tuple[List[Any], Dict[str, str]]:
+    """Writes TFLite, provenance, packed and detector files; returns the report's rows and the files by kind."""
+    from leanood.compression import huffman, report
+    from leanood.models import filter_bank
+    from leanood.tflite import convert
+
+    progress.say(f"converting to {result.quantize}")
+    latents = {"mu", "logvar"} <= set(result.model.output)
+    original, model = (filter_bank.with_statistics(one) if part == "encoder" and latents else one
+                       for one in (original, result.model))
+    representative = images[np.unique(np.linspace(0, len(images) - 1, _REPRESENTATIVE).round().astype(int))]
+    scale = folder.config["input_scale"]
+    before = convert.convert(original, input_scale=scale)
+    flatbuffer = convert.convert(model, quantize=result.quantize, input_scale=scale, target=target,
+                                 representative=representative if result.quantize in ("int8", "int16") else None)
+    provenance = convert.describe(
+        flatbuffer, model=folder.path, outputs=",".join(sorted(convert.named(model, model.output))),
+        quantize=result.quantize, target=target, input_scale=scale,
+        representative=len(representative), data=data, run=folder.config)
+    files = {"weights": folder.file(f"{part}.h5"), "tflite": folder.file(f"{part}_{result.quantize}.tflite")}
+    _write(files["tflite"], flatbuffer)
+    folder.write(f"{part}_{result.quantize}.json", json.dumps(provenance, indent=2) + "\n")
+    rows = [*result.sizes, ("the original's float32 file", report.measure(original, before)),
+            (f"{result.quantize} file", report.measure(result.model, flatbuffer))]
+    if result.pack:
+        packed = huffman.pack(flatbuffer)
+        files["packed"] = f"{files['tflite']}.huffman"
+        _write(files["packed"], packed)
+        rows.append(("huffman-packed file", dataclasses.replace(rows[-1][1], bytes=len(packed))))
+    if (latents or "logits" in result.model.output) and detector != "none":
+        made = calibrate.calibrate(files["tflite"], frames, folder.file("detector.tflite"), detector=detector)
+        files["detector"] = made.path
+    return rows, files
+
+
+def _layer_errors(result: Any, images: np.ndarray, scale: str) -> List[Any]:
+    """Layer, kind, cosine and signal-to-noise ratio under plain int8; a QAT model has its own ranges."""
+    from leanood.compression import errors, views
+
+    if result.quantize != "int8" or any(layer.name.startswith("quant_") for layer in result.model.layers):
+        return []
+    return errors.by_layer(result.model, views.scaled(images[:_COMPARED], scale))
+
+
+def _tables(summary: Mapping[str, Any]) -> List[Tuple[Sequence[Sequence[Any]], Sequence[str]]]:
+    from leanood.compression import report
+
+    sizes = [(row["model"], report.Size(**{name: value for name, value in row.items() if name != "model"}))
+             for row in summary["sizes"]]
+    tables: List[Tuple[Sequence[Sequence[Any]], Sequence[str]]] = [
+        report.table(sizes), (list(summary["files"].items()), ["file", "path"])]
+    if summary["layer_errors"]:
+        tables.append(([list(error.values()) for error in summary["layer_errors"]],
+                       ["layer", "kind", "cosine", "SNR, dB"]))
+    return tables
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(f"{path}.partial", "wb") as stream:
+        stream.write(content)
+    os.replace(f"{path}.partial", path)

@@ -1,0 +1,103 @@
+"""The data set that a step works on: a word, an opened data set, or what an earlier step wrote down."""
+from __future__ import annotations
+
+import builtins
+import json
+import os
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from leanood.data import catalog, dataset
+from leanood.workflow import progress
+
+Data = Union[str, "os.PathLike[str]", dataset.Dataset]
+# What the steps take as keyword arguments beside `data`, and the verbs as flags: catalog.open's, by the flags' names.
+OPTIONS = ("split_csv", "times_csv", "ood_partitions", "fps", "data_seed", "limit")
+
+
+def open(data: Optional[Data], options: Mapping[str, Any],  # noqa: A001
+         recorded: Mapping[str, Any]) -> Tuple[dataset.Dataset, Dict[str, Any]]:
+    """(the data set, how to open it again).
+
+    Args:
+      data: a word or path for `catalog.open`, an opened data set, or None: the recorded one.
+      options: some of OPTIONS; None counts as not given.
+      recorded: what an earlier step wrote down: `spec` and the options of `catalog.open`; may be empty.
+
+    Raises:
+      TypeError: if an option is none of OPTIONS.
+      ValueError: if there is no data set, or options were given for an opened one.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"unexpected argument {name!r}; of the data there are {', '.join(OPTIONS)}")
+    given = {("seed" if name == "data_seed" else name): absolute(value)
+             for name, value in options.items() if value is not None}
+    if isinstance(data, dataset.Dataset):
+        if given:
+            raise ValueError(f"{', '.join(given)}: the data set is open already; open it with them (data.catalog.open)")
+        opened = data
+    elif data is None and not recorded.get("spec"):
+        raise ValueError("--data is needed: the file doesn't say what its network was trained on")
+    else:
+        base = {} if data is not None else {name: value for name, value in recorded.items() if name != "description"}
+        words = {**base, **given, **({} if data is None else {"spec": absolute(os.fspath(data))})}
+        opened = catalog.open(words["spec"], **{name: value for name, value in words.items() if name != "spec"})
+    return opened, {**{name: absolute(value) for name, value in opened.origin.items()},
+                    "description": opened.description}
+
+
+def split(found: dataset.Dataset, name: str, at_most: Optional[int] = None) -> dataset.Dataset:
+    """The in-distribution frames of a split; with `at_most`, so many evenly spread ones.
+
+    Raises:
+      ValueError: if there are none.
+    """
+    chosen = found.where((found.split == name) & ~found.ood)
+    if not len(chosen):
+        raise ValueError(f"{found.description} has no in-distribution frame in its split {name!r}")
+    if at_most is not None and len(chosen) > at_most:
+        chosen = chosen.where(np.unique(np.linspace(0, len(chosen) - 1, at_most).round().astype(int)))
+    return chosen
+
+
+def load_split(found: dataset.Dataset, name: str, size: Tuple[int, int], at_most: Optional[int] = None,
+               ) -> Tuple[np.ndarray, dataset.Dataset]:
+    """The readable in-distribution frames of a split, uint8 [N, h, w, 3], and what is known of each.
+
+    Unreadable ones are named on stderr. With `at_most`, so many evenly spread frames.
+    """
+    images, readable, unreadable = split(found, name, at_most).load(size)
+    say_unreadable(unreadable)
+    if not len(images):
+        raise ValueError(f"{found.description} has no readable in-distribution frame in its split {name!r}")
+    return images, readable
+
+
+def say_unreadable(lines: Tuple[str, ...]) -> None:
+    """Names unreadable images on stderr: they are counted, never scored."""
+    for line in lines:
+        progress.say(f"unreadable, left out: {line}")
+
+
+def sidecar(path: str) -> Dict[str, Any]:
+    """What `convert` wrote beside a .tflite, or nothing where there is no such file."""
+    beside = os.path.splitext(path)[0] + ".json"
+    if not os.path.exists(beside):
+        return {}
+    try:
+        with builtins.open(beside, encoding="utf-8") as stream:  # `open` is this module's own
+            return dict(json.load(stream))
+    except ValueError as error:
+        raise ValueError(f"{beside} is damaged ({error}); convert the network again") from error
+
+
+def absolute(value: Any) -> Any:
+    """A path, or `sequences:PATH`, from the root on, since it is read from other folders later; others as they are."""
+    if not isinstance(value, (str, os.PathLike)):
+        return value
+    value = os.fspath(value)
+    prefix = "sequences:" if value.startswith("sequences:") else ""
+    rest = value[len(prefix):]
+    return prefix + os.path.abspath(rest) if rest and os.path.exists(rest) else value

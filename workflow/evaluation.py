@@ -1,0 +1,124 @@
+"""What an evaluation found: rows, a table, plots; as text, as HTML in a notebook, as files."""
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from leanood.ood import metrics
+from leanood.workflow import plots, tabular
+
+_MOST_PARTITIONS = 4  # columns of the table; more are in the summary alone
+
+
+class Report:
+    """The results of `leanood.evaluate`. In a notebook it shows itself as a table.
+
+    Attributes:
+      summary: everything, fit for JSON: `rows`, false alarms, data, runtime, ….
+      roc: by set, its ROC.
+      example: of one corrupted test stretch its scores, which frames are OOD and the corruption's name; else empty.
+    """
+
+    def __init__(self, summary: Mapping[str, Any], roc: Mapping[str, metrics.Roc], example: Mapping[str, np.ndarray]):
+        self.summary: Dict[str, Any] = dict(summary)
+        self.roc = dict(roc)
+        self.example = dict(example)
+
+    @property
+    def rows(self) -> List[Dict[str, Any]]:
+        """One mapping a set: `set`, `ood`, `auroc`, `auroc_low`, …, `baselines`, `best_baseline`, `non_inferior`."""
+        return self.summary["rows"]
+
+    def table(self) -> str:
+        """The rows as an aligned text table."""
+        return tabular.text(*self._cells())
+
+    def plot(self) -> Any:
+        """The ROC of each set, the ten worst, as a Matplotlib figure (a notebook shows it)."""
+        return plots.roc(self.roc, {row["set"]: row["auroc"] for row in self.rows}, self._title())
+
+    def plot_example(self) -> Any:
+        """The score over time of one corrupted test stretch, as a Matplotlib figure; None where frames are images."""
+        if not self.example:
+            return None
+        return plots.score_over_time(self.example["score"], self.example["ood"], self.summary["threshold"],
+                                     self.summary["fps"], f"{self.summary['detector']}: {self.example['name']}")
+
+    def write(self, folder: str) -> List[str]:
+        """Writes evaluation.json and the plots into a folder that is there; returns their paths."""
+        written = [os.path.join(folder, "evaluation.json")]
+        partial = written[0] + ".partial"
+        with open(partial, "w", encoding="utf-8") as stream:
+            json.dump(self.summary, stream, indent=1)
+        os.replace(partial, written[0])
+        if self.roc:
+            written.append(plots.save(self.plot(), os.path.join(folder, "roc.png")))
+        if self.example:
+            written.append(plots.save(self.plot_example(), os.path.join(folder, "score_over_time.png")))
+        self.summary["written"] = written
+        return written
+
+    def __str__(self) -> str:
+        return "\n".join([self.table(), "", *self._notes()])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        rows, headers = self._cells()
+        return tabular.html(rows, headers) + "".join(f"<p>{tabular.escaped(note)}</p>" for note in self._notes())
+
+    def _title(self) -> str:
+        return f"{self.summary['detector']} on {self.summary['data']} ({self.summary['runtime']})"
+
+    def _cells(self) -> Tuple[List[List[Any]], List[str]]:
+        sequences = self.summary["mode"] == "sequences"
+        parts = list(self.rows[0].get("auroc_by_partition", {})) if self.rows else []
+        parts = parts if 1 < len(parts) <= _MOST_PARTITIONS else []
+        headers = ["set", "AUROC", "95% interval", *(f"against {part}" for part in parts),
+                   "AUPR-in", "AUPR-out", "FPR95", "FPR95-ood", "det. error", "TPR", "FPR",
+                   *(["hits", "delay", "s"] if sequences else []), "best baseline", "its AUROC", "non-inferior"]
+        cells = []
+        for row in self.rows:
+            cells.append([
+                row["set"] + ("" if row["ood"] else " (in range)"),
+                "constant" if row["constant"] else _three(row["auroc"]),
+                "-" if row["auroc_low"] is None else f"{row['auroc_low']:.3f}–{row['auroc_high']:.3f}",
+                *(_three(row["auroc_by_partition"][part]) for part in parts),
+                *(_three(row[name]) for name in ("aupr_in", "aupr_out", "fpr95", "fpr95_ood_positive",
+                                                 "detection_error", "true_positive_rate", "false_positive_rate")),
+                *([_three(row["hit_rate"]), f"{row['delay_frames']:g}", f"{row['delay_s']:.2f}"] if sequences else []),
+                row["best_baseline"], _three(row["baselines"][row["best_baseline"]]),
+                {True: "yes", False: "no", None: "-"}[row["non_inferior"]]])
+        return cells, headers
+
+    def _notes(self) -> List[str]:
+        summary = self.summary
+        lines = [f"mean AUROC over the {sum(row['ood'] for row in self.rows)} truly OOD rows: "
+                 f"{_three(summary['out_of_range_mean_auroc'])}; detector {summary['detector']}, {summary['runtime']} "
+                 f"({summary['accelerator']})"
+                 + (f", {summary['bytes'] / 1e6:.3f} MB" if "bytes" in summary else "")]
+        if summary["mode"] == "sequences":
+            alarms = summary["false_alarms"]
+            lines.append(f"false alarms in {alarms['hours'] * 60:.1f} min of untouched test driving: {alarms['count']} "
+                         f"({alarms['per_hour']:.1f} an hour, 95% {alarms['low']:.1f}–{alarms['high']:.1f})")
+            if summary["stretches"] == 1:
+                lines.append("the test driving holds one stretch only, which shows no spread: intervals are not "
+                             "available; record longer, or give a smaller --stretch_s")
+        else:
+            each = ", ".join(f"{name} {share:.3f}"
+                             for name, share in summary["false_positive_rate_by_partition"].items())
+            lines.append(f"{summary['test_images']} test images, flagged: {_three(summary['false_positive_rate'])} "
+                         f"({each})")
+        if summary.get("reconstruction_loss") is not None:
+            lines.append(f"test reconstruction loss: {summary['reconstruction_loss']:.1f} nats an image")
+        if summary["unreadable"]:
+            lines.append(f"{summary['unreadable']} unreadable test images, named above, were left out")
+        return lines + [f"wrote {path}" for path in summary.get("written", [])]
+
+
+def _three(value: Optional[float]) -> str:
+    return "-" if value is None else f"{value:.3f}"

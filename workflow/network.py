@@ -1,0 +1,171 @@
+"""A TFLite file at work on whole data sets: all cores run interpreters of it side by side, and memory doesn't grow.
+
+Frames are read, resized and run chunk by chunk, a few chunks ahead of what is collected; of a frame only the network's
+outputs are kept, a few hundred bytes, and those of long data sets on disk.
+"""
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import os
+import queue
+import tempfile
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+
+import numpy as np
+
+from leanood.data import dataset, frames
+from leanood.tflite import runtime as tflite_runtime
+from leanood.workflow import datasets, progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+Outputs = Dict[str, np.ndarray]
+CHUNK = 16  # frames in a row for one interpreter
+_IN_MEMORY = 64 << 20  # bytes of one output's array; a longer one is kept in a file that is gone with it
+
+
+class Ran(NamedTuple):
+    """What a network said of a data set's frames."""
+
+    outputs: Outputs  # named arrays [N, …]
+    frames: dataset.Dataset  # those N frames: the readable ones
+    unreadable: Tuple[str, ...]  # one line "name: reason" for each of the others
+
+
+class Network:
+    """A TFLite file in one interpreter a core, each of one thread, so that numbers don't depend on the machine's cores.
+
+    Args:
+      model: a path or the flatbuffer's bytes.
+      num_threads: so many interpreters side by side; None: one a core. A GPU has one.
+      accelerator, runtime, trusted: see `runtime.load`.
+
+    Attributes:
+      runner: one of the interpreters.
+      size: (h, w) of its input.
+    """
+
+    def __init__(self, model: tflite_runtime.Model, *, num_threads: Optional[int] = None, accelerator: str = "cpu",
+                 runtime: str = "auto", trusted: bool = False) -> None:
+        count = (num_threads or cores()) if accelerator == "cpu" else 1
+        first = tflite_runtime.load(model, accelerator, 1, runtime, trusted=trusted)
+        self.runners: List[tflite_runtime.Runner] = [first] + [
+            tflite_runtime.load(model, accelerator, 1, runtime, trusted=True) for _ in range(count - 1)]
+        self.runner = first
+        tensor = next(iter(first.inputs.values()))
+        self.size: Tuple[int, int] = (int(tensor.shape[1]), int(tensor.shape[2]))
+        self._movable = accelerator == "cpu"
+
+    def run(self, data: dataset.Dataset, what: str, *, change: Optional[Callable[[np.ndarray, int], np.ndarray]] = None,
+            also: Optional[Callable[[np.ndarray], Mapping[str, np.ndarray]]] = None) -> Ran:
+        """What the network says of each readable frame; the others are named on stderr.
+
+        Args:
+          data: the frames.
+          what: a few words for the progress bar.
+          change: (frame at its own resolution, its index in `data`) -> the frame to judge instead.
+          also: (frames uint8 [n, h, w, 3] at the network's size) -> further named arrays [n, …] to keep.
+        """
+        def prepare(chunk: range) -> Tuple[np.ndarray, List[int], List[str]]:
+            images, kept, reasons = np.empty((len(chunk), *self.size, 3), np.uint8), [], []
+            for i in chunk:
+                try:
+                    frame = data.read(i)
+                    frame = frame if change is None else change(frame, i)
+                    images[len(kept)] = frames.resize(frame, self.size)
+                    kept.append(i)
+                except frames.FrameError as error:
+                    reasons.append(dataset.named(data.names[i], str(error)))
+            return images[:len(kept)], kept, reasons
+
+        def judge(runner: tflite_runtime.Runner, prepared: Tuple[np.ndarray, List[int], List[str]]) -> Tuple:
+            images, kept, reasons = prepared
+            outputs = {**runner.each(images), **(also(images) if also is not None and len(images) else {})}
+            return outputs, kept, reasons
+
+        store, readable, unreadable = _Store(len(data)), [], []
+        chunks = [range(begin, min(begin + CHUNK, len(data))) for begin in range(0, len(data), CHUNK)]
+        for outputs, kept, reasons in self.map(prepare, judge, chunks, what):
+            if kept:
+                store.append(outputs, len(kept))
+            readable += kept
+            unreadable += reasons
+        datasets.say_unreadable(tuple(unreadable))
+        if not readable:
+            raise ValueError(f"{data.description}: none of {len(data)} frames can be read ({what})")
+        known = data if len(readable) == len(data) else data.where(np.array(readable))
+        return Ran(store.arrays(), known, tuple(unreadable))
+
+    def map(self, prepare: Callable[[T], Any], judge: Callable[[tflite_runtime.Runner, Any], R], jobs: List[T],
+            what: str) -> Iterator[R]:
+        """Yields judge(a runner, prepare(job)) of each job, in order, a few jobs ahead.
+
+        Args:
+          prepare: reads and changes frames, on any thread.
+          judge: runs the network on what `prepare` returned: where a model is bound to its thread, on the caller's.
+          jobs: what to do.
+          what: a few words for the progress bar.
+        """
+        idle: queue.SimpleQueue = queue.SimpleQueue()
+        for runner in self.runners:
+            idle.put(runner)
+
+        def both(job: T) -> R:
+            prepared = prepare(job)
+            runner = idle.get()
+            try:
+                return judge(runner, prepared)
+            finally:
+                idle.put(runner)
+
+        with concurrent.futures.ThreadPoolExecutor(len(self.runners) if self._movable else cores()) as pool:
+            if self._movable:
+                yield from _ahead(pool, both, progress.track(jobs, what), 2 * len(self.runners))
+            else:
+                for prepared in _ahead(pool, prepare, progress.track(jobs, what), 2 * cores()):
+                    yield judge(self.runner, prepared)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ahead(pool: concurrent.futures.Executor, work: Callable[[T], R], jobs: Iterable[T], ahead: int) -> Iterator[R]:
+    """Yields work(job) of each job in order, with at most `ahead` of them begun and not yet yielded."""
+    begun: Deque[concurrent.futures.Future] = collections.deque()
+    try:
+        for job in jobs:
+            begun.append(pool.submit(work, job))
+            if len(begun) >= ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+
+
+class _Store:
+    """Named arrays that grow to at most `most` rows; long ones lie in a file."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._arrays, self._count = most, {}, 0  # type: int, Outputs, int
+
+    def append(self, rows: Mapping[str, np.ndarray], count: int) -> None:
+        for name, values in rows.items():
+            if name not in self._arrays:
+                self._arrays[name] = _empty((self._most, *values.shape[1:]), values.dtype)
+            self._arrays[name][self._count:self._count + count] = values
+        self._count += count
+
+    def arrays(self) -> Outputs:
+        return {name: array[:self._count] for name, array in self._arrays.items()}
+
+
+def _empty(shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    if int(np.prod(shape)) * np.dtype(dtype).itemsize <= _IN_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:  # the mapping outlives the file's name
+        return np.memmap(file, dtype, "w+", shape=shape)

@@ -1,0 +1,139 @@
+"""Trains a detector's network on in-distribution images, into a run's folder."""
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from leanood.data import dataset
+from leanood.tflite import silence
+from leanood.workflow import datasets, outcome, progress
+
+_SIZES = {"bvae": (64, 64), "resnet18": (32, 32)}
+
+
+def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bvae",
+          size: Optional[Tuple[int, int]] = None, stem: str = "cifar", width: float = 1.0,
+          widths: Sequence[int] = (16, 32, 32, 32), latents: int = 30, dense: Sequence[int] = (),
+          activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
+          beta: float = 20.0, reconstruction: str = "bce", warm_up: float = 0.25,
+          warm_up_epochs: Optional[int] = None, augment: Sequence[str] = (), epochs: Optional[int] = None,
+          patience: int = 10, batch_size: Optional[int] = None, learning_rate: Optional[float] = None, seed: int = 0,
+          precision: str = "float32", deterministic: bool = False, distribution_strategy: str = "off",
+          **data_options: Any) -> outcome.Outcome:
+    """Trains a network on the data's split "train"; returns its run's folder, which the next steps take.
+
+    Killed or interrupted, the same call goes on from the last finished epoch.
+
+    Args:
+      data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set.
+      out: the run's folder; an unfinished run in it goes on.
+      model: "bvae", or "resnet18", whose classes are the data's partitions.
+      size: (height, width) of the input in pixels; None: bvae 64×64, resnet18 32×32.
+      stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
+      width: resnet18: multiplies all channels.
+      widths: bvae: channels of the convolutions; each halves the size.
+      latents: bvae: their number.
+      dense: bvae: units of the fully connected layers before the latents.
+      activation: bvae: "relu" (faster when quantized) or "leaky_relu".
+      batch_norm: bvae: normalise after each convolution; blinds it to light.
+      pool: bvae: halve by "stride" (4× cheaper) or "max".
+      decoder_widths: bvae: the decoder's, if other than `widths`; a narrow one trains faster.
+      beta: bvae: weight of the KL term for a frame of 64×64, scaled with the pixels: beta · h · w / 64².
+      reconstruction: bvae: loss of the pixels, "bce" or "mse", summed over an image.
+      warm_up: bvae: share of the epochs over which beta grows from 0.
+      warm_up_epochs: resnet18: epochs over which the learning rate grows; None: 1.
+      augment: bvae: what varies in training besides the images: words of "light", "colour", "rain", "flip",
+        "benign"; a latent sees only what varied.
+      epochs: at most so many; None: bvae 40, resnet18 200.
+      patience: bvae: stop after so many epochs without a better validation loss; 0: never.
+      batch_size: images a step, over all devices; None: bvae 32, resnet18 128.
+      learning_rate: Adam's (bvae: 0.001), or the peak of SGD's (resnet18: 0.1).
+      seed: of weights, order and noise.
+      precision: "float32", "bf16", or "auto": bf16 where the hardware has it.
+      deterministic: bitwise repeatable, and slower.
+      distribution_strategy: "off", "mirrored" (all GPUs here) or "multi_worker_mirrored" (the machines in TF_CONFIG).
+      **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
+
+    Raises:
+      ValueError, OSError: in one line that says what is wrong and what to do.
+    """
+    if model not in _SIZES:
+        raise ValueError(f"model is {model!r}; it can be {' or '.join(_SIZES)}")
+    if model == "bvae" and warm_up_epochs is not None:
+        raise ValueError("--warm_up_epochs is resnet18's; a bvae's is --warm_up, a share of the epochs")
+    frames, opened = datasets.open(data, data_options, {})
+    images = datasets.split(frames, "train")
+    validation = frames.where((frames.split == "validation") & ~frames.ood)
+    progress.say(f"{frames.description}: {len(images)} images to train on, {len(validation)} for validation")
+    if not len(validation):
+        progress.say("no validation images: the last epoch counts as the best")
+    silence.tensorflow()
+    import tensorflow as tf
+
+    from leanood.models import precision as precision_
+    from leanood.models import strategy
+
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    distribution = strategy.choose(distribution_strategy)  # before TensorFlow computes anything
+    shared = {"size": tuple(size or _SIZES[model]), "seed": seed, "precision": precision_.resolve(precision), **{
+        name: value for name, value in (("epochs", epochs), ("batch_size", batch_size),
+                                        ("learning_rate", learning_rate), ("warm_up_epochs", warm_up_epochs))
+        if value is not None}}
+    if model == "bvae":
+        folder, result, unreadable, carried = _bvae(images, validation, opened, os.fspath(out), distribution, dict(
+            shared, widths=tuple(widths), latents=latents, dense=tuple(dense), activation=activation,
+            batch_norm=batch_norm, pool=pool, decoder_widths=tuple(decoder_widths), beta=beta,
+            reconstruction=reconstruction, warm_up=warm_up, augment=tuple(augment), patience=patience))
+    else:
+        carried = None
+        folder, result, unreadable = _resnet18(images, validation, opened, os.fspath(out), distribution, dict(
+            shared, stem=stem, width=width))
+    datasets.say_unreadable(tuple(unreadable))
+    best = result.history[result.best_epoch - 1]
+    summary = {
+        "out": folder.path, "epochs": len(result.history), "best_epoch": result.best_epoch,
+        "stopped_early": result.stopped_early, "train_images": len(images), "validation_images": len(validation),
+        "unreadable_images": len(unreadable), **{name: value for name, value in best.items() if name != "epoch"}}
+    if carried is None:
+        return outcome.Outcome(folder.path, summary)
+    if carried.warning:
+        progress.say(f"warning: {carried.warning}")
+    return outcome.Outcome(folder.path, {**summary, "active_latents": int(carried.active.sum())},
+                           [(carried.rows(), carried.headers())])
+
+
+def _bvae(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str, distribution: Any,
+          options: Dict[str, Any]) -> Tuple[Any, Any, List[str], Any]:
+    from leanood.data import augment, pipeline
+    from leanood.models import bvae_training
+    from leanood.workflow import latents
+
+    varied = augment.by_words(options["augment"]) if options["augment"] else None
+    settings = bvae_training.Settings(**options)
+    sources = [pipeline.Source(part, settings.size) for part in (images, validation) if len(part)]
+    folder, result = bvae_training.train(
+        lambda epoch: sources[0].batches(settings.batch_size, seed=settings.seed, epoch=epoch, augment=varied),
+        settings, out, steps=-(-len(images) // settings.batch_size),
+        validation=sources[1].batches(settings.batch_size, shuffle=False) if len(validation) else None,
+        data=data, distribution=distribution)
+    carried = latents.report(folder, validation if len(validation) else images) if folder.chief else None
+    return folder, result, [line for source in sources for line in source.unreadable], carried
+
+
+def _resnet18(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str,
+              distribution: Any, options: Dict[str, Any]) -> Tuple[Any, Any, List[str]]:
+    from leanood.models import resnet_training
+
+    classes = np.unique(images.partition)
+    unknown = sorted(set(validation.partition.tolist()) - set(classes.tolist()))
+    if unknown:
+        raise ValueError(f"class {unknown[0]!r} has validation images, but none to train on")
+    settings = resnet_training.Settings(**options)
+    (frames, shown, bad), (judged, known, also_bad) = images.load(settings.size), validation.load(settings.size)
+    folder, result = resnet_training.train(
+        frames, np.searchsorted(classes, shown.partition), (judged, np.searchsorted(classes, known.partition)),
+        classes.tolist(), settings, out, data=data, distribution=distribution)
+    return folder, result, [*bad, *also_bad]
