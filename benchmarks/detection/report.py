@@ -20,7 +20,7 @@ from absl import flags
 
 from leanood.data import catalog, corruptions, dataset, frames, lanes, sequences
 from leanood.ood import baselines, detector, events, metrics, statistics, typicality
-from leanood.tflite import runtime
+from leanood.tflite import bundle, runtime
 from leanood.tools import command
 from leanood.workflow import calibrate, datasets, network, progress
 
