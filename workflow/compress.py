@@ -80,7 +80,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     settings = {"recipe": recipes.write(steps), "from": os.path.abspath(source), "epochs": epochs,
                 "batch_size": batch_size, "images": len(training), "seed": seed}
     decoder = os.path.join(source, "decoder.h5")
-    folder = runs.Run.create(os.fspath(out) if out else _named_after(source, settings["recipe"]),
+    folder = runs.Run.create(os.fspath(out) if out else _named_after(source, recipes.write(steps)),
                              {**config, "data": opened, "compressed": settings})
     with folder.lock():
         result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
@@ -121,7 +121,7 @@ def _original(source: str, is_run: bool, part: Optional[str], outputs: Optional[
     config["input_scale"] = input_scale or config.get("input_scale", "unit")
     rebuild.check(model)
     if outputs:
-        model = convert.with_outputs(model, outputs)
+        model = convert.with_outputs(model, dict(outputs))
     shape = tuple(model.input_shape[1:])
     if size:
         shape = (*size, shape[-1])

@@ -141,7 +141,7 @@ def _with_outputs(network: Any, layers: Mapping[str, str], size: Optional[Tuple[
     from leanood.tflite import convert as converter
 
     if "logits" not in layers:
-        return converter.with_outputs(network, layers)
+        return converter.with_outputs(network, dict(layers))
     pooled = {name: layer for name, layer in layers.items() if name not in ("features", "logits")}
     return classifier.with_outputs(network, features=layers.get("features"), logits=layers["logits"], pooled=pooled,
                                    size=size)

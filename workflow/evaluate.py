@@ -233,7 +233,7 @@ def _row(scorer: _Scorer, usual: Mapping[str, np.ndarray], odd: Mapping[str, np.
             **_intervals((usual[best], odd[best], id_scores, ood_scores), id_groups, ood_groups)}
 
 
-def _intervals(pair: Tuple[np.ndarray, ...], id_groups: Optional[np.ndarray],
+def _intervals(pair: Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], id_groups: Optional[np.ndarray],
                ood_groups: Optional[np.ndarray]) -> Dict[str, Any]:
     """Returns the AUROC's interval and the difference to the best baseline; None where one stretch shows no spread.
 
@@ -244,10 +244,11 @@ def _intervals(pair: Tuple[np.ndarray, ...], id_groups: Optional[np.ndarray],
     if any(groups is not None and len(np.unique(groups)) < 2 for groups in (id_groups, ood_groups)):
         return dict.fromkeys(("auroc_low", "auroc_high", "delta", "delta_low", "delta_high", "non_inferior"))
     interval = statistics.auroc_interval(pair[2], pair[3], _CONFIDENCE, id_groups, ood_groups)
-    difference = statistics.auroc_difference(*pair, _CONFIDENCE, id_groups, ood_groups)
+    difference = statistics.auroc_difference(*pair, confidence=_CONFIDENCE, id_groups=id_groups, ood_groups=ood_groups)
     return {"auroc_low": interval.low, "auroc_high": interval.high, "delta": difference.delta,
             "delta_low": difference.low, "delta_high": difference.high,
-            "non_inferior": statistics.non_inferior(*pair, MARGIN, _CONFIDENCE, id_groups, ood_groups)}
+            "non_inferior": statistics.non_inferior(*pair, margin=MARGIN, confidence=_CONFIDENCE, id_groups=id_groups,
+                                                     ood_groups=ood_groups)}
 
 
 def _reconstruction(loaded: network.Network, data: dataset.Dataset, provenance: Mapping[str, Any]) -> Optional[float]:

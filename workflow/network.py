@@ -68,7 +68,9 @@ class Network:
           also: (frames uint8 [n, h, w, 3] at the network's size) -> further named arrays [n, …] to keep.
         """
         def prepare(chunk: range) -> Tuple[np.ndarray, List[int], List[str]]:
-            images, kept, reasons = np.empty((len(chunk), *self.size, 3), np.uint8), [], []
+            images = np.empty((len(chunk), *self.size, 3), np.uint8)
+            kept: List[int] = []
+            reasons: List[str] = []
             for i in chunk:
                 try:
                     frame = data.read(i)
