@@ -226,9 +226,10 @@ def _held_out(detector: detector_.Detector, parts: Mapping[str, network.Ran], ki
     """Returns ln M on all in-distribution driving, judged by detectors that haven't seen it, and its starts."""
     train, calibration, validation = parts["train"], parts["calibration"], parts["validation"]
     outputs = {name: np.concatenate([train.outputs[name], calibration.outputs[name]]) for name in train.outputs}
-    partitions = [_partition(settings, kind, part.frames) for part in (train, calibration)]
+    told = [_partition(settings, kind, part.frames) for part in (train, calibration)]
+    partition = np.concatenate([one for one in told if one is not None]) if told[0] is not None else None
     logs, starts = sequence_threshold.cross_fitted(
-        lambda: unfitted(settings), outputs, None if partitions[0] is None else np.concatenate(partitions),
+        lambda: unfitted(settings), outputs, partition,
         np.concatenate([train.frames.starts, calibration.frames.starts]), partition_kind=kind,
         window=settings.window or 0, seed=settings.seed,
         track=lambda folds: progress.track(folds, "cross-fitting the threshold"))
