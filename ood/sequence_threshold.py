@@ -111,8 +111,9 @@ def cross_fitted(make: Callable[[], nonconformity.Nonconformity], outputs: Mappi
         table = folds[(number + 1) % FOLDS]
         rest = np.setdiff1d(np.arange(len(starts)), np.concatenate([fold, table]))
         fitted = make().fit(_at(outputs, rest), None if partition is None else partition[rest], _starts(starts, rest))
+        told = partition is not None and len(fitted.partitions) > 1
         calibrated = detector_.Detector.calibrate(
-            fitted, _at(outputs, table), partition=None if partition is None else partition[table],
+            fitted, _at(outputs, table), partition=partition[table] if told else None,  # type: ignore[index]
             starts=_starts(starts, table), partition_kind=partition_kind, window=window, seed=seed)
         logs[fold] = calibrated.run(_at(outputs, fold), begins[fold])["log_martingale"]
     return logs, begins

@@ -68,7 +68,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     flatbuffer = bundle.flatbuffer(path)
     converted = datasets.sidecar(path)
     frames, opened = datasets.open(data, data_options, converted.get("data", {}))
-    loaded = network.Network(flatbuffer, num_threads=num_threads)
+    loaded = network.load(flatbuffer, num_threads=num_threads)
     result = fit(loaded, frames, Settings(
         detector=detector or default_detector(loaded.runner.outputs), top_k=top_k, rank_by=rank_by, window=window,
         seed=seed, false_alarms_per_hour=false_alarms_per_hour, false_positive_rate=false_positive_rate))

@@ -55,7 +55,7 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
     frames, _ = datasets.open(data, data_options, provenance.get("data", {}))
     if out:
         os.makedirs(out, exist_ok=True)
-    loaded = network.Network(path, num_threads=num_threads, accelerator=accelerator, runtime=runtime, trusted=True)
+    loaded = network.load(path, num_threads=num_threads, accelerator=accelerator, runtime=runtime, trusted=True)
     report = score(opened, loaded, frames, settings)
     report.summary = {"file": path, "bytes": os.path.getsize(path), **report.summary,
                       "reconstruction_loss": _reconstruction(loaded, frames, provenance)}

@@ -10,7 +10,21 @@ import concurrent.futures
 import os
 import queue
 import tempfile
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 import numpy as np
 
@@ -33,29 +47,40 @@ class Ran(NamedTuple):
     unreadable: Tuple[str, ...]  # one line "name: reason" for each of the others
 
 
-class Network:
-    """A TFLite file in one interpreter a core, each of one thread, so that numbers don't depend on the machine's cores.
+def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, accelerator: str = "cpu",
+         runtime: str = "auto", trusted: bool = False) -> Network:
+    """Returns the network of a file, in one interpreter a core.
+
+    Each interpreter has one thread, so that numbers don't depend on how many cores there are.
 
     Args:
       model: a path or the flatbuffer's bytes.
       num_threads: so many interpreters side by side; None: one a core. A GPU has one.
       accelerator, runtime, trusted: see `runtime.load`.
+    """
+    count = (num_threads or cores()) if accelerator == "cpu" else 1
+    runners = [tflite_runtime.load(model, accelerator, 1, runtime, trusted=trusted or number > 0)
+               for number in range(count)]
+    tensor = next(iter(runners[0].inputs.values()))
+    return Network(runners, (int(tensor.shape[1]), int(tensor.shape[2])))
+
+
+class Network:
+    """One model in several interpreters.
+
+    Args:
+      runners: of the same model.
+      size: (h, w) of its input.
 
     Attributes:
-      runner: one of the interpreters.
-      size: (h, w) of its input.
+      runner: one of them.
+      size: as given.
     """
 
-    def __init__(self, model: tflite_runtime.Model, *, num_threads: Optional[int] = None, accelerator: str = "cpu",
-                 runtime: str = "auto", trusted: bool = False) -> None:
-        count = (num_threads or cores()) if accelerator == "cpu" else 1
-        first = tflite_runtime.load(model, accelerator, 1, runtime, trusted=trusted)
-        self.runners: List[tflite_runtime.Runner] = [first] + [
-            tflite_runtime.load(model, accelerator, 1, runtime, trusted=True) for _ in range(count - 1)]
-        self.runner = first
-        tensor = next(iter(first.inputs.values()))
-        self.size: Tuple[int, int] = (int(tensor.shape[1]), int(tensor.shape[2]))
-        self._movable = accelerator == "cpu"
+    def __init__(self, runners: Sequence[tflite_runtime.Runner], size: Tuple[int, int]) -> None:
+        self.runner, self.size = runners[0], size
+        self._runners = list(runners)
+        self._movable = self.runner.accelerator == "cpu"  # a GPU's context belongs to the thread that made it
 
     def run(self, data: dataset.Dataset, what: str, *, change: Optional[Callable[[np.ndarray, int], np.ndarray]] = None,
             also: Optional[Callable[[np.ndarray], Mapping[str, np.ndarray]]] = None) -> Ran:
@@ -110,7 +135,7 @@ class Network:
           what: a few words for the progress bar.
         """
         idle: queue.SimpleQueue = queue.SimpleQueue()
-        for runner in self.runners:
+        for runner in self._runners:
             idle.put(runner)
 
         def both(job: T) -> R:
@@ -121,9 +146,9 @@ class Network:
             finally:
                 idle.put(runner)
 
-        with concurrent.futures.ThreadPoolExecutor(len(self.runners) if self._movable else cores()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(len(self._runners) if self._movable else cores()) as pool:
             if self._movable:
-                yield from _ahead(pool, both, progress.track(jobs, what), 2 * len(self.runners))
+                yield from _ahead(pool, both, progress.track(jobs, what), 2 * len(self._runners))
             else:
                 for prepared in _ahead(pool, prepare, progress.track(jobs, what), 2 * cores()):
                     yield judge(self.runner, prepared)

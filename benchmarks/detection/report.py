@@ -95,7 +95,7 @@ def _set(name: str) -> Set:
     """Returns a set with its network and calibrated detectors."""
     found, runner = sets.load(name)
     window = 0 if name == "duckietown" else None
-    loaded = network.Network(bundle.flatbuffer(sets.file(name)))
+    loaded = network.load(bundle.flatbuffer(sets.file(name)))
     result = calibrate.fit(loaded, found, calibrate.Settings(window=window))
     paper = calibrate.fit(loaded, found, calibrate.Settings(detector="kl-topk", window=window))
     detectors = {DEFAULT: result.detector, PAPER: paper.detector}

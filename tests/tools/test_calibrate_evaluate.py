@@ -29,7 +29,7 @@ def lanes():
 
 @pytest.fixture(scope="module")
 def network(tiny_tflite):
-    return network_.Network(bundle.flatbuffer(tiny_tflite["int8"]))
+    return network_.load(bundle.flatbuffer(tiny_tflite["int8"]))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from leanood.data import catalog
 from leanood.ood import detector as detector_
 from leanood.ood import kl_topk
 from leanood.workflow import evaluate
+from leanood.workflow import network as network_
 
 SETTINGS = evaluate.Settings(severities=(5,), corruptions=("darker",))
 
@@ -30,7 +31,8 @@ def loaded(network):
     rng = np.random.default_rng(0)
     train = network.each(rng.integers(0, 256, (60, 1, 1, 3)))
     judge = detector_.Detector.calibrate(kl_topk.KlTopK().fit(train), train, window=0)
-    return types.SimpleNamespace(detector=judge, runner=network, size=(16, 16), config={"detector": "kl-topk"})
+    detector = types.SimpleNamespace(detector=judge, config={"detector": "kl-topk"})
+    return detector, network_.Network([network], (16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +42,10 @@ def lanes():
 
 def test_a_constant_score_is_called_broken(lanes):
     with pytest.raises(ValueError, match=r"the detector \(kl-topk\) is broken, not at chance: its score is the same"):
-        evaluate.evaluate(loaded(Network(0)), lanes, SETTINGS)
+        evaluate.score(*loaded(Network(0)), lanes, SETTINGS)
 
 
 def test_one_that_moves_is_reported(lanes):
-    rows = evaluate.evaluate(loaded(Network(1)), lanes, SETTINGS).report["rows"]
+    rows = evaluate.score(*loaded(Network(1)), lanes, SETTINGS).rows
     assert [row["constant"] for row in rows] == [False]
     assert rows[0]["auroc"] > 0.9
