@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import rebuild
+from leanood.models import named_outputs
 
 FIXED = 0  # the label of channels that can't be removed: images, outputs, inputs of layers that mix channels
 
@@ -106,7 +107,7 @@ def trace(model: tf_keras.Model, free: Sequence[str] = ()) -> Graph:
                 labels.fix(channels)
         for tensor in outputs:
             tensors[id(tensor)] = result if result is not None else labels.fixed(_width(tensor))
-    ends = {name: tensors[id(tensor)] for name, tensor in rebuild.named_outputs(model).items()}
+    ends = {name: tensors[id(tensor)] for name, tensor in named_outputs.of(model).items()}
     for name, channels in ends.items():
         if name not in free:
             labels.fix(channels)

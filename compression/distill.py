@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import distances, rebuild, views
-from leanood.models import run, training
+from leanood.models import named_outputs, run, training
 
 # `finetune(model, teacher, callbacks=())` trains the model in place; every step of `compression` takes one.
 Finetuner = Callable[..., None]
@@ -100,7 +100,7 @@ class Finetune:
       distance: None chooses by the outputs' names, see `distances.default`.
       augment: views that teacher and student both see; None leaves the images as they are.
       labels: integers [N] for a distance that wants them.
-      scale: what the model wants of a uint8 image, see `views.SCALES`.
+      scale: what the model wants of a uint8 image, see `data.input_scales`.
       validation: images whose distance chooses the best epoch; None keeps the last.
       patience: epochs without improvement on validation after which it stops; 0 never does.
       features: see `Distiller`.
@@ -186,7 +186,7 @@ def distill(student: tf_keras.Model, teacher: tf_keras.Model | Sequence[tf_keras
 
 def _with_features(model: tf_keras.Model, layers: Sequence[str], names: Sequence[str] | None = None) -> tf_keras.Model:
     """The same layers, with a dict of outputs that holds the layers' features as `feature:<name>` too."""
-    outputs = rebuild.named_outputs(model)
+    outputs = named_outputs.of(model)
     known = {layer.name: layer for layer in model.layers}
     for name, layer in zip(names or layers, layers):
         if layer not in known:

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import rebuild
+from leanood.models import named_outputs
 
 
 class LayerError(NamedTuple):
@@ -73,7 +74,7 @@ def _layer(verified: str, model: tf_keras.Model) -> tuple[str, str]:
     tensor = verified.partition("/")[2].rpartition(":")[0]
     output = re.match(r"StatefulPartitionedCall[:_](\d)", tensor)
     if output:
-        outputs = sorted(rebuild.named_outputs(model).items())
+        outputs = sorted(named_outputs.of(model).items())
         name = outputs[int(output[1])][1].node.layer.name
         return name, type(model.get_layer(name)).__name__
     for part in reversed(tensor.split(";")):

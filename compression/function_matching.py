@@ -16,6 +16,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import distances, distill, views
+from leanood.data import input_scales
 from leanood.models import run, strategy, training
 
 FLOWERS_IMAGES = 1020  # of the official training set, which the paper counts its epochs on
@@ -84,7 +85,7 @@ def match(student: tf_keras.Model, teacher: tf_keras.Model, images: np.ndarray, 
       images: uint8 [N, h, w, 3] at the models' size.
       settings: how.
       folder: the run's folder: checkpoints, history, and `student.h5` at the end.
-      scale: what the models want of a uint8 image, see `views.SCALES`.
+      scale: what the models want of a uint8 image, see `data.input_scales`.
       distance: what is minimised; None takes the soft targets at the settings' temperature.
       distribution: a strategy of tf.distribute; None for one device.
       config: what else the run's config.json should know.
@@ -118,7 +119,7 @@ def _chunk(images: np.ndarray, settings: Settings, scale: str, chunk: int) -> tf
     """Returns the views of one checkpoint's steps, the same whenever asked; small data sets are gone through often."""
     count = min(settings.every, settings.steps - chunk * settings.every)
     order = tf.data.Dataset.range(chunk * settings.every, chunk * settings.every + count)
-    factor, offset = views.SCALES[scale] if images.dtype == np.uint8 else (1.0, 0.0)
+    factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
     kept = tf.constant(images)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tuple[()]]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import channels, rebuild
+from leanood.models import named_outputs
 
 _AT_ONCE = 30_000_000  # activations held at a time
 CRITERIA = ("l1", "l2", "bn_scale", "activation", "taylor")
@@ -74,7 +75,7 @@ def _of_activations(model: tf_keras.Model, graph: channels.Graph, criterion: str
     for node in rebuild.nodes(model):
         if np.any(graph.reads.get(node.layer.name, np.array([])) != channels.FIXED):
             readers.setdefault(node.layer.name, tf.nest.flatten(node.keras_inputs)[0])
-    probe = tf_keras.Model(model.inputs, {"reads": readers, "ends": rebuild.named_outputs(model)})
+    probe = tf_keras.Model(model.inputs, {"reads": readers, "ends": named_outputs.of(model)})
     measure: Callable[..., dict[str, np.ndarray]] = _taylor if criterion == "taylor" else _mean_squares
     sums: dict[str, np.ndarray] = {}
     size = sum(int(np.prod(tensor.shape[1:])) for tensor in readers.values())  # of what is kept of one image

@@ -20,7 +20,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.pr
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
 
-from leanood.compression import rebuild
+from leanood.compression import rebuild, views
 
 PRESERVE = ("", "sparsity", "clusters", "both")
 PREFIX = "quant_"
@@ -115,8 +115,7 @@ def observe_ranges(model: tf_keras.Model, images: np.ndarray) -> None:
     """
     largest = max(int(np.prod(tensor.shape[1:])) for node in rebuild.nodes(model)
                   for tensor in tf.nest.flatten(node.outputs))
-    count = max(1, min(len(images), _AT_ONCE // largest))
-    chosen = images[np.linspace(0, len(images) - 1, count).astype(int)]
+    chosen = views.sample(images, max(1, _AT_ONCE // largest))
     values: dict[int, Any] = {id(model.inputs[0]): tf.convert_to_tensor(chosen)}
     readers = collections.Counter(id(t) for node in rebuild.nodes(model) for t in tf.nest.flatten(node.keras_inputs))
     for node in rebuild.nodes(model):

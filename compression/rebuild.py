@@ -4,11 +4,13 @@ Every compression step starts here, because a step never changes its caller's mo
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
+
+from leanood.models import named_outputs
 
 # What takes the layer's place: a chain of layers, each fed by the one before; an empty chain removes the layer.
 Replace = Callable[[tf_keras.layers.Layer], Sequence[tf_keras.layers.Layer]]
@@ -37,13 +39,6 @@ def check(model: tf_keras.Model) -> None:
                                    "directly, so that the whole graph is flat")
     if len(model.inputs) != 1:
         raise UnsupportedModel(f"model {name!r} has {len(model.inputs)} inputs; compress models with one image input")
-
-
-def named_outputs(model: tf_keras.Model) -> dict[str, Any]:
-    """The model's output tensors by name: its dict's keys, or else the names of the layers that produce them."""
-    if isinstance(model.output, Mapping):
-        return dict(model.output)
-    return dict(zip(model.output_names, model.outputs))
 
 
 def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] | None = None) -> tf_keras.Model:
@@ -79,7 +74,7 @@ def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] 
             args, kwargs = (result,), {}
         for old, fresh in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(result)):
             new[id(old)] = fresh
-    outputs = {name: new[id(tensor)] for name, tensor in named_outputs(model).items()}
+    outputs = {name: new[id(tensor)] for name, tensor in named_outputs.of(model).items()}
     return tf_keras.Model(start, outputs, name=model.name)
 
 
@@ -121,7 +116,7 @@ def heads(model: tf_keras.Model) -> tuple[str, ...]:
     producers = {id(tensor): node for node in nodes(model) for tensor in tf.nest.flatten(node.outputs)}
     consumed = {id(tensor) for node in nodes(model) for tensor in tf.nest.flatten(node.keras_inputs)}
     names = []
-    for tensor in named_outputs(model).values():
+    for tensor in named_outputs.of(model).values():
         node = producers.get(id(tensor))
         if id(tensor) in consumed:
             continue

@@ -79,7 +79,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       recipe: what `parse` returned.
       model: Functional, its input size fixed; left as it is.
       images: uint8 [N, h, w, c], in-distribution, at the model's size.
-      scale: what the model wants of them, see `views.SCALES`.
+      scale: what the model wants of them, see `data.input_scales`.
       epochs: of fine-tuning after each step that doesn't say.
       batch_size: images a step.
       validation: images that choose the best epoch of each fine-tuning.
@@ -92,7 +92,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
     if decoder is None and any(isinstance(step, steps.Distill) and step.reconstruct for step in recipe):
         raise ValueError("distill: reconstruct is True, but there is no decoder; it must be a β-VAE's run")
     teacher = rebuild.clone(model)
-    samples = views.scaled(images[np.linspace(0, len(images) - 1, min(SAMPLES, len(images))).astype(int)], scale)
+    samples = views.scaled(views.sample(images, SAMPLES), scale)
     kept = _Kept(folder, recipe, images)
     current, sizes = teacher, [("original", report.measure(teacher))]
     for i, step in enumerate(recipe):

@@ -21,6 +21,7 @@ from leanood.compression import (
     students,
     views,
 )
+from leanood.models import named_outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Distill(Step):
         if self.reconstruct:
             assert context.decoder is not None  # the runner has seen to it
             distance = distances.Reconstruction(context.decoder)
-        elif "logits" in rebuild.named_outputs(model) and (self.matching or self.temperature != 4.0):
+        elif "logits" in named_outputs.of(model) and (self.matching or self.temperature != 4.0):
             distance = distances.SoftTargets(self.temperature)
         finetune = context.finetune(self.epochs, learning_rate=self.learning_rate, distance=distance,
                                     augment=views.FUNCTION_MATCHING if self.matching else None)

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import distances, rebuild, sensitivity, shrink
+from leanood.models import named_outputs
 
 _layers = tf_keras.layers
 _POOLS = (_layers.MaxPooling2D, _layers.AveragePooling2D)
@@ -65,7 +66,7 @@ def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32), ste
       widths: channels of the convolutions.
       stem: stride of the first convolution; 4 halves the time that a large frame takes.
     """
-    if len(teacher.input_shape) != 4 or any(len(y.shape) != 2 for y in rebuild.named_outputs(teacher).values()):
+    if len(teacher.input_shape) != 4 or any(len(y.shape) != 2 for y in named_outputs.of(teacher).values()):
         raise rebuild.UnsupportedModel(f"a plain student maps images to vectors, which model {teacher.name!r} doesn't")
     if not widths or min(widths) < 1 or stem < 1:
         raise ValueError(f"plain: widths {tuple(widths)} and the stride {stem} must be positive")
@@ -74,7 +75,7 @@ def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32), ste
         x = _layers.Conv2D(width, 3, strides=stem if i == 1 else 2, padding="same", use_bias=False, name=f"conv{i}")(x)
         x = _layers.ReLU(name=f"conv{i}_act")(_layers.BatchNormalization(name=f"conv{i}_bn")(x))
     x = _layers.Flatten(name="flatten")(x)
-    outputs = {name: _layers.Dense(y.shape[-1], name=name)(x) for name, y in rebuild.named_outputs(teacher).items()}
+    outputs = {name: _layers.Dense(y.shape[-1], name=name)(x) for name, y in named_outputs.of(teacher).items()}
     return tf_keras.Model(frame, outputs, name=teacher.name)
 
 
@@ -133,7 +134,7 @@ def strided(teacher: tf_keras.Model, *, relu: bool = True) -> tf_keras.Model:
     for node in rebuild.nodes(teacher):
         for tensor in tf.nest.flatten(node.keras_inputs):
             readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-    outputs = {id(t) for t in rebuild.named_outputs(teacher).values()}
+    outputs = {id(t) for t in named_outputs.of(teacher).values()}
     for node in rebuild.nodes(teacher):
         if not isinstance(node.layer, _POOLS) or tuple(node.layer.pool_size) != tuple(node.layer.strides):
             continue

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# What a model wants of a uint8 image: (factor, offset).
-SCALES = {"unit": (1 / 255.0, 0.0), "signed": (1 / 127.5, -1.0), "bytes": (1.0, 0.0)}
+from leanood.data import input_scales
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +44,18 @@ def scaled(images: Any, scale: str) -> np.ndarray:
       images: uint8 [N, h, w, c]; float32 passes as it is.
       scale: "unit" for [0, 1], "signed" for [-1, 1], "bytes" for [0, 255].
     """
-    if scale not in SCALES:
-        raise ValueError(f"scale {scale!r} is unknown; it may be {', '.join(SCALES)}")
+    if scale not in input_scales.SCALES:
+        raise ValueError(f"scale {scale!r} is unknown; it may be {', '.join(input_scales.SCALES)}")
     images = np.asarray(images)
     if images.dtype != np.uint8:
         return images.astype(np.float32)
-    factor, offset = SCALES[scale]
+    factor, offset = input_scales.of_bytes(scale)
     return images.astype(np.float32) * np.float32(factor) + np.float32(offset)
+
+
+def sample(images: np.ndarray, at_most: int) -> np.ndarray:
+    """Images spread evenly over all, [min(N, at_most), h, w, c]."""
+    return images[np.linspace(0, len(images) - 1, min(at_most, len(images))).astype(int)]
 
 
 def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels: np.ndarray | None = None,
@@ -70,7 +74,7 @@ def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels:
     if len(images) == 0:
         raise ValueError("there are no images to train on")
     order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
-    factor, offset = SCALES[scale] if images.dtype == np.uint8 else (1.0, 0.0)
+    factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
     kept, targets = tf.constant(images), tf.constant(labels) if labels is not None else None
 
     def batch(step: tf.Tensor, chosen: tf.Tensor) -> tuple[Any, Any]:

@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from leanood.models import named_outputs
+
 NAME = "early"
 SCALES = 3
 # Mean and deviation of R, G, B; shadow, highlight; magnitude and 4th-power mean by scale and colour; column, row.
@@ -50,7 +52,7 @@ def with_statistics(model: keras.Model) -> keras.Model:
     if len(shape) != 4 or shape[-1] != 3 or None in shape[1:3] or min(shape[1:3]) < _SMALLEST:
         raise ValueError(f"early statistics need an input [N, h, w, 3] with h and w at least {_SMALLEST}, "
                          f"but the model's is {list(shape)}")
-    outputs = dict(model.output) if isinstance(model.output, dict) else dict(zip(model.output_names, model.outputs))
+    outputs = named_outputs.of(model)
     if NAME in outputs:
         raise ValueError(f"the model already has an output named {NAME!r}")
     return keras.Model(model.input, {**outputs, NAME: statistics(model.input)}, name=model.name)

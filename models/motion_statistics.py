@@ -9,6 +9,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from leanood.models import named_outputs
+
 NAME = "motion"
 ROWS, COLUMNS = 6, 4  # cells of each direction's flow
 CELLS = 2 * ROWS * COLUMNS
@@ -30,7 +32,7 @@ def with_statistics(model: keras.Model) -> keras.Model:
     if len(shape) != 4 or None in shape[1:] or shape[3] < 2 or min(shape[1] // 2, shape[2]) < _STEP * ROWS:
         raise ValueError(f"motion statistics need an input [N, 2h, w, n] with h and w at least {_STEP * ROWS} and n at "
                          f"least 2, but the model's is {list(shape)}")
-    outputs = dict(model.output) if isinstance(model.output, dict) else dict(zip(model.output_names, model.outputs))
+    outputs = named_outputs.of(model)
     if NAME in outputs:
         raise ValueError(f"the model already has an output named {NAME!r}")
     return keras.Model(model.input, {**outputs, NAME: statistics(model.input)}, name=model.name)

@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from leanood.models import named_outputs
+
 
 def perturbed(model: keras.Model, frames: np.ndarray, *, epsilon: float, temperature: float = 1000.0) -> np.ndarray:
     """Frames float32 [N, h, w, c], moved by `epsilon` a pixel towards a larger softmax of their class (eq. 2).
@@ -22,7 +24,7 @@ def perturbed(model: keras.Model, frames: np.ndarray, *, epsilon: float, tempera
         raise ValueError(f"epsilon is {epsilon}, but should be 0 or more")
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature is {temperature}, but should be more than 0")
-    outputs = dict(model.output) if isinstance(model.output, dict) else dict(zip(model.output_names, model.outputs))
+    outputs = named_outputs.of(model)
     if "logits" not in outputs:
         raise ValueError(f"the model has no output 'logits' among {', '.join(outputs)}; see models.classifier")
     network = keras.Model(model.input, outputs["logits"])

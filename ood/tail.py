@@ -14,6 +14,7 @@ from typing import Dict, Mapping
 import numpy as np
 
 QUANTILE = 0.9  # beyond it p is extrapolated: one frame in ten is enough to fit one number
+_COUNTED_TAIL = 0.1  # the share of values that the tail beyond counted ones is fitted on
 FEWEST = 10  # calibration values that a tail takes
 _PLAIN, _MOST = 4.0, 1e6  # nats: up to the first evidence counts as it is; beyond the second nothing more counts
 _APART = 1e-300  # knots nearer to each other than that have a slope between them that is no number
@@ -97,3 +98,31 @@ class Tail:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Tail:
         return cls(np.asarray(arrays["knots"], np.float64), np.asarray(arrays["evidence"], np.float64),
                    float(arrays["scale"]))
+
+
+class Counted:
+    """−ln p by counting every calibration value; beyond the last tenth it goes on exponentially, as a `Tail` does.
+
+    Exact where a `Tail` interpolates, and as large as its calibration set.
+
+    Args:
+      values: in-distribution scores [n], n ≥ 1, in any order.
+    """
+
+    def __init__(self, values: np.ndarray):
+        self.values = np.sort(np.asarray(values, np.float64))
+        n = len(self.values)
+        self._start = float(self.values[n - 1 - int(_COUNTED_TAIL * n)])
+        above = self.values[self.values > self._start]
+        self._scale = float((above - self._start).mean()) if len(above) else 0.0
+        # −ln((how many are at least as large + 1) / (n + 1)), by that many.
+        self._evidence = -np.log((np.arange(n + 1) + 1.0) / (n + 1.0))
+        self._top = float(self._evidence[len(above)])
+
+    def log_p(self, values: np.ndarray) -> np.ndarray:
+        """Returns −ln of the share of calibration values that are at least as large as `values` [N], float64 [N]."""
+        counted = self._evidence[len(self.values) - self.values.searchsorted(values)]
+        if not self._scale > 0:
+            return counted
+        beyond = values - self._start
+        return np.where(beyond > 0, beyond / self._scale + self._top, counted)

@@ -120,14 +120,14 @@ def _gpu_problems(graph: flatbuffer.Graph) -> List[str]:
 
 def computed_wrongly(graph: flatbuffer.Graph) -> str:
     """What LiteRT 2.3's GPU accelerator takes without complaint and computes wrongly, with what to change; or ""."""
-    strided = sum(_is_strided_pointwise(operator, graph) for operator in graph.operators)
+    strided = sum(is_strided_pointwise(operator, graph) for operator in graph.operators)
     if not strided:
         return ""
     return ("LiteRT 2.3's GPU accelerator computes CONV_2D 1×1 with a stride and int8 weights wrongly, and says "
             f"nothing (×{strided}): pool over 1×1 with that stride before it, or keep it in float")
 
 
-def _is_strided_pointwise(operator: flatbuffer.Operator, graph: flatbuffer.Graph) -> bool:
+def is_strided_pointwise(operator: flatbuffer.Operator, graph: flatbuffer.Graph) -> bool:
     """True for a 1×1 convolution with a stride and int8 weights."""
     if operator.name != "CONV_2D" or max(operator.strides) < 2 or len(operator.inputs) < 2:
         return False

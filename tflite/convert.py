@@ -10,13 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from leanood.data import input_scales
 from leanood.tflite import compat, silence
 from leanood.tflite.rewrite import int8, requantize, strides
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16")
 TARGETS = tuple(compat.TARGETS)
-# What the model wants -> (scale, offset) that turns a frame in [0, 1] into it.
-INPUT_SCALES = {"unit": (1.0, 0.0), "signed": (2.0, -1.0), "bytes": (255.0, 0.0)}
 
 
 def convert(
@@ -57,7 +56,7 @@ def convert(
     if representative is not None and representative.shape[1:] != (height, width, channels):
         raise ValueError(f"representative has images of shape {representative.shape[1:]}, but the model takes "
                          f"{(height, width, channels)}")
-    scale, offset = INPUT_SCALES[input_scale]
+    scale, offset = input_scales.SCALES[input_scale]
     aware = _is_quantization_aware(model)
 
     @tf.function(input_signature=[tf.TensorSpec((1, height, width, channels), tf.float32, name="frame")])
@@ -123,7 +122,7 @@ def with_unit_input(model: keras.Model, input_scale: str) -> keras.Model:
       model: Functional or Sequential, one image in.
       input_scale: what it was trained on, see `convert`.
     """
-    scale, offset = INPUT_SCALES[input_scale]
+    scale, offset = input_scales.SCALES[input_scale]
     frame = keras.Input(model.inputs[0].shape[1:], name="frame")
     outputs = model(keras.layers.Rescaling(scale, offset, name="input_scale")(frame))
     return keras.Model(frame, named(model, outputs), name=model.name)
@@ -157,7 +156,7 @@ def _plain(converter: tf.lite.TFLiteConverter, quantize: str) -> bytes:
 def _check(model: keras.Model, quantize: str, representative: Optional[np.ndarray], input_scale: str,
            target: str) -> None:
     for name, value, allowed in (("quantize", quantize, QUANTIZATIONS), ("target", target, TARGETS),
-                                 ("input_scale", input_scale, tuple(INPUT_SCALES))):
+                                 ("input_scale", input_scale, tuple(input_scales.SCALES))):
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}, but should be one of {', '.join(allowed)}")
     if not getattr(model, "_is_graph_network", False):

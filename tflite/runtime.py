@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -161,10 +161,3 @@ def _source(model: Model) -> Union[str, bytes]:
     if len(head) < 8 or head[4:8] != b"TFL3":
         raise ValueError(f"{name} is not a TFLite file (it does not bear the mark TFL3)")
     return data
-
-
-def shape_of(tensor: tensors.Tensor) -> Tuple[int, int]:
-    """(height, width) of an image input [1, H, W, C]."""
-    if len(tensor.shape) != 4:
-        raise ValueError(f"input {tensor.name!r} is {list(tensor.shape)}, an image's is [1, height, width, channels]")
-    return tensor.shape[1], tensor.shape[2]

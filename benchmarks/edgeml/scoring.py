@@ -121,7 +121,7 @@ def choose(own: Outputs, labels: np.ndarray) -> Chosen:
 
 def _surprise(fusion: scores.Fusion, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """-ln p [N] of each candidate."""
-    return {name: table.surprise(member.score(outputs))
+    return {name: table.log_p(member.score(outputs))
             for name, table, member in zip(CANDIDATES, fusion.tables, fusion.members)}
 
 

@@ -6,8 +6,9 @@
 """
 from __future__ import annotations
 
-from typing import Type
+from typing import Dict, Type
 
+from leanood.ood.scores import names
 from leanood.ood.scores.ash import ASH
 from leanood.ood.scores.confidence import GEN, MSP, ODIN, Energy, Entropy, MaxLogit
 from leanood.ood.scores.dice import DICE
@@ -20,12 +21,7 @@ from leanood.ood.scores.score import Score
 from leanood.ood.scores.she import SHE
 from leanood.ood.scores.vim import Residual, ViM
 
-NAMES = {
-    "msp": MSP, "max_logit": MaxLogit, "energy": Energy, "entropy": Entropy, "gen": GEN, "odin": ODIN,
-    "kl_matching": KLMatching, "mahalanobis": Mahalanobis, "relative_mahalanobis": RelativeMahalanobis, "knn": KNN,
-    "vim": ViM, "residual": Residual, "react": ReAct, "ash": ASH, "dice": DICE, "she": SHE, "early": EarlyStatistics,
-    "fusion": Fusion,
-}
+NAMES: Dict[str, Type[Score]] = {**names.SINGLE, "fusion": Fusion}
 
 __all__ = ["ASH", "DICE", "GEN", "KNN", "MSP", "NAMES", "ODIN", "SHE", "EarlyStatistics", "Energy", "Entropy", "Fusion",
            "KLMatching", "Mahalanobis", "MaxLogit", "ReAct", "RelativeMahalanobis", "Residual", "Score", "ViM",
@@ -33,15 +29,10 @@ __all__ = ["ASH", "DICE", "GEN", "KNN", "MSP", "NAMES", "ODIN", "SHE", "EarlySta
 
 
 def by_name(name: str) -> Type[Score]:
-    """The class called `name`, such as "energy" or "relative_mahalanobis"."""
-    if name not in NAMES:
-        raise ValueError(f"there is no score {name!r}; the scores are {', '.join(NAMES)}")
-    return NAMES[name]
+    """Returns the class called `name`, such as "energy" or "relative_mahalanobis"."""
+    return names.find(name, NAMES)
 
 
 def name(score: Score) -> str:
-    """The name that `by_name` knows this score by."""
-    for key, value in NAMES.items():
-        if type(score) is value:
-            return key
-    raise ValueError(f"{type(score).__name__} is not one of the scores {', '.join(NAMES)}")
+    """Returns the name that `by_name` knows this score by."""
+    return names.of(score, NAMES)

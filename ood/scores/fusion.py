@@ -1,14 +1,13 @@
 """Several scores made comparable by how rare their values are in distribution, and added."""
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
-from leanood.ood.scores import inputs
+from leanood.ood import tail
+from leanood.ood.scores import inputs, names
 from leanood.ood.scores.score import Score
-
-_TAIL = 0.1  # the share of in-distribution values that the exponential tail is fitted on
 
 
 class Fusion(Score):
@@ -37,7 +36,7 @@ class Fusion(Score):
             raise ValueError(f"held_out is {held_out}; it must be between 0 and 1")
         self.members, self.weights = list(members), np.asarray(weights, np.float64)
         self.held_out, self.seed = held_out, seed
-        self.tables: List[Table] = []
+        self.tables: List[tail.Counted] = []
 
     def fit(self, outputs: inputs.Outputs, labels: inputs.Array = None) -> Fusion:
         """Fits every member on one part of the frames and its table on the other."""
@@ -54,7 +53,7 @@ class Fusion(Score):
         for member in self.members:
             member.fit(_rows(outputs, rest), None if labels is None else labels[rest])
         held_outputs = _rows(outputs, table)
-        self.tables = [Table(member.score(held_outputs)) for member in self.members]
+        self.tables = [tail.Counted(member.score(held_outputs)) for member in self.members]
         return self
 
     def tabulate(self, outputs: inputs.Outputs) -> Fusion:
@@ -64,7 +63,7 @@ class Fusion(Score):
         weigh the members more fairly. Thresholds then need yet other frames.
         """
         self.require_fit()
-        self.tables = [Table(member.score(outputs)) for member in self.members]
+        self.tables = [tail.Counted(member.score(outputs)) for member in self.members]
         return self
 
     def reads(self) -> Tuple[str, ...]:
@@ -74,7 +73,7 @@ class Fusion(Score):
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In nats, float64 [N], >= 0."""
         self.require_fit()
-        parts = [weight * table.surprise(member.score(outputs))
+        parts = [weight * table.log_p(member.score(outputs))
                  for weight, table, member in zip(self.weights, self.tables, self.members)]
         return np.sum(parts, axis=0)
 
@@ -85,11 +84,9 @@ class Fusion(Score):
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Every member's arrays under "<index>.", and the tables."""
-        from leanood.ood import scores
-
         self.require_fit()
-        arrays = {"members": np.asarray([scores.name(member) for member in self.members]), "weights": self.weights,
-                  "held_out": np.asarray(self.held_out), "seed": np.asarray(self.seed)}
+        arrays = {"members": np.asarray([names.of(member, _members()) for member in self.members]),
+                  "weights": self.weights, "held_out": np.asarray(self.held_out), "seed": np.asarray(self.seed)}
         for i, (member, table) in enumerate(zip(self.members, self.tables)):
             arrays[f"{i}.table"] = table.values
             arrays.update({f"{i}.{name}": value for name, value in member.to_arrays().items()})
@@ -98,8 +95,6 @@ class Fusion(Score):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Fusion:
         """The fusion that `to_arrays` described."""
-        from leanood.ood import scores
-
         if "members" not in arrays:
             raise ValueError("Fusion needs the array members, which is not there")
         members, tables = [], []
@@ -107,37 +102,15 @@ class Fusion(Score):
             member_arrays = {key[len(f"{i}."):]: value for key, value in arrays.items() if key.startswith(f"{i}.")}
             if "table" not in member_arrays:
                 raise ValueError(f"Fusion needs the array {i}.table, which is not there")
-            tables.append(Table(member_arrays.pop("table")))
-            members.append(scores.by_name(name).from_arrays(member_arrays))
+            tables.append(tail.Counted(member_arrays.pop("table")))
+            members.append(names.find(name, _members()).from_arrays(member_arrays))
         fusion = cls(members, np.asarray(arrays["weights"]).tolist(), float(arrays["held_out"]), int(arrays["seed"]))
         fusion.tables = tables
         return fusion
 
 
-class Table:
-    """A score's in-distribution values, which say how rare a value is.
-
-    Args:
-      values: in-distribution scores [n], n >= 1, in any order.
-    """
-
-    def __init__(self, values: np.ndarray):
-        self.values = np.sort(np.asarray(values, np.float64))
-        n = len(self.values)
-        self._start = float(self.values[n - 1 - int(_TAIL * n)])
-        above = self.values[self.values > self._start]
-        self._excess = float((above - self._start).mean()) if len(above) else 0.0
-        # -ln((how many are at least as large + 1) / (n + 1)), by that many
-        self._surprise = -np.log((np.arange(n + 1) + 1.0) / (n + 1.0))
-        self._offset = float(self._surprise[len(above)])
-
-    def surprise(self, values: np.ndarray) -> np.ndarray:
-        """-ln of the share of the table that is at least as large as `values` [N], float64 [N]."""
-        counted = self._surprise[len(self.values) - self.values.searchsorted(values)]
-        if not self._excess > 0:
-            return counted
-        beyond = values - self._start
-        return np.where(beyond > 0, beyond / self._excess + self._offset, counted)
+def _members() -> Dict[str, Type[Score]]:
+    return {**names.SINGLE, "fusion": Fusion}
 
 
 def _rows(outputs: inputs.Outputs, rows: np.ndarray) -> Dict[str, np.ndarray]:

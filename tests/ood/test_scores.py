@@ -240,14 +240,14 @@ def test_fusion_takes_tables_of_other_frames():
 
 
 def test_fusions_tail_goes_on_beyond_all_that_was_seen():
-    from leanood.ood.scores import fusion
+    from leanood.ood import tail
 
-    table = fusion.Table(np.random.RandomState(1).exponential(size=20000))
+    table = tail.Counted(np.random.RandomState(1).exponential(size=20000))
     # An exponential's surprise is the value itself.
-    np.testing.assert_allclose(table.surprise(np.array([1.0, 4.0, 12.0])), [1.0, 4.0, 12.0], rtol=0.1)
+    np.testing.assert_allclose(table.log_p(np.array([1.0, 4.0, 12.0])), [1.0, 4.0, 12.0], rtol=0.1)
     values = np.linspace(0, 50, 2000)
-    assert (np.diff(table.surprise(values)) >= 0).all()
-    assert fusion.Table(np.zeros(5)).surprise(np.array([-1.0, 0.0, 1.0])).tolist() == [0.0, 0.0, np.log(6)]
+    assert (np.diff(table.log_p(values)) >= 0).all()
+    assert tail.Counted(np.zeros(5)).log_p(np.array([-1.0, 0.0, 1.0])).tolist() == [0.0, 0.0, np.log(6)]
 
 
 @pytest.mark.parametrize("name", scores.NAMES)

@@ -13,6 +13,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from leanood.tflite import compat, flatbuffer
+
 
 def without_strides(model: bytes) -> bytes:
     """Returns the flatbuffer with a pooling before each strided pointwise convolution with int8 weights.
@@ -20,11 +22,12 @@ def without_strides(model: bytes) -> bytes:
     Args:
       model: a converted file; one without such a convolution comes back as it is.
     """
+    described = flatbuffer.read(model)
     base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     graph, changed = base.subgraphs[0], False
     operators = []
-    for operator in graph.operators:
-        if _is_strided_pointwise(base, graph, operator):
+    for operator, description in zip(graph.operators, described.operators):
+        if compat.is_strided_pointwise(description, described):
             operators.append(_pooling(base, graph, operator))
             changed = True
         operators.append(operator)
@@ -32,15 +35,6 @@ def without_strides(model: bytes) -> bytes:
         return model
     graph.operators = operators
     return bytes(flatbuffer_utils.convert_object_to_bytearray(base))
-
-
-def _is_strided_pointwise(base: Any, graph: Any, operator: Any) -> bool:
-    code = base.operatorCodes[operator.opcodeIndex]
-    if max(code.builtinCode, code.deprecatedBuiltinCode) != schema.BuiltinOperator.CONV_2D:
-        return False
-    weights, options = graph.tensors[operator.inputs[1]], operator.builtinOptions
-    return (weights.type == schema.TensorType.INT8 and list(weights.shape[1:3]) == [1, 1]
-            and max(options.strideH, options.strideW) > 1)
 
 
 def _pooling(base: Any, graph: Any, convolution: Any) -> Any:
