@@ -5,16 +5,14 @@ the last bit, quantized or not, and so the statistics can first be fitted on wha
 """
 from __future__ import annotations
 
-import copy
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
 from leanood.ood import scores
-from leanood.tflite import silence
+from leanood.tflite.rewrite import graft
 
 NAME = "ood_score"
 Tensors = Mapping[str, tf.Tensor]
@@ -34,10 +32,8 @@ def fold(model: bytes, score: scores.Score, name: str = NAME) -> bytes:
     if type(score) not in _ARITHMETIC:
         raise ValueError(f"{scores.name(score)} cannot be folded into a graph; these can: {', '.join(FOLDABLE)}")
     score.require_fit()
-    base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
-    if not base.signatureDefs or len(base.subgraphs) != 1:
-        raise ValueError("the file has no signature, or more than one graph; convert it with leanood convert")
-    outputs = {_text(entry.name): entry.tensorIndex for entry in base.signatureDefs[0].outputs}
+    base = graft.open(model)
+    outputs = graft.outputs(base)
     if name in outputs:
         raise ValueError(f"the file already has an output {name!r}; fold into the file without it")
     widths = {}
@@ -48,7 +44,8 @@ def fold(model: bytes, score: scores.Score, name: str = NAME) -> bytes:
         if tensor.type != schema.TensorType.FLOAT32:
             raise ValueError(f"the file's output {needed!r} is not float32; convert it with float32 outputs")
         widths[needed] = int(tensor.shape[-1])
-    return _graft(base, outputs, _head(score, widths), list(widths), name)
+    graft.append(base, _head(score, widths), [outputs[needed] for needed in widths], [name], name)
+    return graft.close(base)
 
 
 def _head(score: scores.Score, widths: Dict[str, int]) -> Any:
@@ -56,49 +53,15 @@ def _head(score: scores.Score, widths: Dict[str, int]) -> Any:
     names = list(widths)
     signature = [tf.TensorSpec((1, widths[needed]), tf.float32, name=needed) for needed in names]
 
-    @tf.function(input_signature=signature)
-    def arithmetic(*values: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(_ARITHMETIC[type(score)](score, dict(zip(names, values))), [1])
+    def arithmetic(*values: tf.Tensor) -> List[tf.Tensor]:
+        return [tf.reshape(score_of(score, dict(zip(names, values))), [1])]
 
-    with silence.silence():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([arithmetic.get_concrete_function()], arithmetic)
-        return flatbuffer_utils.convert_bytearray_to_object(bytearray(converter.convert()))
+    return graft.head(arithmetic, signature)
 
 
-def _graft(base: Any, outputs: Dict[str, int], head: Any, reads: List[str], name: str) -> bytes:
-    """Appends the head's operators to the base's graph, its inputs tied to the base's outputs that it reads."""
-    graph, added = base.subgraphs[0], head.subgraphs[0]
-    place: Dict[int, int] = {int(index): outputs[needed] for index, needed in zip(added.inputs, reads)}
-    codes = len(base.operatorCodes)
-    base.operatorCodes.extend(head.operatorCodes)
-    for index, tensor in enumerate(added.tensors):
-        if index in place:
-            continue
-        moved = copy.copy(tensor)
-        moved.name = f"{name}/{_text(tensor.name)}".encode()
-        if tensor.buffer:  # buffer 0 is every graph's empty one
-            base.buffers.append(head.buffers[tensor.buffer])
-            moved.buffer = len(base.buffers) - 1
-        place[index] = len(graph.tensors)
-        graph.tensors.append(moved)
-    for operator in added.operators:
-        operator.opcodeIndex += codes
-        operator.inputs = _moved(operator.inputs, place)
-        operator.outputs = _moved(operator.outputs, place)
-        graph.operators.append(operator)
-    result = schema.TensorMapT()
-    result.name, result.tensorIndex = name.encode(), place[int(added.outputs[0])]
-    base.signatureDefs[0].outputs.append(result)
-    graph.outputs = np.append(graph.outputs, result.tensorIndex).astype(np.int32)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(base))
-
-
-def _moved(indices: Any, place: Dict[int, int]) -> np.ndarray:
-    return np.array([index if index < 0 else place[int(index)] for index in indices], np.int32)
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+def score_of(score: scores.Score, outputs: Tensors) -> tf.Tensor:
+    """The score's arithmetic in TensorFlow: float32 [1, 1] of outputs [1, D]; for `FOLDABLE` ones."""
+    return _ARITHMETIC[type(score)](score, outputs)
 
 
 def _log_sum_exp(logits: tf.Tensor) -> tf.Tensor:
