@@ -47,7 +47,7 @@ class BundledDetector:
     """
 
     def __init__(self, runner: runtime.Runner, detector: ood_detector.Detector, config: Mapping[str, Any]) -> None:
-        if len(runner.inputs) != 1:
+        if len(set(runner.inputs) - {runtime.STATE}) != 1:
             raise ValueError(f"its graph has the inputs {', '.join(runner.inputs)}, a detector's has one: the frame")
         tensor = next(iter(runner.inputs.values()))
         self._reader = inputs.reader(config["input"])

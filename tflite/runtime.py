@@ -15,6 +15,7 @@ from leanood.tflite import interpreters, probe, tensors
 
 Model = Union[str, "os.PathLike[str]", bytes]
 ACCELERATORS = ("cpu", "gpu")
+STATE = "state"  # the input and output that carry a sequence from frame to frame, where the graph is a whole detector
 
 
 def load(
@@ -70,13 +71,17 @@ class Runner:
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self.inputs: Dict[str, tensors.Tensor] = backend.inputs
+        # The state of a whole detector in the graph comes last: who wants the frame takes the first.
+        self.inputs: Dict[str, tensors.Tensor] = {
+            name: backend.inputs[name] for name in sorted(backend.inputs, key=lambda name: (name == STATE, name))}
         self.outputs: Dict[str, tensors.Tensor] = backend.outputs
         self.runtime: str = backend.runtime
         self.accelerator: str = backend.accelerator
         self.placement: str = backend.placement
-        self._writers = {name: tensors.Input(tensor) for name, tensor in backend.inputs.items()}
-        self._single = next(iter(self._writers)) if len(self._writers) == 1 else None
+        self._writers = {name: tensors.Input(tensor) for name, tensor in self.inputs.items()}
+        single = [name for name in self.inputs if name != STATE] or list(self.inputs)
+        self._single = single[0] if len(single) == 1 else None
+        self._begin = {STATE: np.zeros(self.inputs[STATE].shape, np.float32)} if len(single) < len(self.inputs) else {}
         self._lock = threading.Lock()
         self._thread = threading.get_ident() if backend.thread_bound else None
 
@@ -85,7 +90,8 @@ class Runner:
 
         Args:
           inputs: the one input's array (uint8 frames mean frame / 255; floats are real values; the batch dimension may
-            be missing), or a mapping of input names to arrays.
+            be missing), or a mapping of input names to arrays. Beside the frame, an input `state` (of a graph that
+            holds the whole detector) may be left out: zeros, which begin a sequence.
         """
         fitted = self._fit(inputs)
         with self._lock:
@@ -130,7 +136,7 @@ class Runner:
 
     def _fit(self, inputs: Any) -> Dict[str, np.ndarray]:
         if self._single is not None and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
-            return {self._single: self._writers[self._single].fit(inputs)}
+            return {self._single: self._writers[self._single].fit(inputs), **self._begin}
         if not isinstance(inputs, Mapping):
             raise ValueError(f"the model has {len(self._writers)} inputs ({', '.join(self._writers)}): "
                              "pass a mapping of their names to arrays")

@@ -17,10 +17,11 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from leanood.ood import classifier_score, detector, evidence, kl_topk, kl_typical, nonconformity, tail, typicality
+from leanood.tflite import runtime
 from leanood.tflite.rewrite import fold, graft
 
 OUTPUTS = ("score", "p_value", "nonconformity", "alarm")
-STATE = "state"
+STATE = runtime.STATE
 _HUGE = 1e30  # stands for an infinite nonconformity
 Tensors = Mapping[str, tf.Tensor]
 
