@@ -123,11 +123,10 @@ class Detector:
         label = _labels(nonconformity, partition, len(scores))
         tables = []
         for column, name in enumerate(nonconformity.partitions):
-            members = label == name
+            factor = partitions.check_kind(partition_kind) == "factor"
+            members = np.ones(len(scores), bool) if factor else label == name
             if not members.any():
                 raise ValueError(f"no calibration frame is of partition {name!r}; give some, or fit without it")
-            if partitions.check_kind(partition_kind) == "factor":
-                members[:] = True
             tables.append(conformal.table(scores[members, column]))
         return cls(nonconformity, tables, partition_kind=partition_kind, window=window, seed=seed)
 

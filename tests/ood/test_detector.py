@@ -141,6 +141,13 @@ def test_factors_are_calibrated_on_all_frames_and_subsets_on_their_own():
     assert [len(calibrated("factor").to_arrays()[f"calibration.{c}"]) for c in (0, 1)] == [400, 400]
 
 
+def test_a_factor_that_no_calibration_frame_varies_is_calibrated_all_the_same():
+    fitted = kl_topk.KlTopK().fit(outputs(100), np.repeat(["brightness", "rain"], 50))
+    judge = detector.Detector.calibrate(fitted, outputs(40, seed=2), partition=np.full(40, "brightness"),
+                                        partition_kind="factor")
+    assert [len(judge.to_arrays()[f"calibration.{c}"]) for c in (0, 1)] == [40, 40]
+
+
 def test_p_values_are_valid_in_distribution():
     for kind in ("subset", "factor"):
         p = calibrated(kind, count=4000).run(outputs(4000, seed=9), None)["p_value"]
