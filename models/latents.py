@@ -1,8 +1,8 @@
 """What a trained encoder's latents carry, and what of: nats of each, correlation with what is known of the frames.
 
 A latent is *active* if it carries 0.1 nats or more of a frame on average. (Var(μ) > 0.01, the measure of Burda, Grosse
-and Salakhutdinov, arXiv 1509.00519, section 5.2, calls latents of 0.01 nats active.) A detector lives on active latents:
-with none it is blind, and where all are active β was too small to tell what matters from texture.
+and Salakhutdinov, arXiv 1509.00519, section 5.2, calls latents of 0.01 nats active.) A detector lives on active
+latents: with none it is blind, and where all are active β was too small to tell what matters from texture.
 """
 from __future__ import annotations
 
