@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types base-install clean
+.PHONY: demo test lint types base-install docs clean
 
 demo: $(INSTALLED)  ## train, convert, calibrate and evaluate a detector on made-up lane scenes
 	$(BIN)/leanood demo --out=demo
@@ -24,6 +24,11 @@ types: $(INSTALLED)
 # A wheel in an empty environment with the base dependencies alone: no TensorFlow.
 base-install: $(INSTALLED)
 	tests/base_install.sh $(BIN)/python
+
+# A page for every module of the library, from its docstrings; the verbs' flags are what `leanood VERB --help` shows.
+docs: $(INSTALLED)  ## the API reference, in .build/docs
+	mkdir -p .build && cd .build && TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 ../$(BIN)/pdoc --docformat google --output-directory docs \
+	  leanood '!leanood.tools' '!leanood.tflite.timing.measure'
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
