@@ -10,7 +10,7 @@ import leanood
 from leanood.tools import main as command_line
 from leanood.workflow import datasets
 
-STEPS = ("train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor", "info")
+STEPS = ("train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor", "info", "report")
 
 
 def _child(code):
@@ -67,7 +67,7 @@ def test_a_flag_and_an_argument_have_one_name_and_help_lists_every_flag(verb):
     taken = set(parameters) | (set(datasets.OPTIONS) if "data_options" in parameters else set())
     assert set(told["values"]) <= taken
     # What is no flag is the file that the verb works on, by position.
-    assert taken - set(told["values"]) <= {"data_options", "model", "detector", "file", "files"}
+    assert taken - set(told["values"]) <= {"data_options", "model", "detector", "file", "files", "folder"}
     for flag in told["flags"]:
         assert f"  --{flag}  (" in told["usage"]
     if "data_options" in parameters:
