@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from leanood.files import atomic
 from leanood.tflite import silence
 from leanood.workflow import calibrate, datasets, outcome, progress, tabular
 
@@ -89,8 +90,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
                              decoder=runs.load(decoder) if os.path.exists(decoder) else None)
         folder.save(part, result.model)
         if os.path.exists(decoder):  # the reconstruction loss is measured with it
-            shutil.copyfile(decoder, folder.file("decoder.h5.partial"))
-            os.replace(folder.file("decoder.h5.partial"), folder.file("decoder.h5"))
+            with atomic.replacing_path(folder.file("decoder.h5")) as partial:
+                shutil.copyfile(decoder, partial)
         rows, files = _files(folder, part, original, result, training, frames, opened, target, detector)
     errors = _layer_errors(result, training, config["input_scale"]) if layer_errors else []
     summary = {"out": folder.path, "files": files,
@@ -162,14 +163,14 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
         quantize=result.quantize, target=target, input_scale=scale,
         representative=len(representative), data=data, run=folder.config)
     files = {"weights": folder.file(f"{part}.h5"), "tflite": folder.file(f"{part}_{result.quantize}.tflite")}
-    _write(files["tflite"], flatbuffer)
+    atomic.write_bytes(files["tflite"], flatbuffer)
     folder.write(f"{part}_{result.quantize}.json", json.dumps(provenance, indent=2) + "\n")
     rows = [*result.sizes, ("the original's float32 file", report.measure(original, before)),
             (f"{result.quantize} file", report.measure(result.model, flatbuffer))]
     if result.pack:
         packed = huffman.pack(flatbuffer)
         files["packed"] = f"{files['tflite']}.huffman"
-        _write(files["packed"], packed)
+        atomic.write_bytes(files["packed"], packed)
         rows.append(("huffman-packed file", dataclasses.replace(rows[-1][1], bytes=len(packed))))
     if (latents or "logits" in result.model.output) and detector != "none":
         made = calibrate.calibrate(files["tflite"], frames, folder.file("detector.tflite"), detector=detector)
@@ -197,9 +198,3 @@ def _tables(summary: Mapping[str, Any]) -> List[Tuple[Sequence[Sequence[Any]], S
         tables.append(([list(error.values()) for error in summary["layer_errors"]],
                        ["layer", "kind", "cosine", "SNR, dB"]))
     return tables
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(f"{path}.partial", "wb") as stream:
-        stream.write(content)
-    os.replace(f"{path}.partial", path)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
+from leanood.files import atomic
 from leanood.ood import scores
 from leanood.tflite import silence
 from leanood.workflow import datasets, outcome
@@ -81,8 +82,8 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
         flatbuffer, model=os.path.abspath(path), outputs=",".join(names), quantize=quantize, target=target,
         input_scale=trained_on, representative=0 if images is None else len(images), fold_score=fold_score,
         data=training.described(), run=config)
-    _write(out, flatbuffer)
-    _write(os.path.splitext(out)[0] + ".json", (json.dumps(provenance, indent=2) + "\n").encode())
+    atomic.write_bytes(out, flatbuffer)
+    atomic.write_text(os.path.splitext(out)[0] + ".json", json.dumps(provenance, indent=2) + "\n")
     return outcome.Outcome(out, {"out": out, **{name: provenance[name] for name in (
         "outputs", "quantize", "target", "input_scale", "representative", "bytes", "sha256")}})
 
@@ -159,9 +160,3 @@ def _folded(flatbuffer: bytes, name: str, training: _Training, count: int) -> by
         images, classes = training.images(count)
         classifier_score.ClassifierScore(score).fit(runtime.load(flatbuffer, trusted=True).each(images), classes)
     return fold.fold(flatbuffer, score)
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(f"{path}.partial", "wb") as stream:
-        stream.write(content)
-    os.replace(f"{path}.partial", path)

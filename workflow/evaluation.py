@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from leanood.files import atomic
 from leanood.ood import metrics
 from leanood.workflow import plots, tabular
 
@@ -50,10 +51,7 @@ class Report:
     def write(self, folder: str) -> List[str]:
         """Writes evaluation.json and the plots into a folder that is there; returns their paths."""
         written = [os.path.join(folder, "evaluation.json")]
-        partial = written[0] + ".partial"
-        with open(partial, "w", encoding="utf-8") as stream:
-            json.dump(self.summary, stream, indent=1)
-        os.replace(partial, written[0])
+        atomic.write_text(written[0], json.dumps(self.summary, indent=1))
         if self.roc:
             written.append(plots.save(self.plot(), os.path.join(folder, "roc.png")))
         if self.example:

@@ -1,11 +1,11 @@
 """Pictures of an evaluation: the ROC of every set, and the score over time of one sequence (Matplotlib)."""
 from __future__ import annotations
 
-import os
 from typing import Any, List, Mapping
 
 import numpy as np
 
+from leanood.files import atomic
 from leanood.ood import metrics
 
 _MOST_CURVES = 10
@@ -13,9 +13,7 @@ _MOST_CURVES = 10
 
 def save(figure: Any, path: str) -> str:
     """Writes a Matplotlib figure whole or not at all; returns the path."""
-    partial = f"{path}.partial"
-    figure.savefig(partial, format="png", dpi=120, bbox_inches="tight")
-    os.replace(partial, path)
+    atomic.write_figure(path, figure, dpi=120, bbox_inches="tight")
     return path
 
 

@@ -1,4 +1,5 @@
 """Frames: the area resize against OpenCV and against areas summed by hand, the checks, the image files."""
+import concurrent.futures
 import os
 
 import cv2
@@ -239,10 +240,24 @@ def test_damage_in_the_middle_is_heard(tmp_path, capfd):
 
 
 def test_what_others_say_meanwhile_is_passed_on(capfd):
-    heard = decoder._Listener()
-    os.write(2, b"50% done\nCorrupt JPEG data: 99 extraneous bytes before marker 0xd9\n75% done\n")
-    assert heard.stop() == "Corrupt JPEG data: 99 extraneous bytes before marker 0xd9"
+    ear = decoder._Ear()
+    with ear.alone() as said:
+        os.write(2, b"50% done\nCorrupt JPEG data: 99 extraneous bytes before marker 0xd9\n75% done\n")
+    assert said == ["Corrupt JPEG data: 99 extraneous bytes before marker 0xd9"]
     assert capfd.readouterr().err == "50% done\n75% done\n"
+
+
+def test_threads_side_by_side_hear_whose_image_is_damaged(tmp_path, capfd):
+    path = _write(tmp_path / "a.jpg", _noise(120, 160))
+    whole = path.read_bytes()
+    damaged = whole[:5000] + whole[5600:]
+    images = [damaged if i % 7 == 3 else whole for i in range(200)]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(lambda data: decoder.decode(data)[1], images))
+    assert [i for i, words in enumerate(said) if words] == list(range(3, 200, 7))
+    assert all("Corrupt JPEG data" in words for words in said[3::7])
+    os.write(2, b"still there\n")
+    assert capfd.readouterr().err == "still there\n"
 
 
 def test_a_few_bytes_of_padding_are_no_damage(tmp_path):
