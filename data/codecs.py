@@ -80,7 +80,7 @@ def _writer(folder: str, codec: str, size: Tuple[int, ...], fps: float) -> Any:
     before = cv2.getLogLevel()
     cv2.setLogLevel(0)  # that an encoder is missing is an answer here, no complaint
     try:
-        return cv2.VideoWriter(_path(folder, codec), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*VIDEO[codec][0]), fps,
+        return cv2.VideoWriter(_path(folder, codec), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*VIDEO[codec][0]), fps,
                                (size[1], size[0]))
     finally:
         cv2.setLogLevel(before)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import cv2
 import numpy as np
@@ -83,7 +83,7 @@ class _Between:
 
     def __init__(self, before: np.ndarray, after: np.ndarray) -> None:
         self._before, self._after = before, after
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
         self._there, self._back = flow.calc(grey[0], grey[1], None), flow.calc(grey[1], grey[0], None)
 
@@ -113,7 +113,8 @@ def _shifted(frame: np.ndarray, across: float, down: float) -> np.ndarray:
     """The frame moved right and down, its margin mirrored, however far."""
     height, width = frame.shape[:2]
     columns, rows = (_mirrored(np.arange(count) - by, count) for count, by in ((width, across), (height, down)))
-    return cv2.remap(frame, *np.meshgrid(columns, rows), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    across_map, down_map = np.meshgrid(columns, rows)
+    return cv2.remap(frame, across_map, down_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _mirrored(places: np.ndarray, count: int) -> np.ndarray:

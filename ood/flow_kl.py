@@ -10,6 +10,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 import numpy as np
 
 from leanood.ood import kl, nonconformity, tail
+from leanood.ood.nonconformity import Variants
 
 DIRECTIONS = ("h", "v")
 OUTPUTS = tuple(f"{part}_{direction}" for direction in DIRECTIONS for part in ("mu", "logvar"))
@@ -29,7 +30,7 @@ class FlowKl(nonconformity.Nonconformity):
     extrapolates = True
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> FlowKl:
+            starts: Optional[np.ndarray] = None, variants: Optional[Variants] = None) -> FlowKl:
         self._tails = [tail.Tail.fit(distances) for distances in divergences(outputs).T]
         return self
 

@@ -16,6 +16,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 import numpy as np
 
 from leanood.ood import flow_kl, gaussian, kl, nonconformity, tail
+from leanood.ood.nonconformity import Variants
 
 HORIZONTAL, VERTICAL, FIELD, PACE = "horizontal", "vertical", "field", "pace"
 WEIGHTS = {HORIZONTAL: 0.2, VERTICAL: 0.2, FIELD: 0.3, PACE: 0.3}
@@ -52,7 +53,7 @@ class FlowTypicality(nonconformity.Nonconformity):
         self._tails: Dict[str, tail.Tail] = {}
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
-            starts: Optional[np.ndarray] = None) -> FlowTypicality:
+            starts: Optional[np.ndarray] = None, variants: Optional[Variants] = None) -> FlowTypicality:
         missing = [name for name in self.inputs if name not in outputs]
         if missing:
             raise ValueError(f"the detector 'flow' reads the output {missing[0]!r}, which the network lacks; convert "

@@ -100,7 +100,7 @@ def _parameters(layer: type) -> List[str]:
         if kind is L.Layer:
             break
         if "__init__" in vars(kind):
-            names += inspect.signature(kind.__init__).parameters
+            names += inspect.signature(vars(kind)["__init__"]).parameters
     return names
 
 

@@ -89,7 +89,7 @@ def _judge(judge: detector.Detector, kind: _Kind, values: Tuple[tf.Tensor, ...],
     names = judge.nonconformity.inputs
     outputs = {name: tf.reshape(value, [1, -1]) for name, value in zip(names, values)}
     picture = tf.cast(values[len(names)], tf.float32)
-    state = values[-1] if memory else None
+    state: Any = values[-1] if memory else None
     valid = _valid(picture)
     known = state[:, memory + kind.width:] if state is not None else tf.zeros((1, 1))  # 1: there was a frame before
     before = state[:, memory:memory + kind.width] if state is not None and kind.width else None
@@ -193,7 +193,8 @@ def _typicality(measure: typicality.Typicality) -> _Kind:
     change = typicality.CHANGE in measure.channels
 
     def alphas(outputs: Tensors, before: Optional[tf.Tensor], known: Optional[tf.Tensor]) -> _Odd:
-        logarithms, channels = None, []
+        logarithms: Any = None
+        channels = []
         if typicality.EARLY in measure.inputs:
             early = tf.nn.relu(outputs[typicality.EARLY])
             logarithms = tf.math.log(early + typicality._FLOOR)
