@@ -19,14 +19,14 @@ import importlib.util
 for absent in ("tensorflow", "tf_keras", "cv2", "sklearn", "scipy", "rich"):
     assert importlib.util.find_spec(absent) is None, f"a base install has {absent}"
 import numpy as np
-from leanood.ood import detector, nonconformity
+from leanood.ood import detector, kl_topk
 from leanood.tflite import bundle, runtime
 
 frames = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
 np.save("frames.npy", frames)
 frames.tofile("frames.raw")
 outputs = runtime.load("latent_int8.tflite").each(frames)
-calibrated = detector.Detector.calibrate(nonconformity.KlTopK(k=2).fit(outputs), outputs, window=5)
+calibrated = detector.Detector.calibrate(kl_topk.KlTopK(k=2).fit(outputs), outputs, window=5)
 calibrated.decay, calibrated.threshold = 1.0, 3.0
 fields = {**calibrated.config(), "kind": "latent", "outputs": ["logvar", "mu"], "fps": 20.0, "input": {"size": [32, 32]}}
 bundle.write("detector.tflite", bundle.flatbuffer("latent_int8.tflite"), fields, calibrated.to_arrays())
