@@ -35,7 +35,7 @@ def convert(
     1/255, so that raw frames go in as they are.
 
     Args:
-      model: Functional or Sequential, float32 [N, h, w, 3] -> named outputs (`output_names`). It may be
+      model: Functional or Sequential (or `models.saved_model.SavedModel`), float32 [N, h, w, 3] -> named outputs (`output_names`). It may be
         quantization-aware: then "int8" takes the ranges that it has learnt.
       quantize: "float32"; "float16" (weights); "dynamic" (int8 weights, float activations); "int8" (both); "int16"
         (int8 weights, 16-bit activations).
@@ -159,7 +159,7 @@ def _check(model: keras.Model, quantize: str, representative: Optional[np.ndarra
                                  ("input_scale", input_scale, tuple(input_scales.SCALES))):
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}, but should be one of {', '.join(allowed)}")
-    if not getattr(model, "_is_graph_network", False):
+    if not (getattr(model, "_is_graph_network", False) or getattr(model, "from_signature", False)):
         raise ValueError(f"{type(model).__name__} is no Functional or Sequential Keras model; build it with "
                          "tf_keras.Model(inputs, outputs)")
     if len(model.inputs) != 1:

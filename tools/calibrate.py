@@ -18,6 +18,11 @@ flags.DEFINE_string(
     "detector", None, "typicality: leanood's (default for encoders); kl-topk: the paper's; kl-typical: all latents, "
     "two-sided; of a classifier a score (energy is the default) or several joined by +: "
     + ", ".join(calibrate.DETECTORS[3:]))
+command.define_pairs("outputs", "of a file that leanood didn't convert: which output, or tensor of its graph, is what, "
+                     "e.g. logits=Identity,features=NAME; features alone will do")
+flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes", "imagenet"], "of such a file: what it was trained "
+                  "on: x/255, x/127.5-1, x, or x/255 less ImageNet's mean by its deviation; default: unit")
+flags.DEFINE_enum("fold", "none", ["none", "full"], "full: put the whole detector into the graph, for C++ and browsers")
 flags.DEFINE_integer("top_k", 1, "kl-topk: so many latents a partition", lower_bound=1)
 flags.DEFINE_enum("rank_by", "variance", ["variance", "scenes"], "kl-topk: rank latents by the variance of their KL "
                   "or, as published, of its mean step in a scene")

@@ -15,10 +15,11 @@ from leanood.tools import command, data_flags
 from leanood.workflow import compress
 
 flags.DEFINE_string("run", None, "a run's folder")
-flags.DEFINE_string("model", None, "any saved Functional Keras model (.h5, .keras) instead of a run")
+flags.DEFINE_string("model", None, "any saved Functional Keras model (.h5, .keras; Keras 3's too) instead of a run")
 flags.DEFINE_string("recipe", None, "what to do, e.g. shrink(0.5)+distill(epochs=20)+qat", required=True)
 flags.DEFINE_string("out", None, "the folder of the results; default: the run's and the recipe's name")
 flags.DEFINE_string("part", None, "which of a run's models; default: its encoder or classifier")
+flags.DEFINE_boolean("unsafe", False, "let code within the model's file run (Lambda layers); of those you trust")
 command.define_pairs("outputs", "layers to put out, e.g. features=features,logits=logits")
 command.define_size("size", "height x width, where the model leaves them open")
 flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes"],

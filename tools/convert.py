@@ -14,7 +14,9 @@ from absl import flags
 from leanood.tools import command, data_flags
 from leanood.workflow import convert
 
-flags.DEFINE_string("model", None, "a run's folder, or a Keras model (.h5, .keras)", required=True)
+flags.DEFINE_string("model", None, "a run's folder, a Keras model (.h5, .keras; Keras 3's too) or a SavedModel's "
+                    "folder", required=True)
+flags.DEFINE_boolean("unsafe", False, "let code within the model's file run (Lambda layers); of those you trust")
 flags.DEFINE_string("out", None, "the file; default: <part>_<quantize>.tflite in the run's folder")
 flags.DEFINE_string("part", None, "which of a run's models; default: its encoder or classifier")
 flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic", "int8", "int16"],

@@ -26,7 +26,8 @@ from leanood.ood import (
     typicality,
 )
 from leanood.ood import detector as detector_
-from leanood.tflite import bundle
+from leanood.tflite import bundle, silence
+from leanood.tflite import runtime as tflite_runtime
 from leanood.workflow import datasets, network, outcome, progress
 
 WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10}  # by detector: frames that the martingale looks back on
@@ -38,7 +39,8 @@ _STRETCHES = 4  # validation sequences a corruption
 
 
 def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = None, out: Optional[str] = None, *,
-              detector: Optional[str] = None, top_k: int = 1, rank_by: str = "variance",
+              detector: Optional[str] = None, outputs: Optional[Mapping[str, str]] = None,
+              input_scale: Optional[str] = None, fold: str = "none", top_k: int = 1, rank_by: str = "variance",
               window: Optional[int] = None, false_alarms_per_hour: float = 3.0, false_positive_rate: float = 0.05,
               seed: int = 0, num_threads: Optional[int] = None, **data_options: Any) -> outcome.Outcome:
     """Calibrates a converted network into a detector file; returns its path and what was seen on the way.
@@ -50,7 +52,14 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set; None: what the network was trained on.
       out: the detector file; None: detector_<name>.tflite beside the network's.
       detector: "typicality", leanood's (the default for encoders); "kl-topk", the paper's; "kl-typical", all
-        latents, two-sided; of a classifier a score ("energy" is the default) or several joined by "+".
+        latents, two-sided; of a classifier a score ("energy" is the default; of features alone "mahalanobis") or
+        several joined by "+".
+      outputs: of a file that leanood didn't convert: name -> its own output, or a tensor of its graph, e.g.
+        {"logits": "Identity", "features": "model/avg_pool/Mean"}.
+      input_scale: of such a file, if it takes floats: "unit" x/255, "signed" x/127.5−1, "bytes" x or "imagenet"
+        (mean and deviation per channel, as torchvision has them).
+      fold: "full": put the whole detector into the graph, so that C++, Android and browsers have `score`, `p_value` and
+        `alarm` as outputs, `state` as an input and an output; "none".
       top_k: kl-topk: so many latents a partition.
       rank_by: kl-topk: rank latents by the "variance" of their KL or, as published, of its mean step in "scenes".
       window: frames that the martingale looks back on; 0: frames are single images; None: 10, for kl-topk 20, and 0
@@ -66,6 +75,13 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     """
     path = os.fspath(model)
     flatbuffer = bundle.flatbuffer(path)
+    if fold not in ("none", "full"):
+        raise ValueError(f"fold is {fold!r}; it can be none or full")
+    if outputs or input_scale:
+        silence.tensorflow()
+        from leanood.tflite.rewrite import adopt
+
+        flatbuffer = adopt.adopt(flatbuffer, outputs or _own_names(path), input_scale or "unit")
     converted = datasets.sidecar(path)
     frames, opened = datasets.open(data, data_options, converted.get("data", {}))
     loaded = network.load(flatbuffer, num_threads=num_threads)
@@ -74,6 +90,11 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         seed=seed, false_alarms_per_hour=false_alarms_per_hour, false_positive_rate=false_positive_rate))
     out = os.fspath(out) if out else os.path.join(
         os.path.dirname(path), f"detector_{os.path.splitext(os.path.basename(path))[0]}.tflite")
+    if fold == "full":
+        silence.tensorflow()
+        from leanood.tflite.rewrite import whole
+
+        flatbuffer = whole.fold_all(flatbuffer, result.detector)
     bundle.write(out, flatbuffer, fields(result, loaded, frames.fps, data=opened, converted=converted),
                  result.detector.to_arrays())
     return outcome.Outcome(out, {
@@ -124,8 +145,23 @@ def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Ma
 
 
 def default_detector(outputs: Collection[str]) -> str:
-    """Returns the detector for a network with these outputs: energy for a classifier, else typicality."""
-    return "energy" if "logits" in outputs and "mu" not in outputs else "typicality"
+    """Returns the detector for a network with these outputs: energy for a classifier, else typicality.
+
+    Raises:
+      ValueError: if the outputs' names say nothing.
+    """
+    if {"mu", "early"} & set(outputs):
+        return "typicality"
+    for name, detector in (("logits", "energy"), ("features", "mahalanobis")):
+        if name in outputs:
+            return detector
+    raise ValueError(f"the file's outputs are {', '.join(outputs)}, names that say nothing to leanood; tell which they "
+                     "are: --outputs=logits=NAME,features=NAME (one of the two is enough)")
+
+
+def _own_names(path: str) -> Dict[str, str]:
+    loaded = tflite_runtime.load(path)
+    return {name: name for name in loaded.outputs}
 
 
 def unfitted(settings: Settings) -> nonconformity.Nonconformity:

@@ -33,7 +33,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
              outputs: Optional[Mapping[str, str]] = None, size: Optional[Tuple[int, int]] = None,
              input_scale: Optional[str] = None, epochs: int = 5, batch_size: int = 32, images: int = 4000,
              seed: int = 0, target: str = "generic", detector: Optional[str] = None, layer_errors: bool = False,
-             data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
+             unsafe: bool = False, data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
     """Compresses a network by a recipe; returns the new run's folder, with its files and their sizes.
 
     Each step trains towards the original on images without labels. Everything is checked before the training starts;
@@ -59,6 +59,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
       detector: what to calibrate the file into, as for `leanood.calibrate`; None: typicality for an encoder, energy for
         a classifier; "none": nothing.
       layer_errors: with int8: report how far each layer's activations stray from float, worst first.
+      unsafe: let code within the model's file run (Lambda layers).
       data: what to train and calibrate on; None: the run's own.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
@@ -73,7 +74,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
 
     steps = recipes.parse(recipe)
     source = os.fspath(run if run is not None else model)  # type: ignore[arg-type]
-    config, original, part = _original(source, run is not None, part, outputs, size, input_scale)
+    config, original, part = _original(source, run is not None, part, outputs, size, input_scale, unsafe)
     recipes.check(steps, original)
     shape = (int(original.input_shape[1]), int(original.input_shape[2]))
     frames, opened = datasets.open(data, data_options, config.get("data", {}))
@@ -104,21 +105,28 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
 
 
 def _original(source: str, is_run: bool, part: Optional[str], outputs: Optional[Mapping[str, str]],
-              size: Optional[Tuple[int, int]], input_scale: Optional[str]) -> Tuple[Dict[str, Any], Any, str]:
+              size: Optional[Tuple[int, int]], input_scale: Optional[str],
+              unsafe: bool) -> Tuple[Dict[str, Any], Any, str]:
     """The run's config (or a saved model's), the model with named outputs and a fixed size, and what it is."""
     from leanood.compression import rebuild
     from leanood.models import run as runs
+    from leanood.models import saved_model
     from leanood.tflite import convert
 
     if is_run:
         opened = runs.Run(source)
         config = dict(opened.config)
         part = part or ("classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder")
-        model = opened.model(part)
+        model = opened.model(part, unsafe=unsafe)
     else:
         if not os.path.exists(source):
             raise FileNotFoundError(f"{source} is not there; --model takes a saved Keras model")
-        config, part, model = {"model": os.path.abspath(source)}, part or "network", runs.load(source)
+        if saved_model.is_program(source):
+            raise ValueError(f"{source} is a SavedModel without Keras's layers: a program, whose graph can't be taken "
+                             "apart. Save the model as .keras (Functional or Sequential) to compress it; or `leanood "
+                             "convert --quantize=int8`, which works on SavedModels, and calibrate that")
+        config, part = {"model": os.path.abspath(source)}, part or "network"
+        model = runs.load(source, unsafe=unsafe)
     config["input_scale"] = input_scale or config.get("input_scale", "unit")
     rebuild.check(model)
     if outputs:

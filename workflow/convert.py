@@ -16,15 +16,16 @@ from leanood.workflow import datasets, outcome
 def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: Optional[str] = None,
             quantize: str = "float32", target: str = "generic", input_scale: Optional[str] = None,
             outputs: Optional[Mapping[str, str]] = None, early: Optional[bool] = None,
-            fold_score: Optional[str] = None, size: Optional[Tuple[int, int]] = None, float_outputs: bool = True,
-            data: Optional[datasets.Data] = None, representative: int = 200, fold_images: int = 5000,
-            **data_options: Any) -> outcome.Outcome:
+            fold_score: Optional[str] = None, unsafe: bool = False, size: Optional[Tuple[int, int]] = None,
+            float_outputs: bool = True, data: Optional[datasets.Data] = None, representative: int = 200,
+            fold_images: int = 5000, **data_options: Any) -> outcome.Outcome:
     """Converts a network to a .tflite file; returns the file, which `leanood.calibrate` takes.
 
     Outputs keep their names. Beside FILE.tflite goes FILE.json, which says what it was made from.
 
     Args:
-      model: a run's folder (of `leanood.train` or `leanood.compress`), or a Keras model (.h5, .keras).
+      model: a run's folder (of `leanood.train` or `leanood.compress`), a Keras model (.h5, .keras; of Keras 3 too),
+        or a SavedModel's folder.
       out: the file; None: <part>_<quantize>.tflite in the run's folder.
       part: which of a run's models; None: its encoder or classifier.
       quantize: "float32", "float16", "dynamic", "int8" or "int16" (its activations only, weights are int8).
@@ -37,6 +38,7 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
         run's encoder.
       fold_score: add the output `ood_score`: a score such as "energy" or "vim", its statistics fitted on the new
         file's own outputs for training images.
+      unsafe: let code within the model's file run (Lambda layers).
       size: (height, width), where the model leaves them open.
       float_outputs: int8: compute the output layers in float, for resolution.
       data: int8, fold_score: where the training images come from; None: the run's own.
@@ -55,15 +57,17 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
     if fold_score:
         scores.by_name(fold_score)  # an unknown one is refused before the work
     silence.tensorflow()
-    from leanood.models import filter_bank, run
+    from leanood.models import filter_bank, run, saved_model
     from leanood.tflite import convert as converter
 
     config: Dict[str, Any] = {}
-    if os.path.isdir(path):
+    if saved_model.is_program(path):
+        network = saved_model.SavedModel(path)
+    elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "saved_model.pb")):
         folder = run.Run(path)
-        config, network = folder.config, folder.model(part)
+        config, network = folder.config, folder.model(part, unsafe=unsafe)
     else:
-        network = run.load(path)
+        network = run.load(path, unsafe=unsafe)
     if outputs:
         network = _with_outputs(network, outputs, size)
     scale = trained_on = input_scale or config.get("input_scale", "unit")
@@ -141,6 +145,8 @@ def _with_outputs(network: Any, layers: Mapping[str, str], size: Optional[Tuple[
     from leanood.models import classifier
     from leanood.tflite import convert as converter
 
+    if getattr(network, "from_signature", False):
+        return network.select(layers)
     if "logits" not in layers:
         return converter.with_outputs(network, dict(layers))
     pooled = {name: layer for name, layer in layers.items() if name not in ("features", "logits")}

@@ -62,6 +62,8 @@ def read(file: BinaryIO, size: int, names: Sequence[str], limits: Sequence[int])
       AppendixError: if one byte of the ZIP is not as `build` writes it.
     """
     count, length, place = _end_record(file, size)
+    if length <= _MAX_DIRECTORY and _is_foreign(file, size, length, names):
+        raise NoAppendix("the ZIP behind the model is none of leanood's: labels of TFLite Metadata, for one")
     if length > _MAX_DIRECTORY or place + length + _END_RECORD.size != size:
         raise AppendixError("its ZIP's directory is damaged, or bytes were inserted or cut out")
     entries = _directory(_at(file, place, length), count)
@@ -96,6 +98,14 @@ def _end_record(file: BinaryIO, size: int) -> Tuple[int, int, int]:
     if (disk, first_disk, comment) != (0, 0, 0) or here != count:
         raise AppendixError("its ZIP's last record is damaged")
     return count, length, place
+
+
+def _is_foreign(file: BinaryIO, size: int, length: int, names: Sequence[str]) -> bool:
+    """True if a sound directory names none of a detector file's members; damage doesn't spoil all names at once."""
+    if length > size - _END_RECORD.size or not length:
+        return False
+    directory = _at(file, size - _END_RECORD.size - length, length)
+    return directory[:4] == _CENTRAL and not any(name.encode("ascii") in directory for name in names)
 
 
 def _directory(data: bytes, count: int) -> List[Tuple[str, int, int]]:

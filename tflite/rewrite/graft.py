@@ -1,4 +1,4 @@
-"""Appends one graph behind another: its inputs tied to the first one's tensors, or new inputs of the whole."""
+"""Puts one graph behind or before another: its tensors tied to the other's, or inputs and outputs of the whole."""
 from __future__ import annotations
 
 import copy
@@ -59,6 +59,38 @@ def append(base: Any, added: Any, ties: Sequence[Any], names: Sequence[str], pre
     """
     graph, other = base.subgraphs[0], added.subgraphs[0]
     place: Dict[int, int] = {int(index): tie for index, tie in zip(other.inputs, ties) if not isinstance(tie, str)}
+    graph.operators.extend(_brought(base, added, place, prefix))
+    signature = base.signatureDefs[0]
+    for index, tie in zip(other.inputs, ties):
+        if isinstance(tie, str):
+            signature.inputs.append(_entry(tie, place[int(index)]))
+            graph.inputs = np.append(graph.inputs, place[int(index)]).astype(np.int32)
+    for index, name in zip(other.outputs, names):
+        signature.outputs.append(_entry(name, place[int(index)]))
+        graph.outputs = np.append(graph.outputs, place[int(index)]).astype(np.int32)
+
+
+def prepend(base: Any, added: Any, tensor: int, name: str) -> None:
+    """Puts `added`, of one input and one output, before one input of the base.
+
+    Args:
+      base, added: object trees; `base` is changed.
+      tensor: the base's input, which `added` now computes.
+      name: of the new input.
+    """
+    graph, other = base.subgraphs[0], added.subgraphs[0]
+    place: Dict[int, int] = {int(other.outputs[0]): tensor}
+    graph.operators = [*_brought(base, added, place, name), *graph.operators]
+    begin = place[int(other.inputs[0])]
+    graph.inputs = np.array([begin if int(index) == tensor else int(index) for index in graph.inputs], np.int32)
+    signature = base.signatureDefs[0]
+    signature.inputs = [_entry(name, begin) if int(entry.tensorIndex) == tensor else entry
+                        for entry in signature.inputs]
+
+
+def _brought(base: Any, added: Any, place: Dict[int, int], prefix: str) -> List[Any]:
+    """Adds `added`'s tensors to the base and to `place` (its tensor -> the base's); returns its operators."""
+    graph, other = base.subgraphs[0], added.subgraphs[0]
     codes = len(base.operatorCodes)
     base.operatorCodes.extend(added.operatorCodes)
     for index, tensor in enumerate(other.tensors):
@@ -75,15 +107,7 @@ def append(base: Any, added: Any, ties: Sequence[Any], names: Sequence[str], pre
         operator.opcodeIndex += codes
         operator.inputs = _moved(operator.inputs, place)
         operator.outputs = _moved(operator.outputs, place)
-        graph.operators.append(operator)
-    signature = base.signatureDefs[0]
-    for index, tie in zip(other.inputs, ties):
-        if isinstance(tie, str):
-            signature.inputs.append(_entry(tie, place[int(index)]))
-            graph.inputs = np.append(graph.inputs, place[int(index)]).astype(np.int32)
-    for index, name in zip(other.outputs, names):
-        signature.outputs.append(_entry(name, place[int(index)]))
-        graph.outputs = np.append(graph.outputs, place[int(index)]).astype(np.int32)
+    return list(other.operators)
 
 
 def text(name: Any) -> str:

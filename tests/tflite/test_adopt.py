@@ -1,0 +1,109 @@
+"""Files of others: channels first, other scales, features inside the graph, quantized tensors, metadata behind."""
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from leanood.tflite import bundle, runtime
+from leanood.tflite.rewrite import adopt
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 20, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def foreign():
+    """(a flatbuffer as PyTorch's converters write it: [1, 3, h, w], one output; the same network in TensorFlow)."""
+    keras.utils.set_random_seed(3)
+    conv = keras.layers.Conv2D(6, 3, strides=2, activation="relu")
+    dense = keras.layers.Dense(4, kernel_initializer="random_normal")
+
+    def network(x):
+        maps = conv(tf.transpose(x, [0, 2, 3, 1]))
+        return maps, dense(tf.reduce_mean(maps, [1, 2]))
+
+    function = tf.function(lambda args_0: network(args_0)[1],
+                           input_signature=[tf.TensorSpec((1, 3, 16, 20), tf.float32, name="args_0")])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    return bytes(converter.convert()), network
+
+
+def _maps_tensor(model):
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    graph = flatbuffer_utils.convert_bytearray_to_object(bytearray(model)).subgraphs[0]
+    maps = [tensor.name.decode() for tensor in graph.tensors if list(tensor.shape) == [1, 7, 9, 6]]
+    return maps[-1]
+
+
+def test_a_channels_first_file_becomes_one_that_takes_frames(foreign):
+    model, network = foreign
+    own = list(runtime.load(model, trusted=True).outputs)
+    adopted = runtime.load(adopt.adopt(model, {"logits": own[0], "features": _maps_tensor(model)}, "imagenet"),
+                           trusted=True)
+    assert {name: tensor.shape for name, tensor in adopted.inputs.items()} == {"frame": (1, 16, 20, 3)}
+    found = adopted.each(IMAGES)
+    x = (IMAGES / np.float32(255) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    maps, logits = network(tf.constant(x.transpose(0, 3, 1, 2), tf.float32))
+    np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
+    np.testing.assert_allclose(found["features"], np.mean(maps, (1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "size", "first", "axes"), [
+    ([1, 7, 9, 6], (16, 20), True, [1, 2]), ([1, 6, 7, 9], (16, 20), True, [2, 3]), ([1, 64, 56, 56], (224, 224), True,
+                                                                                      [2, 3]),
+    ([1, 56, 56, 64], (224, 224), True, [1, 2]), ([1, 7, 7, 7], (224, 224), True, [2, 3]), ([1, 7, 7, 7], (9, 9), False,
+                                                                                             [1, 2])])
+def test_maps_tell_their_layout_by_the_pictures_ratio(shape, size, first, axes):
+    assert adopt._averaged(shape, size, first) == axes
+
+
+def test_a_file_without_a_signature_and_with_quantized_ends(tiny_models):
+    plain = (tiny_models / "without_signature.tflite").read_bytes()
+    own = runtime.load(plain, trusted=True)
+    name = next(iter(own.outputs))
+    adopted = runtime.load(adopt.adopt(plain, {"features": name}, "signed"), trusted=True)
+    frames = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(adopted.each(frames)["features"],
+                               own.each(frames / np.float32(127.5) - np.float32(1))[name], atol=1e-4)
+    quantized = (tiny_models / "int8_ends.tflite").read_bytes()
+    own = runtime.load(quantized, trusted=True)
+    name = next(iter(own.outputs))
+    adopted = runtime.load(adopt.adopt(quantized, {"features": name}), trusted=True)
+    np.testing.assert_allclose(adopted.each(frames)["features"], own.each(frames)[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(("outputs", "scale", "message"), [
+    ({"logits": "nothing"}, "unit", "has no output or tensor 'nothing'; its outputs are .*Netron"),
+    ({"logits": "mu"}, "celsius", "input_scale is 'celsius', but should be one of unit, signed, bytes, imagenet")])
+def test_what_a_file_lacks_is_told(tiny_models, outputs, scale, message):
+    with pytest.raises(ValueError, match=message):
+        adopt.adopt((tiny_models / "latent_float32.tflite").read_bytes(), outputs, scale)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_file_with_tflite_metadata_is_a_plain_model(tiny_models, tmp_path, compression):
+    path = tmp_path / "labelled.tflite"
+    path.write_bytes((tiny_models / "latent_float32.tflite").read_bytes())
+    with zipfile.ZipFile(path, "a", compression) as archive:
+        archive.writestr("labels.txt", "cat\ndog\n" * 40)
+        archive.writestr("labels_en.txt", "cat\n")
+    with pytest.raises(bundle.DetectorFileError, match="a plain TFLite model, not calibrated") as caught:
+        bundle.load(path)
+    assert bundle.is_plain(caught.value)
+    assert bundle.flatbuffer(path) == path.read_bytes()
+    assert set(runtime.load(path).outputs) == {"mu", "logvar"}
+
+
+def test_a_detector_behind_metadata_is_a_detector(tiny_detector, tmp_path):
+    parts = bundle.read(tiny_detector)
+    labels = io.BytesIO()
+    labels.write(parts.model)
+    with zipfile.ZipFile(labels, "a") as archive:
+        archive.writestr("labels.txt", "cat\n")
+    fields = {name: value for name, value in parts.detector.items() if name not in ("schema", "sha256")}
+    bundle.write(tmp_path / "both.tflite", labels.getvalue(), fields, parts.arrays)
+    assert bundle.read(tmp_path / "both.tflite").model == labels.getvalue()
+    bundle.load(tmp_path / "both.tflite")

@@ -1,0 +1,76 @@
+"""A file of another converter, and a whole detector in the graph, from the command line: four commands to alarms."""
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from leanood.tflite import bundle
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for name, level in (("bright", 170), ("medium", 110)):
+        (folder / name).mkdir()
+        for i in range(60):
+            picture = np.clip(random.normal(level, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / name / f"{i:03d}.png"), picture)
+    return folder
+
+
+def _leanood(*arguments):
+    return subprocess.run([sys.executable, "-m", "leanood.tools.main", *map(str, arguments)], capture_output=True,
+                          text=True, timeout=300)
+
+
+@pytest.mark.parametrize("detector", [None, "knn", "residual"])
+def test_a_foreign_file_with_features_alone(tiny_models, images, tmp_path, detector):
+    out = tmp_path / "detector.tflite"
+    done = _leanood("calibrate", tiny_models / "without_signature.tflite", f"--data={images}", f"--out={out}", "--json",
+                    "--outputs=features=StatefulPartitionedCall:0", "--input_scale=signed",
+                    *([f"--detector={detector}"] if detector else []))
+    if done.returncode and "has no output" in done.stderr:  # the converter named it otherwise
+        name = done.stderr.split("its outputs are ")[1].split(",")[0].split(";")[0]
+        done = _leanood("calibrate", tiny_models / "without_signature.tflite", f"--data={images}", f"--out={out}",
+                        "--json", f"--outputs=features={name}", "--input_scale=signed",
+                        *([f"--detector={detector}"] if detector else []))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["alarm_threshold"] > 0
+    loaded = bundle.load(out)
+    assert loaded.config["outputs"] == ["features"]
+    dark = np.random.default_rng(1).integers(0, 9, (40, 40, 3), dtype=np.uint8)
+    ordinary = cv2.imread(str(images / "bright" / "000.png"))[..., ::-1]
+    assert loaded(dark).score > loaded(np.ascontiguousarray(ordinary)).score
+
+
+def test_a_foreign_file_is_told_to_name_its_outputs(tiny_models, images, tmp_path):
+    done = _leanood("calibrate", tiny_models / "two_inputs.tflite", f"--data={images}", f"--out={tmp_path}/d.tflite")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    done = _leanood("calibrate", tiny_models / "int8_ends.tflite", f"--data={images}", f"--out={tmp_path}/d.tflite",
+                    "--detector=energy")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_whole_detector_is_still_a_detector_file(tiny_models, images, tmp_path):
+    out = tmp_path / "whole.tflite"
+    done = _leanood("calibrate", tiny_models / "classifier_float32.tflite", f"--data={images}", f"--out={out}", "--json",
+                    "--fold=full")
+    assert done.returncode == 0, done.stderr
+    loaded = bundle.load(out)
+    assert {"score", "p_value", "nonconformity", "alarm"} <= set(loaded.runner.outputs)
+    for name in ("bright", "medium"):
+        picture = np.ascontiguousarray(cv2.imread(str(images / name / "001.png"))[..., ::-1])
+        verdict = loaded(picture)
+        from leanood.data import frames
+
+        inside = loaded.runner(frames.resize(picture, loaded.size))
+        assert float(inside["score"][0]) == pytest.approx(verdict.score, rel=1e-3)
+        assert bool(inside["alarm"][0] > 0.5) == verdict.alarm
+    done = _leanood("info", out, "--notry")
+    assert done.returncode == 0, done.stderr
