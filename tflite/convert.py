@@ -35,8 +35,8 @@ def convert(
     1/255, so that raw frames go in as they are.
 
     Args:
-      model: Functional or Sequential (or `models.saved_model.SavedModel`), float32 [N, h, w, 3] -> named outputs (`output_names`). It may be
-        quantization-aware: then "int8" takes the ranges that it has learnt.
+      model: Functional or Sequential (or `models.saved_model.SavedModel`), float32 [N, h, w, 3] -> named outputs
+        (`output_names`). It may be quantization-aware: then "int8" takes the ranges that it has learnt.
       quantize: "float32"; "float16" (weights); "dynamic" (int8 weights, float activations); "int8" (both); "int16"
         (int8 weights, 16-bit activations).
       representative: uint8 [N, h, w, 3], N ≥ 1 training images at the model's size, that set int8's and int16's ranges.

@@ -57,10 +57,18 @@ def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, acce
       model: a path or the flatbuffer's bytes.
       num_threads: so many interpreters side by side; None: one a core. A GPU has one.
       accelerator, runtime, trusted: see `runtime.load`.
+
+    Raises:
+      ValueError: if the file takes something else than one frame, rows of pixels.
     """
     count = (num_threads or cores()) if accelerator == "cpu" else 1
     runners = [tflite_runtime.load(model, accelerator, 1, runtime, trusted=trusted or number > 0)
                for number in range(count)]
+    shapes = [tuple(tensor.shape) for name, tensor in runners[0].inputs.items() if name != "state"]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] == 3 != shapes[0][3]:
+        raise ValueError(f"the file's inputs are {', '.join(map(str, shapes))}, but a detector takes one frame "
+                         "[1, height, width, 3]; of [1, 3, height, width] name the outputs, --outputs=features=NAME: "
+                         "its pixels are turned then")
     tensor = next(iter(runners[0].inputs.values()))
     return Network(runners, (int(tensor.shape[1]), int(tensor.shape[2])))
 
