@@ -14,7 +14,7 @@ _SAMPLING = {"4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, "4:2:2": cv2.IMWRITE
              "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444}
 # Name -> code and container. OpenCV's wheels write no H.264 (its encoder isn't theirs to ship); a system's OpenCV may.
 VIDEO: Mapping[str, Tuple[str, str]] = {"mpeg4": ("mp4v", ".mp4"), "mjpg": ("MJPG", ".avi"), "h264": ("avc1", ".mp4"),
-                                        "vp8": ("VP80", ".webm")}
+                                        "vp8": ("VP80", ".avi")}
 
 
 def jpeg(frame: np.ndarray, quality: int, sampling: str = "4:2:0") -> np.ndarray:
