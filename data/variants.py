@@ -21,7 +21,7 @@ _STREAM = 32  # tells its random stream from those of one seed's other changes
 class Chain:
     """One camera's chain, in this order; the defaults change nothing."""
 
-    shift: Tuple[int, int] = (0, 0)  # pixels right and down
+    shift: Tuple[int, int] = (0, 0)  # pixels right and down, at most a thirtieth of the frame's smaller side
     gains: Tuple[float, float, float] = (1.0, 1.0, 1.0)  # of R, G, B
     scale: float = 1.0  # resized by it and back
     noise: float = 0.0  # standard deviation in grey levels
@@ -31,7 +31,7 @@ class Chain:
     def __call__(self, frame: np.ndarray, seed: int = 0, time: int = 0) -> np.ndarray:
         """The frame through the chain, a new uint8 [H, W, 3]; `seed` and `time` are the noise's."""
         out = np.array(frame, np.uint8)
-        limit = min(out.shape[:2]) - 1
+        limit = -(-min(out.shape[:2]) // 30) if min(out.shape[:2]) > 1 else 0
         right, down = (max(-limit, min(limit, step)) for step in self.shift)
         if right or down:
             out = resampling.shifted(out, right, down)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -74,9 +74,9 @@ class GroupThreshold(NamedTuple):
     Attributes:
       value: one of the scores.
       rate: the false-positive rate that was asked for.
-      groups: how many the threshold rests on, in the partition that set it.
-      partition: the partition that set it, the oddest of them; "all" where they were not told apart.
-      proven: whether the promise holds for any distribution of groups, or the groups were too few to prove it.
+      groups: how many the threshold rests on.
+      proven: whether the promise holds for any distribution of groups, or they are too few to prove it.
+      partition: the one whose own frames set the threshold; "all" where that is no partition alone.
       seen: the mean share flagged in a group by thresholds from the others, each group left out in turn.
       low, high: 95% interval of `seen`, over the groups.
     """
@@ -84,8 +84,8 @@ class GroupThreshold(NamedTuple):
     value: float
     rate: float
     groups: int
-    partition: str
     proven: bool
+    partition: str
     seen: float
     low: float
     high: float
@@ -93,18 +93,18 @@ class GroupThreshold(NamedTuple):
 
 def grouped(scores: np.ndarray, groups: np.ndarray, rate: float,
             partition: Optional[np.ndarray] = None) -> GroupThreshold:
-    """The lowest threshold that keeps the mean false-positive rate on a *new* group within `rate`, in every partition.
+    """The lowest threshold that keeps the mean false-positive rate on a *new* group of frames within `rate`.
 
     Frames of a group (a recording, a robot) are alike, groups are exchangeable. Each group's share of scores above the
     threshold counts once, however many frames it has; with K groups the shares' sum plus one, for the group to come,
     must not exceed rate · (K + 1). That is hierarchical conformal prediction, valid for every distribution and number
-    of groups (Lee, Barber & Willett, arXiv 2306.06342, section 3; pooling: Dunn, Wasserman & Ramdas, arXiv 1809.07441).
-    With each frame a group of its own it is `conformal`. Fewer than 1/rate − 1 groups prove nothing; then the shares'
-    mean itself is kept within `rate`. Where partitions are known, the highest of their own thresholds is taken: the
-    promise then holds in each, and the frames as a whole are flagged less.
+    of groups (Lee, Barber & Willett, arXiv 2306.06342, section 3). With each frame a group of its own it is
+    `conformal`. Fewer than 1/rate − 1 groups prove nothing; then the shares' mean itself is kept within `rate`, as it
+    is in each partition by itself, where they are known (Dunn, Wasserman & Ramdas, arXiv 1809.07441, on pooling; valid
+    as the groups grow many).
 
     Args:
-      scores: in-distribution scores [n]; of a fit that saw none of the frame's group.
+      scores: in-distribution scores [n]; of fits that saw none of the frame's group.
       groups: each frame's group, str [n], two at least.
       rate: in (0, 1).
       partition: str [n], or None.
@@ -117,19 +117,26 @@ def grouped(scores: np.ndarray, groups: np.ndarray, rate: float,
         raise ValueError("scores hold NaN or infinity; leave such frames out of the calibration")
     if not 0 < rate < 1:
         raise ValueError(f"rate is {rate}; a false-positive rate is in (0, 1)")
-    parts = np.full(len(scores), "all") if partition is None else np.asarray(partition).astype(str)
-    made = {name: _Shares(scores[parts == name], groups[parts == name]) for name in np.unique(parts).tolist()}
-    for name, shares in made.items():
-        if len(shares.names) < 2:
-            raise ValueError(f"partition {name!r} has one group of frames; a threshold for the next group takes two")
-    values = {name: shares.threshold(rate) for name, shares in made.items()}
+    whole = _Shares(scores, groups)
+    if len(whole.names) < 2:
+        raise ValueError("all frames are of one group; a threshold for the next group takes two")
+    own = {}
+    if partition is not None:
+        parts = np.asarray(partition).astype(str)
+        own = {name: _Shares(scores[parts == name], groups[parts == name]) for name in np.unique(parts).tolist()}
+
+    def thresholds(without: Optional[str] = None) -> Dict[str, float]:
+        count = len(whole.names) - (without is not None)
+        spare = (1 - rate) / count if _proves(count, rate) else 0.0
+        return {"all": whole.threshold(rate - spare, without),
+                **{name: shares.threshold(rate, without) for name, shares in own.items()}}
+
+    values = thresholds()
     decides = max(values, key=lambda name: values[name])
-    seen = np.array([(scores[groups == one] > max(shares.threshold(rate, one) for shares in made.values())).mean()
-                     for one in np.unique(groups)])
+    seen = np.array([(scores[groups == one] > max(thresholds(one).values())).mean() for one in whole.names.tolist()])
     mean, half = float(seen.mean()), 1.96 * float(seen.std(ddof=1)) / math.sqrt(len(seen))
-    return GroupThreshold(values[decides], float(rate), len(made[decides].names), decides,
-                          all(_proves(len(shares.names), rate) for shares in made.values()), mean,
-                          max(mean - half, 0.0), min(mean + half, 1.0))
+    return GroupThreshold(values[decides], float(rate), len(whole.names), _proves(len(whole.names), rate), decides,
+                          mean, max(mean - half, 0.0), min(mean + half, 1.0))
 
 
 class _Shares:
@@ -145,16 +152,15 @@ class _Shares:
         self._scores, self._groups = scores[order], groups[order]
         self._weights = (1.0 / frames[member])[order]
 
-    def threshold(self, rate: float, without: Optional[str] = None) -> float:
-        """Returns the lowest score above which the groups' shares (but for one group's) sum up to what is allowed."""
+    def threshold(self, share: float, without: Optional[str] = None) -> float:
+        """Returns the lowest score above which the groups (but for one) have a mean share of at most `share`."""
         kept = self._groups != without
         count = len(self.names) - (without in self.names)
         if not count:
             return -math.inf
         scores, total = self._scores[kept], np.append(0.0, np.cumsum(self._weights[kept]))
         above = total[np.searchsorted(-scores, -scores, side="left")]  # what ties is not above
-        allowed = rate * (count + 1) - 1 if _proves(count, rate) else rate * count
-        return float(scores[np.flatnonzero(above <= allowed + 1e-9)[-1]])
+        return float(scores[np.flatnonzero(above <= share * count + 1e-9)[-1]])
 
 
 def _proves(groups: int, rate: float) -> bool:

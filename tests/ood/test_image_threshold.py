@@ -116,15 +116,18 @@ def test_frames_that_are_their_own_groups_are_conformal():
         assert image_threshold.grouped(scores, names, rate).value == image_threshold.conformal(scores, rate).value
 
 
-def test_the_oddest_partition_sets_the_threshold():
+def test_no_partition_is_flagged_more_than_was_asked():
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(80), 5)
     partition = np.where(groups < 40, "bright", "medium")
     scores = rng.normal(size=400) + (partition == "medium")
     found = image_threshold.grouped(scores, groups, 0.1, partition)
-    alone = image_threshold.grouped(scores[200:], groups[200:], 0.1)
-    assert (found.value, found.partition, found.groups) == (alone.value, "medium", 40)
-    assert found.value > image_threshold.grouped(scores, groups, 0.1).value
+    assert found.value == _by_hand(scores[200:], groups[200:], 0.1 * 40)
+    assert (found.partition, found.groups, found.proven) == ("medium", 80, True)
+    blind = image_threshold.grouped(scores, groups, 0.1)
+    assert blind.value == _by_hand(scores, groups, 0.1 * 81 - 1) < found.value
+    alike = image_threshold.grouped(scores, groups, 0.1, np.where(groups % 2, "odd", "even"))
+    assert (alike.value, alike.partition) == (blind.value, "all")
 
 
 def test_a_new_group_is_flagged_as_promised_where_frames_promise_too_much():
@@ -145,8 +148,7 @@ def test_a_new_group_is_flagged_as_promised_where_frames_promise_too_much():
 @pytest.mark.parametrize(("scores", "groups", "partition", "message"), [
     ([1.0, 2.0], ["a"], None, "one of each a frame"),
     ([1.0, np.nan], ["a", "b"], None, "NaN or infinity"),
-    ([1.0, 2.0], ["a", "a"], None, "partition 'all' has one group of frames"),
-    ([1.0, 2.0, 3.0], ["a", "b", "c"], ["x", "x", "y"], "partition 'y' has one group of frames"),
+    ([1.0, 2.0], ["a", "a"], ["x", "y"], "all frames are of one group"),
 ])
 def test_what_groups_cannot_promise_is_refused(scores, groups, partition, message):
     with pytest.raises(ValueError, match=message):
