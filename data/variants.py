@@ -8,7 +8,7 @@ noisier, then encoded or not. `benign` has what a detector is judged by: kinds t
 from __future__ import annotations
 
 import dataclasses
-from typing import Tuple
+from typing import Tuple, Union
 
 import numpy as np
 
@@ -46,9 +46,9 @@ class Chain:
         return out if self.sampling == "4:4:4" else chroma.subsampled(out, self.sampling)
 
 
-def draw(seed: int) -> Chain:
+def draw(seed: Union[int, Tuple[int, ...]]) -> Chain:
     """A random chain, the same for the same seed: each link is there or not, at a level within what nobody notices."""
-    rng = np.random.default_rng((seed, _STREAM))
+    rng = np.random.default_rng((*((seed,) if isinstance(seed, int) else seed), _STREAM))
     there = rng.random(5) < (0.75, 0.5, 0.4, 0.25, 0.5)  # shift, exposure, white balance, scale, noise
     shift = rng.integers(-4, 5, 2).tolist()
     exposure, warmth = rng.uniform(-0.025, 0.025, 2) * there[1:3]
