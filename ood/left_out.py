@@ -23,6 +23,7 @@ class LeftOut(NamedTuple):
     detector: detector_.Detector  # its threshold is still to be chosen
     nonconformity: np.ndarray  # α, combined over the partitions, float64 [N]
     p_value: np.ndarray  # float64 [N]
+    log_martingale: np.ndarray  # ln M over the window, float64 [N]
     starts: np.ndarray  # bool [N], where a sequence begins once groups are told apart
 
 
@@ -65,16 +66,16 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
             raise ValueError("all training frames are of one group; leaving it out leaves none to fit")
         without.append(fit(np.flatnonzero(rest)) if fitted[one].any() else whole)
         alphas[one] = without[-1].score(_at(outputs, one), begins[one] if window else None)
-    p, combined = np.empty(len(member)), np.empty(len(member))
+    p, combined, logs = (np.empty(len(member)) for _ in range(3))
     for one, measured in zip(chosen, without):
         others = np.setdiff1d(np.arange(len(member)), one)
         judged = detector_.Detector.from_scores(
             measured, alphas[others], partition=None if partition is None else partition[others],
             partition_kind=partition_kind, window=window, seed=seed).run(_at(outputs, one), begins[one])
-        p[one], combined[one] = judged["p_value"], judged["nonconformity"]
+        p[one], combined[one], logs[one] = judged["p_value"], judged["nonconformity"], judged["log_martingale"]
     made = detector_.Detector.from_scores(whole, alphas, partition=partition, partition_kind=partition_kind,
                                           window=window, seed=seed)
-    return LeftOut(made, combined, p, begins)
+    return LeftOut(made, combined, p, logs, begins)
 
 
 def scaled(found: LeftOut) -> np.ndarray:

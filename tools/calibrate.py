@@ -1,8 +1,9 @@
 """Calibrates a converted network into a detector file: one .tflite that knows what is normal and when to alarm.
 
-Everything is measured on that very file. Train fits the statistics, calibration the p-value tables, validation (with
-synthetic corruptions of it) the decay and, with cross-fitted training driving, the alarm threshold for the stated
-rate of false alarms. The data set is the network's own unless --data names another.
+Everything is measured on that very file. Train fits the statistics; each frame of train, calibration and validation is
+judged by a fit that saw nothing of its group (recording, robot, block), as it is and as benign variants of it, and
+thresholds come from that for the stated rate of false alarms. The data set is the network's own unless --data names
+another.
 """
 from __future__ import annotations
 
@@ -31,6 +32,10 @@ flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 
 flags.DEFINE_float("false_alarms_per_hour", 3.0, "sequences: to allow in in-distribution driving", lower_bound=1e-6)
 flags.DEFINE_float("false_positive_rate", 0.05, "images: share of in-distribution images to flag", lower_bound=1e-6,
                    upper_bound=0.999)
+flags.DEFINE_string("group_by", None, "what the promise is to hold for the next of: a regular expression whose match "
+                    "in a frame's name is its group (a robot, a day), or FILE.csv:COLUMN; default: recordings, blocks")
+flags.DEFINE_integer("benign_variants", 6, "variants of a frame, as other cameras and codecs would have given it, to "
+                     "be silent on; fewer where there are many frames; 0: none", lower_bound=0)
 flags.DEFINE_integer("seed", 0, "of the p-values' smoothing", lower_bound=0)
 flags.DEFINE_integer("num_threads", None, "interpreters side by side, a thread each; default: one a core",
                      lower_bound=1)

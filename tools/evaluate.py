@@ -3,7 +3,8 @@
 Images: the test images against every OOD partition and against corruptions of themselves. Sequences: stretches of test
 driving that go out of distribution at a known frame. The three baselines (Mahalanobis distance of six colour numbers,
 mean brightness, sharpness) see the same frames; a row says which did best and whether the detector is non-inferior to
-it at a margin of 0.01. With --out, evaluation.json, roc.png and, for sequences, score_over_time.png are written there.
+it at a margin of 0.01. Benign changes (codecs, chroma, a grey level of noise, a pixel's shift) have rows too: the share
+of in-distribution frames that alarm after them, which should be what it is without them. With --out, evaluation.json, roc.png and, for sequences, score_over_time.png are written there.
 """
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ from typing import Sequence
 
 from absl import flags
 
-from leanood.data import corruptions
+from leanood.data import benign, corruptions
 from leanood.tools import command, data_flags
 from leanood.workflow import evaluate
 
 flags.DEFINE_string("out", None, "a folder for evaluation.json and the plots")
 command.define_numbers("severities", evaluate.SEVERITIES, "of the corruptions, 1 to 5")
 flags.DEFINE_list("corruptions", list(corruptions.NAMES), "which; none: --corruptions=")
+flags.DEFINE_list("benign", None, "benign changes to be silent on; none: --benign=; default: all that OpenCV can make "
+                  "here of " + ", ".join(benign.NAMES))
 flags.DEFINE_float("stretch_s", 10.0, "length of a test sequence in seconds", lower_bound=0.1)
 flags.DEFINE_integer("stretches", 12, "test sequences for each corruption", lower_bound=1)
 flags.DEFINE_enum("accelerator", "cpu", ["cpu", "gpu"], "what runs the network")

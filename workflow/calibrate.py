@@ -1,13 +1,14 @@
-"""Calibrates a network's file into a detector: statistics, p-value tables, decay and threshold, all on that file.
+"""Calibrates a network's file into a detector: statistics, p-value tables and thresholds, all measured on that file.
 
-The four splits have their parts. Train: what the nonconformity fits. Calibration: the p-value tables. Validation, with
-synthetic corruptions of it: the decay. The threshold comes from in-distribution driving that the statistics haven't
-seen: validation, and train and calibration cross-fitted stretch by stretch. Test is never touched.
+The four splits have their parts. Train: what the nonconformity fits. Calibration and validation judge beside it: every
+frame, train's too, is judged by a fit that has seen nothing of its group (recording, robot, block), and tables and
+thresholds come from that, for groups to come (`left_out`). Frames come as they are and as benign variants (`material`).
+Validation, with synthetic corruptions of it, also tunes the decay of detectors that carry evidence over. Test is never
+touched.
 """
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple, Union
 
@@ -16,10 +17,13 @@ import numpy as np
 from leanood.data import dataset, sequences
 from leanood.ood import (
     classifier_score,
+    evidence,
     image_threshold,
     kl_topk,
     kl_typical,
+    left_out,
     nonconformity,
+    scale_thresholds,
     scores,
     sequence_threshold,
     tuning,
@@ -28,7 +32,7 @@ from leanood.ood import (
 from leanood.ood import detector as detector_
 from leanood.tflite import bundle, silence
 from leanood.tflite import runtime as tflite_runtime
-from leanood.workflow import datasets, network, outcome, progress
+from leanood.workflow import datasets, material, network, outcome, progress
 
 WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10}  # by detector: frames that the martingale looks back on
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
@@ -42,7 +46,8 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
               detector: Optional[str] = None, outputs: Optional[Mapping[str, str]] = None,
               input_scale: Optional[str] = None, fold: str = "none", top_k: int = 1, rank_by: str = "variance",
               window: Optional[int] = None, false_alarms_per_hour: float = 3.0, false_positive_rate: float = 0.05,
-              seed: int = 0, num_threads: Optional[int] = None, **data_options: Any) -> outcome.Outcome:
+              group_by: Optional[str] = None, benign_variants: int = 6, seed: int = 0,
+              num_threads: Optional[int] = None, **data_options: Any) -> outcome.Outcome:
     """Calibrates a converted network into a detector file; returns its path and what was seen on the way.
 
     `leanood.load` opens the file, `leanood.evaluate` judges it.
@@ -66,6 +71,11 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         for unordered images.
       false_alarms_per_hour: sequences: to allow in in-distribution driving.
       false_positive_rate: images: share of in-distribution images to flag.
+      group_by: what a promise has to hold for the next of: a regular expression whose match in a frame's name is its
+        group (a robot, a day), or "FILE.csv:COLUMN" of a table `image,COLUMN`; None: recordings, of a single one ten
+        blocks, of unordered images blocks of neighbours.
+      benign_variants: variants of a frame, as other cameras and codecs would have given it, to be silent on; fewer
+        where there are many frames; 0: none.
       seed: of the p-values' smoothing.
       num_threads: so many interpreters side by side; None: one a core.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
@@ -112,6 +122,8 @@ class Settings:
     window: Optional[int] = None  # p-values in the martingale; images: 0; None: 10, for kl-topk 20
     false_alarms_per_hour: float = 3.0  # of in-distribution driving; images: not used
     false_positive_rate: float = 0.05  # of in-distribution images; sequences: not used
+    group_by: Optional[str] = None  # see `data.groups.of`
+    benign_variants: int = 6  # at most so many of a frame
     seed: int = 0
 
 
@@ -189,88 +201,101 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
     """
     if settings.window is None:
         settings = dataclasses.replace(settings, window=WINDOWS.get(settings.detector, 0))
-    parts = {name: loaded.run(datasets.split(data, name), f"running the network on {name}")
-             for name in ("train", "calibration", "validation")}
-    ordered = bool(settings.window) and all((part.frames.sequence >= 0).all() for part in parts.values())
-    if not ordered:
+    classifier = settings.detector not in WINDOWS
+    made = material.gather(loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
+                           vary=material.SPLITS[1:] if classifier else material.SPLITS)
+    if not made.ordered:
         settings = dataclasses.replace(settings, window=0)
-    train = parts["train"]
-    fitted = unfitted(settings).fit(train.outputs, _partition(settings, data.partition_kind, train.frames),
-                                    train.frames.starts if ordered else None)
-    detector = _with_tables(fitted, parts["calibration"], data.partition_kind, settings)
-    seen: Dict[str, Any] = {
-        "frames": {name: len(part.frames) for name, part in parts.items()}, "ordered": ordered,
-        "warnings": list(fitted.warnings)}
-    if ordered:
-        _set_for_sequences(detector, loaded, data, parts, settings, seen)
+    seen: Dict[str, Any] = {"frames": made.count(), "ordered": made.ordered, "groups": len(np.unique(made.group))}
+    if classifier:
+        detector, score = _held_out(made, data.partition_kind, settings)
+        judged = made.split != "train"
     else:
-        _set_for_images(detector, parts, settings, seen)
+        found = _left_out(made, data.partition_kind, settings)
+        detector, score, judged = found.detector, found.nonconformity, np.ones(len(made.split), bool)
+    seen["warnings"] = list(detector.nonconformity.warnings)
+    if not made.ordered:
+        _set_for_images(detector, score, made.group[judged], made.partition[judged], settings, seen)
+    elif detector.nonconformity.extrapolates:
+        _set_scales(detector, found, made, data.fps, settings, seen)
+    else:
+        _set_decay(detector, loaded, found, made, data.fps, settings, seen)
     return Calibration(detector, seen)
 
 
-def _partition(settings: Settings, kind: str, frames: dataset.Dataset) -> Optional[np.ndarray]:
-    """Returns each frame's partition, str [N], as the nonconformity is told it; to kl-topk subsets are one (None)."""
-    return None if settings.detector == kl_topk.KlTopK.name and kind == "subset" else frames.partition
+def _left_out(made: material.Material, kind: str, settings: Settings) -> left_out.LeftOut:
+    """Returns what is said of each frame while its group is left out, and the detector of them all."""
+    told = not (settings.detector == kl_topk.KlTopK.name and kind == "subset")  # to kl-topk subsets are one
+    several = settings.detector == kl_topk.KlTopK.name and told
+    return left_out.judge(
+        lambda where: made.fit(where, lambda: unfitted(settings), told), made.outputs, made.split == "train",
+        made.group, starts=made.starts if made.ordered else None, partition=made.partition if several else None,
+        partition_kind=kind, window=settings.window or 0, seed=settings.seed,
+        track=lambda folds: progress.track(folds, "leaving groups out in turn"))
 
 
-def _with_tables(fitted: nonconformity.Nonconformity, calibration: network.Ran, kind: str,
-                 settings: Settings) -> detector_.Detector:
-    known = calibration.frames
-    return detector_.Detector.calibrate(
-        fitted, calibration.outputs, partition=known.partition if len(fitted.partitions) > 1 else None,
-        starts=known.starts if settings.window else None, partition_kind=kind, window=settings.window or 0,
-        seed=settings.seed)
+def _held_out(made: material.Material, kind: str, settings: Settings) -> Tuple[detector_.Detector, np.ndarray]:
+    """Returns a classifier's detector and its scores of the frames and variants that are not train's.
+
+    Its score is fitted once, on train: leaving groups out in turn would take ten times as long.
+    """
+    fitted = made.fit(np.flatnonzero(made.split == "train"), lambda: unfitted(settings))
+    held = made.split != "train"
+    outputs = {name: array[held] for name, array in made.outputs.items()}
+    detector = detector_.Detector.calibrate(fitted, outputs, partition_kind=kind, window=0, seed=settings.seed)
+    return detector, detector.run(outputs, None)["score"]
 
 
-def _set_for_images(detector: detector_.Detector, parts: Mapping[str, network.Ran], settings: Settings,
-                    seen: Dict[str, Any]) -> None:
-    """Sets the threshold on the calibration and validation images, which the nonconformity wasn't fitted on."""
-    judged = detector.run(parts["validation"].outputs, None)["score"]
-    held_out = np.concatenate([judged, detector.run(parts["calibration"].outputs, None)["score"]])
-    detector.threshold = image_threshold.conformal(held_out, settings.false_positive_rate).value
-    if np.ptp(held_out) == 0:
+def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.ndarray, partition: np.ndarray,
+                    settings: Settings, seen: Dict[str, Any]) -> None:
+    """Sets the threshold on scores of images by fits that saw nothing of their group."""
+    rate = settings.false_positive_rate
+    found = image_threshold.grouped(score, group, rate, partition)
+    detector.threshold = found.value
+    if np.ptp(score) == 0:
         seen["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
                                 "alarm would never sound; look at the network's latents")
-    seen["false_positive_rate"] = settings.false_positive_rate
-    seen["validation_false_positive_rate"] = float((judged > detector.threshold).mean())
+    if not found.proven:
+        seen["warnings"].append(f"{found.groups} groups prove nothing below {1 / (found.groups + 1):.1%}: the "
+                                "threshold keeps to their mean")
+    seen.update(false_positive_rate=rate, threshold=found._asdict(),
+                promise=f"asked {rate:.1%}; by {found.groups} groups left out in turn: {found.seen:.1%} "
+                        f"({found.low:.1%} to {found.high:.1%})")
 
 
-def _set_for_sequences(detector: detector_.Detector, loaded: network.Network, data: dataset.Dataset,
-                       parts: Mapping[str, network.Ran], settings: Settings, seen: Dict[str, Any]) -> None:
-    """Sets decay and threshold on in-distribution driving that the statistics haven't seen."""
-    logs, starts = _held_out(detector, parts, data.partition_kind, settings)
-    ood_logs, ood_starts, ood = _corrupted(loaded, parts["validation"].frames, detector)
-    tuned = tuning.tune(logs, starts, ood_logs, ood_starts, fps=data.fps, ood=ood,
-                        false_alarms_per_hour=settings.false_alarms_per_hour,
-                        decays=[math.inf] if detector.nonconformity.extrapolates else None)
+def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: material.Material, fps: float,
+                settings: Settings, seen: Dict[str, Any]) -> None:
+    """Sets a threshold for the evidence at each scale."""
+    chosen = scale_thresholds.choose(left_out.scaled(found), found.starts, made.group, fps,
+                                     settings.false_alarms_per_hour, made.variant)
+    detector.use_scales(evidence.WINDOWS, chosen.values)
+    alarms = chosen.left_out
+    seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
+                threshold=dataclasses.asdict(chosen),
+                promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} groups left out in turn: "
+                        f"{alarms.per_hour:.1f} ({alarms.low:.1f} to {alarms.high:.1f}), in the worst benign variant "
+                        f"{chosen.worst_variant:.1f}")
+
+
+def _set_decay(detector: detector_.Detector, loaded: network.Network, found: left_out.LeftOut, made: material.Material,
+               fps: float, settings: Settings, seen: Dict[str, Any]) -> None:
+    """Sets decay and threshold of evidence that is carried over."""
+    ood_logs, ood_starts, ood = _corrupted(loaded, made.validation, detector)
+    tuned = tuning.tune(found.log_martingale, found.starts, ood_logs, ood_starts, fps=fps, ood=ood,
+                        false_alarms_per_hour=settings.false_alarms_per_hour)
     detector.decay = tuned.decay
     seen["warnings"] += [tuned.warning] if tuned.warning else []
     detector.threshold = sequence_threshold.within_reach(
-        tuned.threshold.value, detector.highest_score(), float(logs.max()))
+        tuned.threshold.value, detector.highest_score(), float(found.log_martingale.max()))
+    hours = len(found.starts) / fps / 3600
     if detector.threshold != tuned.threshold.value:
         seen["warnings"].append(
-            f"{len(logs) / data.fps / 60:.1f} minutes of in-distribution driving are too few to promise "
+            f"{60 * hours:.1f} minutes of in-distribution driving are too few to promise "
             f"{settings.false_alarms_per_hour:g} false alarms an hour; the threshold lies as high as the score goes, "
             "calibrate on more")
-    seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=len(logs) / data.fps / 3600,
+    seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=hours,
                 threshold=dataclasses.asdict(tuned.threshold), validation_auroc=tuned.auroc,
                 validation_hit_rate=tuned.hit_rate, validation_mean_delay=tuned.mean_delay)
-
-
-def _held_out(detector: detector_.Detector, parts: Mapping[str, network.Ran], kind: str,
-              settings: Settings) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns ln M on all in-distribution driving, judged by detectors that haven't seen it, and its starts."""
-    train, calibration, validation = parts["train"], parts["calibration"], parts["validation"]
-    outputs = {name: np.concatenate([train.outputs[name], calibration.outputs[name]]) for name in train.outputs}
-    told = [_partition(settings, kind, part.frames) for part in (train, calibration)]
-    partition = np.concatenate([one for one in told if one is not None]) if told[0] is not None else None
-    logs, starts = sequence_threshold.cross_fitted(
-        lambda: unfitted(settings), outputs, partition,
-        np.concatenate([train.frames.starts, calibration.frames.starts]), partition_kind=kind,
-        window=settings.window or 0, seed=settings.seed,
-        track=lambda folds: progress.track(folds, "cross-fitting the threshold"))
-    ran = detector.run(validation.outputs, validation.frames.starts)["log_martingale"]
-    return np.concatenate([logs, ran]), np.concatenate([starts, validation.frames.starts])
 
 
 def _corrupted(loaded: network.Network, validation: dataset.Dataset,

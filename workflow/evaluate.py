@@ -3,7 +3,7 @@
 Images: the in-distribution test images against each OOD partition and against each corruption of themselves. Sequences:
 stretches of test driving, corrupted from a known frame on; the score is S_t, frames before the onset (and after the
 end) count as in-distribution, intervals come from resampling whole stretches, and false alarms are counted on the
-untouched test driving.
+untouched test driving. Beside the OOD rows stand the benign ones (`benign_rows`): changes that nobody sees must not alarm.
 """
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from leanood.data import benign as benign_
 from leanood.data import corruptions as corruptions_
 from leanood.data import dataset, sequences
 from leanood.ood import baselines, events, metrics, statistics
 from leanood.tflite import bundle
-from leanood.workflow import datasets, evaluation, network
+from leanood.workflow import benign_rows, datasets, evaluation, network
 
 SEVERITIES = (1, 3, 5)
 MARGIN = 0.01  # of AUROC: a row's detector may fall so far below the best baseline, not further
@@ -27,7 +28,7 @@ _CONFIDENCE = 0.95
 
 def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = None, out: Optional[str] = None, *,
              severities: Sequence[int] = SEVERITIES, corruptions: Sequence[str] = corruptions_.NAMES,
-             stretch_s: float = 10.0, stretches: int = 12, accelerator: str = "cpu", runtime: str = "auto",
+             benign: Optional[Sequence[str]] = None, stretch_s: float = 10.0, stretches: int = 12, accelerator: str = "cpu", runtime: str = "auto",
              num_threads: Optional[int] = None, record: bool = False, **data_options: Any) -> evaluation.Report:
     """Evaluates a detector file on the test split; returns the report: .rows, .table(), .plot().
 
@@ -37,6 +38,8 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
       out: a folder for evaluation.json and the plots; None: nothing is written.
       severities: of the corruptions, 1 to 5.
       corruptions: which; none: only the data set's own OOD partitions.
+      benign: which benign changes the detector must be silent on (data.benign.NAMES); None: all that OpenCV can make
+        here; an empty list: none.
       stretch_s: length of a test sequence in seconds.
       stretches: test sequences for each corruption.
       accelerator, runtime: what runs the network, see `leanood.load`.
@@ -72,6 +75,7 @@ class Settings:
 
     severities: Tuple[int, ...] = SEVERITIES
     corruptions: Tuple[str, ...] = corruptions_.NAMES
+    benign: Tuple[str, ...] = ()  # of benign.NAMES
     stretch_s: float = 10.0  # length of a test stretch in seconds
     stretches: int = 12  # test stretches a corruption
 
@@ -82,6 +86,9 @@ class Settings:
         for name in self.corruptions:
             if name not in corruptions_.NAMES:
                 raise ValueError(f"corruption {name!r} is unknown; there are {', '.join(corruptions_.NAMES)}")
+        for name in self.benign:
+            if name not in benign_.NAMES:
+                raise ValueError(f"benign change {name!r} is unknown; there are {', '.join(benign_.NAMES)}")
 
 
 def score(detector: bundle.BundledDetector, loaded: network.Network, data: dataset.Dataset,
@@ -104,7 +111,8 @@ def score(detector: bundle.BundledDetector, loaded: network.Network, data: datas
     report.summary.update(
         data=data.description, runtime=loaded.runner.runtime, accelerator=loaded.runner.accelerator,
         detector=detector.config["detector"], threshold=detector.detector.threshold,
-        out_of_range_mean_auroc=_mean(report.rows))
+        out_of_range_mean_auroc=_mean(report.rows),
+        benign=benign_rows.rows(detector.detector, loaded, test, settings.benign, _promised(detector.config)))
     return report
 
 
@@ -209,6 +217,12 @@ def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> ev
     return evaluation.Report({"mode": "sequences", "rows": rows, "fps": fps, "test_frames": len(test),
                               "stretches": len(chosen), "unreadable": len(ran.unreadable),
                               "false_alarms": dataclasses.asdict(alarms)}, rocs, example)
+
+
+def _promised(config: Mapping[str, Any]) -> Optional[float]:
+    """Returns the false alarms an hour that a detector of sequences was calibrated for, where its file says so."""
+    promised = config.get("calibration", {}).get("false_alarms_per_hour")
+    return float(promised) if isinstance(promised, (int, float)) else None
 
 
 def _by_partition(test: dataset.Dataset, usual: Mapping[str, np.ndarray],

@@ -9,7 +9,7 @@ import numpy as np
 
 from leanood.files import atomic
 from leanood.ood import metrics
-from leanood.workflow import plots, tabular
+from leanood.workflow import benign_rows, plots, tabular
 
 _MOST_PARTITIONS = 4  # columns of the table; more are in the summary alone
 
@@ -37,6 +37,10 @@ class Report:
         """The rows as an aligned text table."""
         return tabular.text(*self._cells())
 
+    def benign_table(self) -> str:
+        """The benign changes' rows as an aligned text table; empty where none was asked for."""
+        return tabular.text(*self._benign_cells()) if self.summary.get("benign") else ""
+
     def plot(self) -> Any:
         """The ROC of each set, the ten worst, as a Matplotlib figure (a notebook shows it)."""
         return plots.roc(self.roc, {row["set"]: row["auroc"] for row in self.rows}, self._title())
@@ -60,14 +64,16 @@ class Report:
         return written
 
     def __str__(self) -> str:
-        return "\n".join([self.table(), "", *self._notes()])
+        benign = self.benign_table()
+        return "\n".join([self.table(), "", *([benign, ""] if benign else []), *self._notes()])
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
         rows, headers = self._cells()
-        return tabular.html(rows, headers) + "".join(f"<p>{tabular.escaped(note)}</p>" for note in self._notes())
+        benign = tabular.html(*self._benign_cells()) if self.summary.get("benign") else ""
+        return tabular.html(rows, headers) + benign + "".join(f"<p>{tabular.escaped(note)}</p>" for note in self._notes())
 
     def _title(self) -> str:
         return f"{self.summary['detector']} on {self.summary['data']} ({self.summary['runtime']})"
@@ -93,6 +99,14 @@ class Report:
                 {True: "yes", False: "no", None: "-"}[row["non_inferior"]]])
         return cells, headers
 
+    def _benign_cells(self) -> Tuple[List[List[Any]], List[str]]:
+        sequences = self.summary["mode"] == "sequences"
+        headers = ["benign change", "frames that alarm", "unchanged", *(["alarms an hour"] if sequences else []), "silent"]
+        cells = [[row["change"], _three(row["alarmed"]), _three(row["usual"]),
+                  *([f"{row['per_hour']:.1f} ({row['per_hour_low']:.1f}–{row['per_hour_high']:.1f})"]
+                    if sequences else []), "yes" if row["silent"] else "no"] for row in self.summary["benign"]]
+        return cells, headers
+
     def _notes(self) -> List[str]:
         summary = self.summary
         lines = [f"mean AUROC over the {sum(row['ood'] for row in self.rows)} truly OOD rows: "
@@ -111,6 +125,10 @@ class Report:
                              for name, share in summary["false_positive_rate_by_partition"].items())
             lines.append(f"{summary['test_images']} test images, flagged: {_three(summary['false_positive_rate'])} "
                          f"({each})")
+        if summary.get("benign"):
+            loud = benign_rows.failed(summary["benign"])
+            lines.append(f"silent on {len(summary['benign']) - len(loud)} of {len(summary['benign'])} benign changes"
+                         + (f"; not on {', '.join(loud)}" if loud else ""))
         if summary.get("reconstruction_loss") is not None:
             lines.append(f"test reconstruction loss: {summary['reconstruction_loss']:.1f} nats an image")
         if summary["unreadable"]:

@@ -72,6 +72,7 @@ class Info:
             blocks.append("A plain TFLite model, not calibrated: leanood calibrate makes a detector file of it.")
         else:
             blocks.append(_metrics(detector.get("metrics")) or "No metrics: leanood evaluate --record keeps them here.")
+            blocks += _benign(detector.get("metrics"))
             provenance = _flat(detector.get("provenance"))
             if provenance:
                 blocks.append((provenance, ["provenance", ""]))
@@ -136,6 +137,19 @@ def _metrics(metrics: Any) -> Any:
         return _flat(metrics[-1]), ["metric", ""]
     headers = [name for name, value in rows[0].items() if not isinstance(value, (dict, list))]
     return [[_plain(row.get(name)) for name in headers] for row in rows], headers
+
+
+def _benign(metrics: Any) -> List[str]:
+    """A sentence on the changes that nobody sees and the detector alarms on all the same; none where nothing is known."""
+    last = metrics[-1] if isinstance(metrics, list) and metrics else None
+    rows = last.get("benign") if isinstance(last, dict) else None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        return []
+    loud = [f"{row.get('change')} ({row.get('alarmed')})" for row in rows if not row.get("silent")]
+    if not loud:
+        return [f"Silent on all {len(rows)} benign changes that it was tried on."]
+    return [f"NOT SILENT on {len(loud)} of {len(rows)} benign changes, which no person sees (share of frames that "
+            f"alarm): {', '.join(loud)}. Calibrate it on frames of the camera that it will watch."]
 
 
 def _flat(fields: Any, prefix: str = "") -> List[Tuple[str, str]]:
