@@ -151,6 +151,8 @@ class Detector:
         """Returns what S can't exceed: finite where evidence is bounded and nothing is carried over, else infinity."""
         if not self.window or self.decay < math.inf or any(beyond is None for beyond in self._tails):
             return math.inf
+        if self.scales:
+            return tail.cautious(math.inf) / min(self.scales.thresholds)
         return martingale.log_mixture(self.window, self.window * tail.cautious(math.inf))
 
     def reset(self) -> None:

@@ -8,7 +8,7 @@ inference with the jackknife+", Ann. Statist. 49 (2021) 486-507; groups: Dunn, W
 """
 from __future__ import annotations
 
-from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Callable, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
       fitted: bool [N], frames that the statistics may be fitted on (training); the others only judge.
       groups: each frame's group, [N]; two at least. Benign variants of a frame are of its group.
       starts: bool [N], true on the first frame of each sequence; None: single images.
-      partition: each frame's, str [N]; needed where the nonconformity has several.
+      partition: each frame's, str [N]; None where the nonconformity has one partition (it isn't looked at then).
       partition_kind, window, seed: of the detectors; window 0 for single images.
       track: shows progress over the folds.
     """
@@ -52,6 +52,7 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
     if starts is not None and window:
         begins = np.asarray(starts, bool) | np.append(True, member[1:] != member[:-1])
     whole = fit(np.flatnonzero(fitted))
+    partition = None if partition is None or len(whole.partitions) == 1 else np.asarray(partition)
     finite = validity.frames(outputs, whole.inputs)
     if not finite.all():
         raise ValueError(f"the network's outputs are NaN or infinite on {np.count_nonzero(~finite)} of {len(finite)} "
@@ -78,9 +79,9 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
     return LeftOut(made, combined, p, logs, begins)
 
 
-def scaled(found: LeftOut) -> np.ndarray:
+def scaled(found: LeftOut, windows: Sequence[int] = evidence.WINDOWS) -> np.ndarray:
     """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group."""
-    return evidence.scaled(evidence.of(found.p_value), found.starts)
+    return evidence.scaled(evidence.of(found.p_value), found.starts, windows)
 
 
 def _at(outputs: Mapping[str, np.ndarray], where: np.ndarray) -> Mapping[str, np.ndarray]:

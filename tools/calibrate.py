@@ -12,7 +12,7 @@ from typing import Sequence
 from absl import flags
 
 from leanood.tools import command, data_flags
-from leanood.workflow import calibrate
+from leanood.workflow import calibrate, sensitivity
 
 flags.DEFINE_string("out", None, "the detector file; default: detector_<name>.tflite beside the network's file")
 flags.DEFINE_string(
@@ -27,11 +27,15 @@ flags.DEFINE_enum("fold", "none", ["none", "full"], "full: put the whole detecto
 flags.DEFINE_integer("top_k", 1, "kl-topk: so many latents a partition", lower_bound=1)
 flags.DEFINE_enum("rank_by", "variance", ["variance", "scenes"], "kl-topk: rank latents by the variance of their KL "
                   "or, as published, of its mean step in a scene")
-flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 0: frames are single images; "
-                     "default: 10, for kl-topk 20, and 0 for unordered images", lower_bound=0)
-flags.DEFINE_float("false_alarms_per_hour", 3.0, "sequences: to allow in in-distribution driving", lower_bound=1e-6)
-flags.DEFINE_float("false_positive_rate", 0.05, "images: share of in-distribution images to flag", lower_bound=1e-6,
-                   upper_bound=0.999)
+flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 0: frames are single images; default: "
+                     "typicality compares several scales, kl-topk has 20, kl-typical 10, unordered images 0",
+                     lower_bound=0)
+flags.DEFINE_enum("sensitivity", "normal", list(sensitivity.RATES), "low, normal, high: 0.3, 3, 30 false alarms an "
+                  "hour; 1, 5, 15% of images flagged")
+flags.DEFINE_float("false_alarms_per_hour", None, "sequences: to allow in in-distribution driving; default: as "
+                   "--sensitivity says", lower_bound=1e-6)
+flags.DEFINE_float("false_positive_rate", None, "images: share of in-distribution images to flag; default: as "
+                   "--sensitivity says", lower_bound=1e-6, upper_bound=0.999)
 flags.DEFINE_string("group_by", None, "what the promise is to hold for the next of: a regular expression whose match "
                     "in a frame's name is its group (a robot, a day), or FILE.csv:COLUMN; default: recordings, blocks")
 flags.DEFINE_integer("benign_variants", 6, "variants of a frame, as other cameras and codecs would have given it, to "

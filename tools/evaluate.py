@@ -4,7 +4,10 @@ Images: the test images against every OOD partition and against corruptions of t
 driving that go out of distribution at a known frame. The three baselines (Mahalanobis distance of six colour numbers,
 mean brightness, sharpness) see the same frames; a row says which did best and whether the detector is non-inferior to
 it at a margin of 0.01. Benign changes (codecs, chroma, a grey level of noise, a pixel's shift) have rows too: the share
-of in-distribution frames that alarm after them, which should be what it is without them. With --out, evaluation.json, roc.png and, for sequences, score_over_time.png are written there.
+of in-distribution frames that alarm after them, which should be what it is without them; so have recordings that are
+really OOD (the data set's own, and --ood). Hits are told at the false alarms that were raised, beside those of
+thresholds that know the test (the oracle's). With --out, evaluation.json, roc.png, gallery.png (false alarms, misses,
+the oddest frames) and, for sequences, score_over_time.png are written there.
 """
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ flags.DEFINE_enum("accelerator", "cpu", ["cpu", "gpu"], "what runs the network")
 flags.DEFINE_enum("runtime", "auto", ["auto", "litert", "tflite-runtime", "tf.lite"], "which runtime")
 flags.DEFINE_integer("num_threads", None, "interpreters side by side, a thread each; default: one a core",
                      lower_bound=1)
+flags.DEFINE_multi_string("ood", [], "recordings or images that are out of distribution: a folder, sequences:DIR, a "
+                          "video; may be given more than once")
 flags.DEFINE_boolean("record", False, "keep the result in the detector file, where `leanood info` shows it")
 data_flags.define("what the detector was calibrated on")
 command.define_json()

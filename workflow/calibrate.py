@@ -9,6 +9,7 @@ touched.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple, Union
 
@@ -26,6 +27,7 @@ from leanood.ood import (
     scale_thresholds,
     scores,
     sequence_threshold,
+    tail,
     tuning,
     typicality,
 )
@@ -33,6 +35,7 @@ from leanood.ood import detector as detector_
 from leanood.tflite import bundle, silence
 from leanood.tflite import runtime as tflite_runtime
 from leanood.workflow import datasets, material, network, outcome, progress
+from leanood.workflow import sensitivity as sensitivity_
 
 WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10}  # by detector: frames that the martingale looks back on
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
@@ -40,12 +43,14 @@ DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
 _STRETCHES = 4  # validation sequences a corruption
+_LAST_RESORT = 0.99  # of the most evidence that a frame can have
 
 
 def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = None, out: Optional[str] = None, *,
               detector: Optional[str] = None, outputs: Optional[Mapping[str, str]] = None,
               input_scale: Optional[str] = None, fold: str = "none", top_k: int = 1, rank_by: str = "variance",
-              window: Optional[int] = None, false_alarms_per_hour: float = 3.0, false_positive_rate: float = 0.05,
+              window: Optional[int] = None, sensitivity: str = "normal",
+              false_alarms_per_hour: Optional[float] = None, false_positive_rate: Optional[float] = None,
               group_by: Optional[str] = None, benign_variants: int = 6, seed: int = 0,
               num_threads: Optional[int] = None, **data_options: Any) -> outcome.Outcome:
     """Calibrates a converted network into a detector file; returns its path and what was seen on the way.
@@ -67,10 +72,11 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         `alarm` as outputs, `state` as an input and an output; "none".
       top_k: kl-topk: so many latents a partition.
       rank_by: kl-topk: rank latents by the "variance" of their KL or, as published, of its mean step in "scenes".
-      window: frames that the martingale looks back on; 0: frames are single images; None: 10, for kl-topk 20, and 0
-        for unordered images.
-      false_alarms_per_hour: sequences: to allow in in-distribution driving.
-      false_positive_rate: images: share of in-distribution images to flag.
+      window: frames that the martingale looks back on; 0: frames are single images; None: typicality compares several
+        scales, 5 to 160 frames; kl-topk has 20, kl-typical 10, and unordered images 0.
+      sensitivity: "low", "normal" or "high": 0.3, 3 or 30 false alarms an hour, 1, 5 or 15% of images flagged.
+      false_alarms_per_hour: sequences: to allow in in-distribution driving; None: as `sensitivity` says.
+      false_positive_rate: images: share of in-distribution images to flag; None: as `sensitivity` says.
       group_by: what a promise has to hold for the next of: a regular expression whose match in a frame's name is its
         group (a robot, a day), or "FILE.csv:COLUMN" of a table `image,COLUMN`; None: recordings, of a single one ten
         blocks, of unordered images blocks of neighbours.
@@ -95,9 +101,15 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     converted = datasets.sidecar(path)
     frames, opened = datasets.open(data, data_options, converted.get("data", {}))
     loaded = network.load(flatbuffer, num_threads=num_threads)
+    per_hour, share = sensitivity_.rates(sensitivity)
     result = fit(loaded, frames, Settings(
         detector=detector or default_detector(loaded.runner.outputs), top_k=top_k, rank_by=rank_by, window=window,
-        seed=seed, false_alarms_per_hour=false_alarms_per_hour, false_positive_rate=false_positive_rate))
+        seed=seed, false_alarms_per_hour=per_hour if false_alarms_per_hour is None else false_alarms_per_hour,
+        false_positive_rate=share if false_positive_rate is None else false_positive_rate, group_by=group_by,
+        benign_variants=benign_variants))
+    found = sensitivity_.find(result.detector, loaded, result.validation)
+    seen = dict(result.seen)
+    result.seen["alarms"] = [one._asdict() for one in found]
     out = os.fspath(out) if out else os.path.join(
         os.path.dirname(path), f"detector_{os.path.splitext(os.path.basename(path))[0]}.tflite")
     if fold == "full":
@@ -107,9 +119,12 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         flatbuffer = whole.fold_all(flatbuffer, result.detector)
     bundle.write(out, flatbuffer, fields(result, loaded, frames.fps, data=opened, converted=converted),
                  result.detector.to_arrays())
-    return outcome.Outcome(out, {
-        "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **result.seen,
-        "decay": result.detector.decay, "alarm_threshold": result.detector.threshold})
+    made = outcome.Outcome(out, {
+        "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **seen,
+        "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},
+        tables=[sensitivity_.table(found)])
+    made.summary["alarms"] = result.seen["alarms"]  # for --json; the table tells a person
+    return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +140,7 @@ class Settings:
     group_by: Optional[str] = None  # see `data.groups.of`
     benign_variants: int = 6  # at most so many of a frame
     seed: int = 0
+    scales: bool = False  # typicality compares several scales, not `window` alone; None for `window` sets it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +149,7 @@ class Calibration:
 
     detector: detector_.Detector
     seen: Dict[str, Any]
+    validation: dataset.Dataset  # the readable frames of that split
 
 
 def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Mapping[str, Any],
@@ -200,7 +217,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
       settings: how to calibrate.
     """
     if settings.window is None:
-        settings = dataclasses.replace(settings, window=WINDOWS.get(settings.detector, 0))
+        settings = dataclasses.replace(settings, scales=True, window=WINDOWS.get(settings.detector, 0))
     classifier = settings.detector not in WINDOWS
     made = material.gather(loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
                            vary=material.SPLITS[1:] if classifier else material.SPLITS)
@@ -220,7 +237,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
         _set_scales(detector, found, made, data.fps, settings, seen)
     else:
         _set_decay(detector, loaded, found, made, data.fps, settings, seen)
-    return Calibration(detector, seen)
+    return Calibration(detector, seen, made.validation)
 
 
 def _left_out(made: material.Material, kind: str, settings: Settings) -> left_out.LeftOut:
@@ -266,15 +283,22 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.n
 def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: material.Material, fps: float,
                 settings: Settings, seen: Dict[str, Any]) -> None:
     """Sets a threshold for the evidence at each scale."""
-    chosen = scale_thresholds.choose(left_out.scaled(found), found.starts, made.group, fps,
+    windows = evidence.WINDOWS if settings.scales else (settings.window or 0,)
+    chosen = scale_thresholds.choose(left_out.scaled(found, windows), found.starts, made.group, fps,
                                      settings.false_alarms_per_hour, made.variant)
-    detector.use_scales(evidence.WINDOWS, chosen.values)
+    values = [min(value, _LAST_RESORT * tail.cautious(math.inf)) for value in chosen.values]
+    if max(values) < max(chosen.values):
+        seen["warnings"].append(
+            f"{chosen.groups} groups are too few to promise {settings.false_alarms_per_hour:g} false alarms an hour; "
+            "thresholds lie as high as evidence goes, calibrate on more")
+    detector.use_scales(windows, values)
     alarms = chosen.left_out
     seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
-                threshold=dataclasses.asdict(chosen),
                 promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} groups left out in turn: "
-                        f"{alarms.per_hour:.1f} ({alarms.low:.1f} to {alarms.high:.1f}), in the worst benign variant "
-                        f"{chosen.worst_variant:.1f}")
+                        f"{alarms.per_hour:.1f} ({alarms.low:.1f}–{alarms.high:.1f}), in the worst benign variant "
+                        f"{chosen.worst_variant:.1f}",
+                left_out=dataclasses.asdict(alarms), worst_variant_per_hour=chosen.worst_variant,
+                thresholds={f"{window} frames": value for window, value in zip(windows, values)})
 
 
 def _set_decay(detector: detector_.Detector, loaded: network.Network, found: left_out.LeftOut, made: material.Material,

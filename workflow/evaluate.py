@@ -3,22 +3,24 @@
 Images: the in-distribution test images against each OOD partition and against each corruption of themselves. Sequences:
 stretches of test driving, corrupted from a known frame on; the score is S_t, frames before the onset (and after the
 end) count as in-distribution, intervals come from resampling whole stretches, and false alarms are counted on the
-untouched test driving. Beside the OOD rows stand the benign ones (`benign_rows`): changes that nobody sees must not alarm.
+untouched test driving. Beside the OOD rows stand the benign ones (`benign_rows`): changes that nobody sees must not
+alarm. Detection is told at the false alarms that were raised, beside what an oracle's thresholds would detect
+(`ood.oracle`). Recordings that are really OOD have rows of their own: the data set's, and those of `ood`.
 """
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from leanood.data import benign as benign_
+from leanood.data import catalog, dataset, sequences
 from leanood.data import corruptions as corruptions_
-from leanood.data import dataset, sequences
-from leanood.ood import baselines, events, metrics, statistics
+from leanood.ood import baselines, events, evidence, metrics, oracle, statistics
 from leanood.tflite import bundle
-from leanood.workflow import benign_rows, datasets, evaluation, network
+from leanood.workflow import benign_rows, datasets, evaluation, gallery, network
 
 SEVERITIES = (1, 3, 5)
 MARGIN = 0.01  # of AUROC: a row's detector may fall so far below the best baseline, not further
@@ -28,8 +30,10 @@ _CONFIDENCE = 0.95
 
 def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = None, out: Optional[str] = None, *,
              severities: Sequence[int] = SEVERITIES, corruptions: Sequence[str] = corruptions_.NAMES,
-             benign: Optional[Sequence[str]] = None, stretch_s: float = 10.0, stretches: int = 12, accelerator: str = "cpu", runtime: str = "auto",
-             num_threads: Optional[int] = None, record: bool = False, **data_options: Any) -> evaluation.Report:
+             benign: Optional[Sequence[str]] = None, stretch_s: float = 10.0, stretches: int = 12,
+             accelerator: str = "cpu", runtime: str = "auto", num_threads: Optional[int] = None,
+             ood: Sequence[Union[str, os.PathLike]] = (), record: bool = False,
+             **data_options: Any) -> evaluation.Report:
     """Evaluates a detector file on the test split; returns the report: .rows, .table(), .plot().
 
     Args:
@@ -44,6 +48,8 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
       stretches: test sequences for each corruption.
       accelerator, runtime: what runs the network, see `leanood.load`.
       num_threads: so many interpreters side by side; None: one a core.
+      ood: further recordings or images that are out of distribution: folders, "sequences:DIR", videos; where a
+        `labels.csv` in the folder says which frames are, the others count as in-distribution.
       record: keep the result in the detector file, where `leanood.info` shows it.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
@@ -51,7 +57,8 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
       ValueError, OSError: in one line that says what is wrong and what to do.
     """
     settings = Settings(severities=tuple(severities), corruptions=tuple(name for name in corruptions if name),
-                        stretch_s=stretch_s, stretches=stretches)
+                        benign=benign_.available() if benign is None else tuple(name for name in benign if name),
+                        stretch_s=stretch_s, stretches=stretches, ood=tuple(os.fspath(one) for one in ood))
     path = os.fspath(detector)
     opened = bundle.load(path, accelerator, 1, runtime)
     provenance = opened.config.get("provenance", {})
@@ -78,6 +85,7 @@ class Settings:
     benign: Tuple[str, ...] = ()  # of benign.NAMES
     stretch_s: float = 10.0  # length of a test stretch in seconds
     stretches: int = 12  # test stretches a corruption
+    ood: Tuple[str, ...] = ()  # further recordings or images that are out of distribution
 
     def __post_init__(self) -> None:
         for severity in self.severities:
@@ -104,7 +112,7 @@ def score(detector: bundle.BundledDetector, loaded: network.Network, data: datas
     scorer = _Scorer(detector, loaded, data)
     test = datasets.split(data, "test")
     report = _images(scorer, data, test, settings) if detector.detector.window == 0 else _sequences(
-        scorer, test, settings)
+        scorer, data, test, settings)
     if report.rows and all(row["constant"] for row in report.rows):
         raise ValueError(f"the detector ({detector.config['detector']}) is broken, not at chance: its score is the same"
                          " on every frame, in-distribution or not; look at what its network puts out")
@@ -137,7 +145,14 @@ class _Scorer:
     def scores(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns scores [N] by name ("detector" and the baselines'), "alarm" and "partition", of `run`'s outputs."""
         ran = self.arithmetic.run(outputs, starts)
-        found = {"detector": ran["score"], "alarm": ran["alarm"], "partition": ran["partition"]}
+        found = {"detector": ran["score"], "alarm": ran["alarm"], "partition": ran["partition"],
+                 "nonconformity": ran["nonconformity"], "scaled": ran["score"][:, np.newaxis],
+                 "channel": gallery.speaking(self.arithmetic, outputs, starts),
+                 "scale": np.full(len(ran["score"]), max(1, self.arithmetic.window))}
+        scales = self.arithmetic.scales
+        if scales is not None and starts is not None:
+            found["scaled"] = evidence.scaled(evidence.of(ran["p_value"]), starts, scales.windows).T
+            found["scale"] = np.array(scales.windows)[(found["scaled"] / np.array(scales.thresholds)).argmax(axis=1)]
         for name in self.baselines:
             found[name] = np.asarray(outputs[name])
             if starts is not None:
@@ -150,11 +165,21 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
     test, usual = ran.frames, scorer.scores(ran.outputs, None)
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
-    for name in sorted(set(data.partition[data.ood].tolist())):
-        chosen = data.where(data.ood & (data.partition == name))
-        odd = scorer.scores(scorer.run(chosen, f"scoring {name}").outputs, None)
+    pictures = gallery.in_distribution(test, usual, None, apart=1)
+
+    def add(name: str, chosen: dataset.Dataset) -> None:
+        ran = scorer.run(chosen, f"scoring {name}")
+        odd = scorer.scores(ran.outputs, None)
         rows.append({"set": name, "ood": True, **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
         rocs[name] = metrics.roc(usual["detector"], odd["detector"])
+        for where in np.flatnonzero(~odd["alarm"])[:gallery.MOST, np.newaxis]:
+            pictures.extend(gallery.missed(name, _at(odd, where), np.ones(1, bool), ran.frames.where(where).read))
+
+    for name in sorted(set(data.partition[data.ood].tolist())):
+        add(name, data.where(data.ood & (data.partition == name)))
+    for spec in settings.ood:
+        found = catalog.open(spec, fps=data.fps or 20.0)
+        add(_short(spec), found.where(found.ood) if found.ood.any() else found)
     for name in settings.corruptions:
         for severity in settings.severities if name != "frozen" else ():  # a single image can't freeze
             def corrupt(frame: np.ndarray, i: int, name: str = name, severity: int = severity) -> np.ndarray:
@@ -168,17 +193,20 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
                      for name in np.unique(test.partition)}
     return evaluation.Report({"mode": "images", "rows": rows, "test_images": len(test),
                               "unreadable": len(ran.unreadable), "false_positive_rate": float(usual["alarm"].mean()),
-                              "false_positive_rate_by_partition": per_partition}, rocs, {})
+                              "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures)
 
 
-def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
+def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
     if not (test.sequence >= 0).all():
         raise ValueError("the detector was calibrated for sequences, but the data set's test frames are unordered "
                          "images; calibrate it with --window=0")
     fps = test.fps
     ran = scorer.run(test, "scoring test driving")
-    test = ran.frames
-    alarms = events.false_alarms(scorer.scores(ran.outputs, test.starts)["alarm"], test.starts, fps)
+    test, unreadable = ran.frames, len(ran.unreadable)
+    usual = scorer.scores(ran.outputs, test.starts)
+    alarms = events.false_alarms(usual["alarm"], test.starts, fps)
+    ideal = oracle.thresholds(usual["scaled"].T, test.starts, alarms.count)
+    pictures = gallery.in_distribution(test, usual, test.starts, apart=int(fps))
     length = int(settings.stretch_s * fps)
     chosen = sequences.stretches(test, length, settings.stretches)
     if not chosen:
@@ -197,6 +225,14 @@ def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> ev
                                 "scoring corrupted test sequences")
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
+    for name, recording in _recordings(data, settings, fps):
+        ran = scorer.run(recording, f"scoring {name}")
+        recording, odd = ran.frames, scorer.scores(ran.outputs, ran.frames.starts)
+        row = _recording_row(scorer, test, usual, recording, odd)
+        rows.append({"set": name, "ood": True, **row,
+                     **_detected(odd, recording.starts, recording.ood, fps, ideal)})
+        rocs[name] = metrics.roc(usual["detector"], odd["detector"][recording.ood])
+        pictures += gallery.missed(name, odd, recording.ood, recording.read)
     example: Dict[str, np.ndarray] = {}
     start = np.tile(np.arange(length) == 0, len(chosen))
     group = np.repeat(np.arange(len(chosen)), length)
@@ -205,18 +241,59 @@ def _sequences(scorer: _Scorer, test: dataset.Dataset, settings: Settings) -> ev
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         ood = np.concatenate(odd)
         row = _row(scorer, _at(scores, ~ood), _at(scores, ood), group[~ood], group[ood])
-        detected = events.detections(scores["alarm"], start, ood, fps)
-        row.update(hit_rate=detected.hit_rate, delay_frames=detected.median_delay,
-                   delay_s=detected.median_delay_seconds)
+        row.update(_detected(scores, start, ood, fps, ideal))
         rows.append({"set": f"{name} {severity}",
                      "ood": corruptions_.outside_id(name, severity, test.partition_kind), **row})
+        if rows[-1]["ood"] and row["hit_rate"] < 1:
+            missed = [i for i, part in enumerate(parts) if not part["alarm"][odd[i]].any()]
+            for number in missed[:1]:
+                images, _ = sequences.corrupted(test, chosen[number], name, severity, patterns[number % len(patterns)],
+                                                number, scorer.network.size)
+                pictures += gallery.missed(rows[-1]["set"], parts[number], odd[number], images.__getitem__)
         rocs[f"{name} {severity}"] = metrics.roc(scores["detector"][~ood], scores["detector"][ood])
         if not example and severity == settings.severities[-1]:
             shown = min(1, len(parts) - 1)
             example = {"score": parts[shown]["detector"], "ood": odd[shown], "name": np.array(f"{name} {severity}")}
     return evaluation.Report({"mode": "sequences", "rows": rows, "fps": fps, "test_frames": len(test),
-                              "stretches": len(chosen), "unreadable": len(ran.unreadable),
-                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example)
+                              "stretches": len(chosen), "unreadable": unreadable,
+                              "mean_hit_rate": _mean(rows, "hit_rate"),
+                              "mean_oracle_hit_rate": _mean(rows, "oracle_hit_rate"),
+                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures)
+
+
+def _detected(scores: Mapping[str, np.ndarray], starts: np.ndarray, ood: np.ndarray, fps: float,
+              ideal: np.ndarray) -> Dict[str, float]:
+    """Returns hits and delay of the sequences that turn OOD, and the hits at an oracle's thresholds, [S]."""
+    detected = events.detections(scores["alarm"], starts, ood, fps)
+    best = events.detections((scores["scaled"] > ideal).any(axis=1), starts, ood, fps)
+    return {"hit_rate": detected.hit_rate, "oracle_hit_rate": best.hit_rate, "delay_frames": detected.median_delay,
+            "delay_s": detected.median_delay_seconds}
+
+
+def _recordings(data: dataset.Dataset, settings: Settings, fps: float) -> Iterator[Tuple[str, dataset.Dataset]]:
+    """Yields the recordings that turn, or are, OOD: the data set's own by partition, then those of `settings.ood`."""
+    turning = np.isin(data.sequence, data.sequence[data.ood & (data.sequence >= 0)]) & (data.sequence >= 0)
+    for name in sorted(set(data.partition[data.ood & turning].tolist())):
+        yield str(name), data.where(turning & (data.partition == name))
+    for spec in settings.ood:
+        ordered = spec.startswith("sequences:") or not os.path.isdir(spec)
+        found = catalog.open(spec if ordered else f"sequences:{spec}", fps=fps)
+        if not (found.sequence >= 0).all():
+            raise ValueError(f"--ood={spec}: these are unordered images; the detector was calibrated for sequences")
+        yield _short(spec), found if found.ood.any() else dataclasses.replace(found, ood=np.ones(len(found), bool))
+
+
+def _short(spec: str) -> str:
+    return os.path.basename(os.path.abspath(spec.rpartition("sequences:")[2])) or spec
+
+
+def _recording_row(scorer: _Scorer, test: dataset.Dataset, usual: Mapping[str, np.ndarray],
+                   recording: dataset.Dataset, odd: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    """Returns the row of a recording's OOD frames against the test driving and its own in-distribution frames."""
+    inside, outside = _at(odd, ~recording.ood), _at(odd, recording.ood)
+    normal = {name: np.concatenate([usual[name], inside[name]]) for name in usual}
+    groups = np.concatenate([test.sequence, test.sequence.max() + 1 + recording.sequence[~recording.ood]])
+    return _row(scorer, normal, outside, groups, recording.sequence[recording.ood])
 
 
 def _promised(config: Mapping[str, Any]) -> Optional[float]:
@@ -288,7 +365,7 @@ def _at(scores: Mapping[str, np.ndarray], where: np.ndarray) -> Dict[str, np.nda
     return {name: array[where] for name, array in scores.items()}
 
 
-def _mean(rows: Sequence[Mapping[str, Any]]) -> Optional[float]:
-    """Returns the mean AUROC over the rows that are truly out of distribution."""
-    odd = [row["auroc"] for row in rows if row["ood"]]
+def _mean(rows: Sequence[Mapping[str, Any]], name: str = "auroc") -> Optional[float]:
+    """Returns the mean over the rows that are truly out of distribution."""
+    odd = [row[name] for row in rows if row["ood"]]
     return float(np.mean(odd)) if odd else None

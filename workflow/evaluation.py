@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from leanood.files import atomic
 from leanood.ood import metrics
-from leanood.workflow import benign_rows, plots, tabular
+from leanood.workflow import benign_rows, gallery, plots, tabular
 
 _MOST_PARTITIONS = 4  # columns of the table; more are in the summary alone
 
@@ -21,12 +21,15 @@ class Report:
       summary: everything, fit for JSON: `rows`, false alarms, data, runtime, ….
       roc: by set, its ROC.
       example: of one corrupted test stretch its scores, which frames are OOD and the corruption's name; else empty.
+      pictures: frames to look at: false alarms, misses, the oddest of the others.
     """
 
-    def __init__(self, summary: Mapping[str, Any], roc: Mapping[str, metrics.Roc], example: Mapping[str, np.ndarray]):
+    def __init__(self, summary: Mapping[str, Any], roc: Mapping[str, metrics.Roc], example: Mapping[str, np.ndarray],
+                 pictures: Sequence[gallery.Picture] = ()):
         self.summary: Dict[str, Any] = dict(summary)
         self.roc = dict(roc)
         self.example = dict(example)
+        self.pictures = list(pictures)
 
     @property
     def rows(self) -> List[Dict[str, Any]]:
@@ -52,6 +55,10 @@ class Report:
         return plots.score_over_time(self.example["score"], self.example["ood"], self.summary["threshold"],
                                      self.summary["fps"], f"{self.summary['detector']}: {self.example['name']}")
 
+    def plot_gallery(self) -> Any:
+        """False alarms, misses and the oddest in-distribution frames, each with what spoke, as a Matplotlib figure."""
+        return gallery.figure(self.pictures, self._title())
+
     def write(self, folder: str) -> List[str]:
         """Writes evaluation.json and the plots into a folder that is there; returns their paths."""
         written = [os.path.join(folder, "evaluation.json")]
@@ -60,6 +67,8 @@ class Report:
             written.append(plots.save(self.plot(), os.path.join(folder, "roc.png")))
         if self.example:
             written.append(plots.save(self.plot_example(), os.path.join(folder, "score_over_time.png")))
+        if self.pictures:
+            written.append(plots.save(self.plot_gallery(), os.path.join(folder, "gallery.png")))
         self.summary["written"] = written
         return written
 
@@ -73,7 +82,8 @@ class Report:
     def _repr_html_(self) -> str:
         rows, headers = self._cells()
         benign = tabular.html(*self._benign_cells()) if self.summary.get("benign") else ""
-        return tabular.html(rows, headers) + benign + "".join(f"<p>{tabular.escaped(note)}</p>" for note in self._notes())
+        notes = "".join(f"<p>{tabular.escaped(note)}</p>" for note in self._notes())
+        return tabular.html(rows, headers) + benign + notes
 
     def _title(self) -> str:
         return f"{self.summary['detector']} on {self.summary['data']} ({self.summary['runtime']})"
@@ -84,7 +94,8 @@ class Report:
         parts = parts if 1 < len(parts) <= _MOST_PARTITIONS else []
         headers = ["set", "AUROC", "95% interval", *(f"against {part}" for part in parts),
                    "AUPR-in", "AUPR-out", "FPR95", "FPR95-ood", "det. error", "TPR", "FPR",
-                   *(["hits", "delay", "s"] if sequences else []), "best baseline", "its AUROC", "non-inferior"]
+                   *(["hits", "oracle's", "delay", "s"] if sequences else []), "best baseline", "its AUROC",
+                   "non-inferior"]
         cells = []
         for row in self.rows:
             cells.append([
@@ -94,14 +105,16 @@ class Report:
                 *(_three(row["auroc_by_partition"][part]) for part in parts),
                 *(_three(row[name]) for name in ("aupr_in", "aupr_out", "fpr95", "fpr95_ood_positive",
                                                  "detection_error", "true_positive_rate", "false_positive_rate")),
-                *([_three(row["hit_rate"]), f"{row['delay_frames']:g}", f"{row['delay_s']:.2f}"] if sequences else []),
+                *([_three(row["hit_rate"]), _three(row["oracle_hit_rate"]), f"{row['delay_frames']:g}",
+                   f"{row['delay_s']:.2f}"] if sequences else []),
                 row["best_baseline"], _three(row["baselines"][row["best_baseline"]]),
                 {True: "yes", False: "no", None: "-"}[row["non_inferior"]]])
         return cells, headers
 
     def _benign_cells(self) -> Tuple[List[List[Any]], List[str]]:
         sequences = self.summary["mode"] == "sequences"
-        headers = ["benign change", "frames that alarm", "unchanged", *(["alarms an hour"] if sequences else []), "silent"]
+        headers = ["benign change", "frames that alarm", "unchanged", *(["alarms an hour"] if sequences else []),
+                   "silent"]
         cells = [[row["change"], _three(row["alarmed"]), _three(row["usual"]),
                   *([f"{row['per_hour']:.1f} ({row['per_hour_low']:.1f}–{row['per_hour_high']:.1f})"]
                     if sequences else []), "yes" if row["silent"] else "no"] for row in self.summary["benign"]]
@@ -117,6 +130,10 @@ class Report:
             alarms = summary["false_alarms"]
             lines.append(f"false alarms in {alarms['hours'] * 60:.1f} min of untouched test driving: {alarms['count']} "
                          f"({alarms['per_hour']:.1f} an hour, 95% {alarms['low']:.1f}–{alarms['high']:.1f})")
+            if summary["mean_hit_rate"] is not None:
+                lines.append(f"detected at that rate: {summary['mean_hit_rate']:.3f} of the stretches that turn OOD; "
+                             "thresholds that know the test and raise no more false alarms: "
+                             f"{summary['mean_oracle_hit_rate']:.3f}")
             if summary["stretches"] == 1:
                 lines.append("the test driving holds one stretch only, which shows no spread: intervals are not "
                              "available; record longer, or give a smaller --stretch_s")

@@ -140,7 +140,7 @@ def _metrics(metrics: Any) -> Any:
 
 
 def _benign(metrics: Any) -> List[str]:
-    """A sentence on the changes that nobody sees and the detector alarms on all the same; none where nothing is known."""
+    """A sentence on the changes that nobody sees and that alarm all the same; none where nothing is known."""
     last = metrics[-1] if isinstance(metrics, list) and metrics else None
     rows = last.get("benign") if isinstance(last, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):

@@ -54,13 +54,19 @@ def score_over_time(score: np.ndarray, ood: np.ndarray, threshold: float, fps: f
     return figure
 
 
-def _axes(size: Any) -> Any:
+def empty(size: Any) -> Any:
+    """An empty Matplotlib figure, (width, height) in inches."""
     # No pyplot: it keeps state, and needs a display where one is configured.
     from matplotlib import figure
     from matplotlib.backends import backend_agg
 
     made = figure.Figure(figsize=size)
     backend_agg.FigureCanvasAgg(made)
+    return made
+
+
+def _axes(size: Any) -> Any:
+    made = empty(size)
     axes = made.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return made, axes

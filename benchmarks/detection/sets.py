@@ -21,10 +21,12 @@ SIZE = (120, 160)
 SEVERITIES = (1, 3, 5)
 STRETCH_S = {"duckietown": 0.0, "donkeycar": 10.0, "lanes": 4.0}  # of test sequences; lane scenes are short
 OOD = {"duckietown": ["dark", "green", "red"]}
-_ARCHIVES = {"duckietown": "duckietown.zip", "donkeycar": "donkeycar_track2.zip"}
+_ARCHIVES = {"duckietown": "duckietown.zip", "donkeycar": "donkeycar_track2.zip",
+             "donkeycar2": "donkeycar_track2_drive2.zip"}
 _SPECS: Dict[str, Tuple[str, Dict[str, str], List[str]]] = {  # set -> data, options, training flags
     "duckietown": ("{work}/duckietown", {"split_csv": "{data}/duckietown_split.csv"}, ["--epochs=40"]),
     "donkeycar": ("{work}/donkeycar", {"times_csv": "{data}/donkeycar_track2_times.csv"}, ["--epochs=6"]),
+    "donkeycar2": ("{work}/donkeycar2", {"times_csv": "{data}/donkeycar_track2_drive2.csv"}, ["--epochs=6"]),
     "lanes": ("lanes:frames=24000,scene=100", {}, ["--epochs=2"]),
 }
 
@@ -52,11 +54,7 @@ def load(name: str, extra: Sequence[str] = (), run: str = "") -> Tuple[dataset.D
       extra: further training flags.
       run: the network's folder in --runs; the set's name by default.
     """
-    spec, options, training = _SPECS[name]
-    if name in _ARCHIVES:
-        images(name)
-    fill = {"work": os.path.join(RUNS.value, "data"), "data": DATA.value}
-    spec, filled = spec.format(**fill), {key: value.format(**fill) for key, value in options.items()}
+    spec, filled, training = _opened(name)
     run = run or name
     folder = os.path.join(RUNS.value, run)
     if not os.path.exists(file(run)):
@@ -65,9 +63,23 @@ def load(name: str, extra: Sequence[str] = (), run: str = "") -> Tuple[dataset.D
             _leanood("train", f"--data={spec}", *given, f"--size={SIZE[0]}x{SIZE[1]}", f"--out={folder}", *training,
                      *extra)
         _leanood("convert", f"--model={folder}", "--quantize=int8")
-    options_: Dict[str, Any] = filled
-    found = catalog.open(spec, ood_partitions=OOD.get(name, []), **options_)
-    return found, runtime.load(bundle.flatbuffer(file(run)))
+    return load_data(name), runtime.load(bundle.flatbuffer(file(run)))
+
+
+def load_data(name: str) -> dataset.Dataset:
+    """Returns a set's data alone."""
+    spec, options, _ = _opened(name)
+    options_: Dict[str, Any] = options
+    return catalog.open(spec, ood_partitions=OOD.get(name, []), **options_)
+
+
+def _opened(name: str) -> Tuple[str, Dict[str, str], List[str]]:
+    """Returns how a set is opened, and its training flags; its archive is unpacked."""
+    spec, options, training = _SPECS[name]
+    if name in _ARCHIVES:
+        images(name)
+    fill = {"work": os.path.join(RUNS.value, "data"), "data": DATA.value}
+    return spec.format(**fill), {key: value.format(**fill) for key, value in options.items()}, training
 
 
 def write(path: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """From a converted network to a calibrated, evaluated detector file, through the verbs, on lanes and on images."""
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from leanood.data import catalog, corruptions, sequences
-from leanood.ood import events, metrics
+from leanood.ood import events, evidence, metrics
 from leanood.tflite import bundle
-from leanood.workflow import calibrate, datasets, evaluate, plots
+from leanood.workflow import calibrate, datasets, evaluate, gallery, plots, sensitivity
 from leanood.workflow import network as network_
 
 LANES = "lanes:frames=1600,scene=60,size=32x32"
@@ -55,9 +56,42 @@ def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
     for split in ("train", "calibration", "validation"):
         assert calibrated.seen["frames"][split] == int((lanes.split == split).sum())
     assert calibrated.seen["ordered"]
-    held_out = sum(calibrated.seen["frames"].values()) / lanes.fps / 3600
-    assert calibrated.seen["held_out_hours"] == pytest.approx(held_out)
+    held_out = sum(calibrated.seen["frames"][split] for split in ("train", "calibration", "validation"))
+    assert calibrated.seen["held_out_hours"] == pytest.approx(held_out / lanes.fps / 3600)
     assert np.isfinite(calibrated.detector.threshold)
+
+
+def test_calibration_says_what_its_promise_rests_on(calibrated, lanes):
+    seen = calibrated.seen
+    scenes = {name.split("/")[0] for name, split in zip(lanes.names, lanes.split)
+              if split in ("train", "calibration", "validation")}
+    assert seen["groups"] == len(scenes)
+    assert re.fullmatch(rf"asked 60 an hour; by {len(scenes)} groups left out in turn: [\d.]+ \([\d.]+–[\d.]+\), in "
+                        r"the worst benign variant [\d.]+", seen["promise"])
+    assert seen["left_out"]["low"] <= seen["left_out"]["per_hour"] <= seen["left_out"]["high"]
+    assert calibrated.detector.scales.windows == list(evidence.WINDOWS)
+    assert list(seen["thresholds"].values()) == calibrated.detector.scales.thresholds
+    assert calibrated.detector.threshold == 1.0
+
+
+def test_one_window_is_to_be_had_by_its_number(network, lanes):
+    one = calibrate.fit(network, lanes, calibrate.Settings(window=10, false_alarms_per_hour=60))
+    assert one.detector.scales.windows == [10]
+    assert one.detector.memory == 10
+
+
+def test_what_will_alarm_is_found_from_the_mildest_severity_on(calibrated, network):
+    found = sensitivity.find(calibrated.detector, network, calibrated.validation, ("darker", "noise", "rain"))
+    assert [one.kind for one in found] == ["darker", "noise", "rain"]
+    dark = found[0]
+    assert dark.severity in (3, 5)  # severity 1 is within what lanes declare
+    assert 0 <= dark.delay_s < 10
+    rows, _ = sensitivity.table([*found, sensitivity.Found("fog", None, None)])
+    assert ["fog", "won't alarm", ""] in rows
+    assert rows[-1][1] == "won't alarm"
+    assert sensitivity.rates("low")[0] < sensitivity.rates("normal")[0] < sensitivity.rates("high")[0]
+    with pytest.raises(ValueError, match="sensitivity is 'loud'; it can be low, normal, high"):
+        sensitivity.rates("loud")
 
 
 def test_the_threshold_can_be_reached(calibrated):
@@ -96,6 +130,49 @@ def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
     assert row["hit_rate"] == events.detections(np.array(alarms), np.array(starts), odd, 20).hit_rate
     assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
     assert set(row["baselines"]) == {"six colour numbers", "mean brightness", "sharpness"}
+
+
+def test_hits_are_told_beside_an_oracles(evaluated):
+    summary = evaluated.summary
+    for row in evaluated.rows:
+        assert 0 <= row["oracle_hit_rate"] <= 1
+    assert summary["mean_hit_rate"] == pytest.approx(np.mean([row["hit_rate"] for row in evaluated.rows]))
+    assert "thresholds that know the test" in str(evaluated)
+
+
+def test_recordings_that_are_really_ood_have_rows(file, network, lanes, tmp_path):
+    folder = tmp_path / "tunnel" / "drive"
+    folder.mkdir(parents=True)
+    test = lanes.splits("test")
+    for i in range(60):
+        frame = test.read(i) if i < 30 else (test.read(i) * 0.05).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{i:03d}.png"), frame)
+    settings = evaluate.Settings(corruptions=(), stretch_s=2, ood=(str(tmp_path / "tunnel"),))
+    report = evaluate.score(bundle.load(file), network, lanes, settings)
+    assert [row["set"] for row in report.rows] == ["tunnel"]
+    assert report.rows[0]["n_ood"] == 60  # without labels all of it
+    lines = [f"drive/{i:03d}.png,drive,{int(i >= 30)}" for i in range(60)]
+    (tmp_path / "tunnel" / "labels.csv").write_text("frame,partition,ood\n" + "\n".join(lines))
+    row, = evaluate.score(bundle.load(file), network, lanes, settings).rows
+    assert row["n_ood"] == 30
+    assert row["n_id"] == len(test) + 30
+    assert row["auroc"] > 0.9
+    assert row["hit_rate"] == 1.0
+    assert row["delay_frames"] <= 10
+
+
+def test_the_gallery_shows_what_went_wrong(file, network, lanes, tmp_path):
+    settings = evaluate.Settings(severities=(1,), corruptions=("dead_pixels", "occlusion"), stretch_s=2, stretches=3)
+    report = evaluate.score(bundle.load(file), network, lanes, settings)
+    kinds = [picture.kind for picture in report.pictures]
+    assert kinds.count(gallery.ODDEST) == gallery.MOST
+    missed = [row["set"] for row in report.rows if row["hit_rate"] < 1]
+    assert [picture.title.split(":")[0] for picture in report.pictures if picture.kind == gallery.MISS] == missed
+    for picture in report.pictures:
+        assert picture.frame.shape == (32, 32, 3)
+        assert re.search(r": (early|latent|change), \d+ frames, score [\d.]+$", picture.title)
+    report.write(str(tmp_path))
+    assert cv2.imread(str(tmp_path / "gallery.png")).std() > 1
 
 
 def test_a_severity_in_the_declared_range_is_no_ood_row(lanes):

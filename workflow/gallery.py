@@ -1,0 +1,112 @@
+"""The frames to look at after an evaluation: false alarms, misses, and the oddest of what is in distribution."""
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
+
+import numpy as np
+
+from leanood.data import dataset, frames
+from leanood.ood import detector as detector_
+from leanood.ood import events, validity
+from leanood.workflow import plots
+
+FALSE_ALARM, MISS = "alarmed and should not have", "should have alarmed and did not"
+ODDEST = "in distribution, the oddest that did not alarm"
+KINDS = (FALSE_ALARM, MISS, ODDEST)
+MOST = 6  # pictures a kind
+_WIDTH = 160  # pixels of a picture
+
+
+class Picture(NamedTuple):
+    """A frame and why it is shown."""
+
+    kind: str  # of KINDS
+    title: str  # the set, and the channel and scale that spoke
+    frame: np.ndarray  # uint8 [h, w, 3]
+
+
+def speaking(detector: detector_.Detector, outputs: Mapping[str, np.ndarray], starts: Any) -> np.ndarray:
+    """Returns the channel whose evidence is the largest on each frame, str [N]; empty where there are no channels."""
+    measure: Any = detector.nonconformity
+    count = len(outputs[measure.inputs[0]])
+    if not hasattr(measure, "evidence") or not validity.frames(outputs, measure.inputs).all():
+        return np.full(count, "")
+    found: Dict[str, np.ndarray] = measure.evidence(outputs, starts)
+    return np.array(list(found))[np.argmax(list(found.values()), axis=0)]
+
+
+def in_distribution(data: dataset.Dataset, scores: Mapping[str, np.ndarray], starts: Any,
+                    apart: int) -> List[Picture]:
+    """Returns pictures of false alarms and of the oddest frames that raised none.
+
+    Args:
+      data: N frames, none of them OOD.
+      scores: "detector", "alarm", "nonconformity", "channel" and "scale" of each, [N].
+      starts: bool [N]; None for images.
+      apart: frames between two pictures at least, since neighbours look alike.
+    """
+    alarm = scores["alarm"]
+    begins = np.ones(len(alarm), bool) if starts is None else np.asarray(starts)
+    raised = np.flatnonzero(events.crossings(alarm, begins))
+    false = _spread(raised[np.argsort(-scores["detector"][raised], kind="stable")], apart)
+    quiet = np.flatnonzero(~alarm & np.isfinite(scores["nonconformity"]))
+    oddest = _spread(quiet[np.argsort(-scores["nonconformity"][quiet], kind="stable")], apart)
+    return [Picture(kind, f"{data.names[i]}: {why(scores, i)}", _small(data.read(int(i))))
+            for kind, chosen in ((FALSE_ALARM, false), (ODDEST, oddest)) for i in chosen]
+
+
+def missed(name: str, scores: Mapping[str, np.ndarray], ood: np.ndarray,
+           read: Callable[[int], np.ndarray]) -> List[Picture]:
+    """Returns one picture of a sequence that was missed: its OOD frame with the largest score; none where it was found.
+
+    Args:
+      name: of the set.
+      scores: as of `in_distribution`, of the sequence's frames.
+      ood: bool [T], which of them are OOD.
+      read: t -> frame t, as the detector saw it.
+    """
+    if not ood.any() or scores["alarm"][ood].any():
+        return []
+    at = int(np.flatnonzero(ood)[np.argmax(scores["detector"][ood])])
+    return [Picture(MISS, f"{name}: {why(scores, at)}", _small(read(at)))]
+
+
+def why(scores: Mapping[str, np.ndarray], at: int) -> str:
+    """Returns the channel and the scale that spoke on a frame, and the score, as text."""
+    words = [str(scores["channel"][at])] if scores["channel"][at] else []
+    words += [f"{scores['scale'][at]} frames"] if scores["scale"][at] > 1 else []
+    return ", ".join([*words, f"score {scores['detector'][at]:.2f}"])
+
+
+def figure(pictures: Sequence[Picture], title: str) -> Any:
+    """The pictures as a Matplotlib figure, a row a kind."""
+    rows = [(kind, [one for one in pictures if one.kind == kind][:MOST]) for kind in KINDS]
+    made = plots.empty((2.1 * MOST, 2.1 * len(rows)))
+    made.suptitle(title, fontsize=10)
+    for row, (kind, chosen) in enumerate(rows):
+        for column in range(MOST):
+            axes = made.add_subplot(len(rows), MOST, row * MOST + column + 1)
+            axes.set_axis_off()
+            if column == 0:
+                axes.set_title(kind if chosen else f"{kind}: none", fontsize=8, loc="left", y=1.12)
+            if column < len(chosen):
+                axes.imshow(chosen[column].frame)
+                words = chosen[column].title.split(": ", 1)
+                axes.text(0.0, -0.04, "\n".join(words), fontsize=6, va="top", transform=axes.transAxes)
+    return made
+
+
+def _spread(order: np.ndarray, apart: int) -> List[int]:
+    """Returns the first MOST indices of an order that lie so far apart."""
+    chosen: List[int] = []
+    for i in order.tolist():
+        if all(abs(i - other) >= apart for other in chosen):
+            chosen.append(i)
+        if len(chosen) == MOST:
+            break
+    return chosen
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return frame if width <= _WIDTH else frames.resize(frame, (max(1, round(height * _WIDTH / width)), _WIDTH))

@@ -1,0 +1,98 @@
+"""What a calibrated detector will alarm on and what it won't: of each built-in kind the mildest severity that alarms.
+
+Seen on validation frames: of driving, stretches that are corrupted throughout, all of which must alarm; of images, the
+frames, of which half must be flagged.
+"""
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from leanood.data import corruptions, dataset, sequences
+from leanood.ood import detector as detector_
+from leanood.workflow import network
+
+RATES = {"low": (0.3, 0.01), "normal": (3.0, 0.05), "high": (30.0, 0.15)}  # false alarms an hour, images flagged
+SEVERITIES = (1, 3, 5)
+_STRETCH_S = 10.0
+_STRETCHES = 2
+_IMAGES = 40
+
+
+class Found(NamedTuple):
+    """What became of one kind of corruption."""
+
+    kind: str
+    severity: Optional[int]  # the mildest that alarms; None: none of SEVERITIES does
+    delay_s: Optional[float]  # of driving: median time to the alarm at that severity
+
+
+def rates(word: str) -> Tuple[float, float]:
+    """Returns (false alarms an hour, share of images flagged) of "low", "normal" or "high" sensitivity."""
+    if word not in RATES:
+        raise ValueError(f"sensitivity is {word!r}; it can be {', '.join(RATES)}")
+    return RATES[word]
+
+
+def find(detector: detector_.Detector, loaded: network.Network, validation: dataset.Dataset,
+         kinds: Sequence[str] = corruptions.NAMES) -> List[Found]:
+    """Returns for each kind the mildest severity that alarms.
+
+    Args:
+      detector: calibrated, with its threshold.
+      loaded: its network.
+      validation: frames that are in distribution.
+      kinds: of corruptions.NAMES; "frozen" is left out of single images.
+    """
+    found: Dict[str, Found] = {}
+    left = [kind for kind in kinds if detector.window or kind != "frozen"]
+    for severity in SEVERITIES:
+        odd = [kind for kind in left if corruptions.outside_id(kind, severity, validation.partition_kind)]
+        delays = _delays(detector, loaded, validation, odd, severity)
+        for kind, delay in zip(odd, delays):
+            if delay is not None:
+                found[kind] = Found(kind, severity, delay / validation.fps if detector.window else None)
+        left = [kind for kind in left if kind not in found]
+    return [found.get(kind, Found(kind, None, None)) for kind in kinds if detector.window or kind != "frozen"]
+
+
+def table(found: Sequence[Found]) -> Tuple[List[List[Any]], List[str]]:
+    """Returns rows and headers of the list for a person, what is found at the mildest severity first."""
+    order = sorted(found, key=lambda one: (one.severity or 9, one.delay_s or 0.0))
+    rows: List[List[Any]] = []
+    for one in order:
+        if one.severity is None:
+            rows.append([one.kind, "won't alarm", ""])
+        else:
+            rows.append([one.kind, f"will alarm from severity {one.severity}",
+                         "" if one.delay_s is None else f"{one.delay_s:.1f} s"])
+    return rows, ["seen on validation", "", "after"]
+
+
+def _delays(detector: detector_.Detector, loaded: network.Network, validation: dataset.Dataset, kinds: Sequence[str],
+            severity: int) -> List[Optional[float]]:
+    """Returns each kind's median delay in frames (0 of images), or None where not every stretch alarms."""
+    if detector.window:
+        longest = int(np.bincount(np.cumsum(validation.starts)).max())
+        length = min(int(_STRETCH_S * validation.fps), longest)
+        places = sequences.stretches(validation, length, _STRETCHES)
+    else:
+        chosen = np.unique(np.linspace(0, len(validation) - 1, min(_IMAGES, len(validation))).round().astype(int))
+        places = [np.array([i]) for i in chosen]
+
+    def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Optional[int]:
+        images, _ = prepared
+        alarm = detector.run(runner.each(images), np.arange(len(images)) == 0)["alarm"]
+        return int(np.argmax(alarm)) if alarm.any() else None
+
+    jobs = [(where, kind, severity, "all", seed) for kind in kinds for seed, where in enumerate(places)]
+    judged = list(loaded.map(lambda job: sequences.corrupted(validation, *job, loaded.size), judge, jobs,
+                             f"what will alarm: severity {severity}"))
+    delays: List[Optional[float]] = []
+    for i in range(len(kinds)):
+        own = judged[i * len(places):(i + 1) * len(places)]
+        hits = [one for one in own if one is not None]
+        enough = len(hits) == len(own) if detector.window else 2 * len(hits) >= len(own)
+        delays.append(float(np.median(hits)) if hits and enough else None)
+    return delays
