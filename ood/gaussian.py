@@ -5,6 +5,8 @@ from typing import Dict, Mapping, Optional
 
 import numpy as np
 
+_SPREAD = 2.0  # how often what benign changes move counts beside what frames differ in
+
 
 class Gaussian:
     """N(mean, covariance) over D features, kept as the map to white noise: d²(x) = ‖x·whitening − offset‖².
@@ -31,7 +33,8 @@ class Gaussian:
         Args:
           features: of the frames as they are.
           spread: [M, D], by how much benign changes move the features. Contents and camera chains vary independently,
-            so their mean outer product adds to the covariance; the mean stays that of the frames as they are.
+            so their mean outer product adds to the covariance, twice: a change may be larger than those that were
+            drawn. The mean stays that of the frames as they are.
         """
         from sklearn.covariance import LedoitWolf
 
@@ -44,7 +47,7 @@ class Gaussian:
         covariance = LedoitWolf(assume_centered=True).fit((features - mean) / scale).covariance_
         if spread is not None and len(spread):
             moved = np.asarray(spread, dtype=np.float64) / scale
-            covariance = covariance + moved.T @ moved / len(moved)
+            covariance = covariance + _SPREAD * moved.T @ moved / len(moved)
         precision = np.linalg.inv(covariance)
         precision = (precision + precision.T) / 2
         whitening = np.linalg.cholesky(precision) / scale[:, np.newaxis]

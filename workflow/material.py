@@ -3,8 +3,8 @@
 Three splits are pooled: train, which statistics are fitted on; calibration and validation, which judge beside it, each
 frame by fits that saw nothing of its group (`left_out`). Every frame comes as it is and, changed by random chains of
 `variants`, as other cameras might have given it: unordered images by a chain each, driving by one for five seconds at a
-time, since a camera doesn't change from frame to frame. Every other copy is changed at the network's own size, as a
-small camera's frames come, the others at the size that they have.
+time, since a camera doesn't change from frame to frame. They are changed at the network's own size, as a camera of that
+size would hand them on: at a larger size most of a small change is lost on the way down.
 """
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class _Change:
 
     def __call__(self, frame: np.ndarray, i: int) -> np.ndarray:
         chain = variants.draw((*self._seed, int(self._pieces[i])))
-        return chain(frames.resize(frame, self._size) if self._copy % 2 else frame, seed=self._copy, time=i)
+        return chain(frames.resize(frame, self._size), seed=self._copy, time=i)
 
 
 def _pieces(known: dataset.Dataset) -> np.ndarray:
