@@ -1,8 +1,10 @@
-"""Pooled statistics of the first layer: a fixed filter bank beside the encoder, as one extra output, `early`.
+"""Pooled statistics of the first layer: a fixed filter bank beside the network, as one extra output, `early`.
 
 Deep layers drop what they were not trained to keep (light, colour, blur, noise); the first layer still holds it. So a
 fixed first layer (opponent colours, Laplacians at three scales, second differences along rows and columns) runs in the
-same pass and is averaged over the frame. Being fixed, it doesn't need training, and compression can't wear it off.
+same pass and is averaged: over the frame (`statistics`), and, so that it matters where in the frame things are, over
+cells of it, of which each of three horizontal bands keeps mean and deviation (`layout`): near and far road, and what is
+above. Being fixed, it doesn't need training, and compression can't wear it off.
 Opponent colours and Laplacian pyramids: Burt & Adelson, IEEE Trans. Communications 31 (1983) 532-540; log energies of
 filter banks as a signature of a distortion: Mittal et al., "No-reference image quality assessment in the spatial
 domain", IEEE TIP 21 (2012) 4695-4708.
@@ -24,26 +26,35 @@ from leanood.models import named_outputs
 NAME = "early"
 SCALES = 3
 # Mean and deviation of R, G, B; shadow, highlight; magnitude and 4th-power mean by scale and colour; column, row.
-SIZE = 6 + 2 + 3 * SCALES + 3 * SCALES + 2
-STRIDES = (2, 3, 6)  # by scale, in pixels of a frame of about 112 rows (or columns, where they are fewer)
+FRAME = 6 + 2 + 3 * SCALES + 3 * SCALES + 2
+BANDS = 3
+# Mean and deviation of R, G, B; energies of the Laplacians by scale and colour, of four gradients.
+CELL = 6 + 3 * SCALES + 4
+SIZE = FRAME + BANDS * CELL * 2
+STRIDES = (2, 4, 8)  # by scale, in pixels of a frame of about 112 rows (or columns, where they are fewer)
 _ROWS = 112
 _SHADOW, _HIGHLIGHT = 0.1, 0.85  # luma below and above which a sensor clips
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _OPPONENT = np.array([_LUMA, [1.0, -1.0, 0.0], [0.0, -1.0, 1.0]], np.float32)  # luma, R − G, B − G
 _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
 _ACROSS = np.array([[0, 0, 0], [-1, 2, -1], [0, 0, 0]], np.float32)
+_RIGHT = np.array([[0, 0, 0], [-1, 0, 1], [0, 0, 0]], np.float32) / 2
+_DIAGONAL = np.array([[-1, 0, 0], [0, 0, 0], [0, 0, 1]], np.float32) / 2
 _CENTRE = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
 _BLOCK = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0]], np.float32) / 4
 _SMALLEST = 16  # pixels: the third scale still has an inside
+_CELLS = (9, 10)  # rows and columns, or a few more
+_SPREAD_FLOOR = 1e-6
+_FLOOR = 1e-6  # of an energy, in squares of the full range: below the rounding to 256 levels
 
 
 def with_statistics(model: keras.Model) -> keras.Model:
-    """Returns the model (weights shared) with one more output, `early` float32 [N, SIZE], all values ≥ 0.
+    """Returns the model (weights shared) with one more output, `early` float32 [N, SIZE].
 
-    Columns: mean R, G, B; standard deviation R, G, B (of 2×2 blocks); mean depth of shadows, of highlights; at each of
-    three scales the mean magnitude of the Laplacian of luma, R − G and B − G; at each scale the same three's 4th-power
-    mean (high where a few pixels stand out: rain, dead pixels); the largest column's and the largest row's mean second
-    difference (dead columns and rows).
+    The first FRAME columns are ≥ 0: mean R, G, B; standard deviation R, G, B (of 2×2 blocks); mean depth of shadows, of
+    highlights; at each of three scales the mean magnitude of the Laplacian of luma, R − G and B − G; at each scale the
+    same three's 4th-power mean (high where a few pixels stand out: rain, dead pixels); the largest column's and the
+    largest row's mean second difference (dead columns and rows). The rest are `layout`'s.
 
     Args:
       model: Functional, one input `frame` float32 [N, h, w, 3] in [0, 1], h and w at least 16, outputs by name.
@@ -55,32 +66,94 @@ def with_statistics(model: keras.Model) -> keras.Model:
     outputs = named_outputs.of(model)
     if NAME in outputs:
         raise ValueError(f"the model already has an output named {NAME!r}")
-    return keras.Model(model.input, {**outputs, NAME: statistics(model.input)}, name=model.name)
+    return keras.Model(model.input, {**outputs, NAME: early(model.input)}, name=model.name)
+
+
+def early(frame: tf.Tensor) -> tf.Tensor:
+    """Returns `statistics` and `layout` side by side, float32 [N, SIZE], of frames float32 [N, h, w, 3] in [0, 1]."""
+    strides = _strides(frame)
+    with tf.name_scope(NAME):
+        responses = _responses(frame, strides)
+        return tf.concat([_statistics(responses), _layout(responses)], axis=1, name="early")
 
 
 def statistics(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> tf.Tensor:
-    """Returns the early statistics float32 [N, SIZE] of frames float32 [N, h, w, 3] in [0, 1]; order as above."""
-    strides = [max(1, round(stride * min(frame.shape[1:3]) / _ROWS)) for stride in strides]
+    """Returns the frame's statistics float32 [N, FRAME] of frames float32 [N, h, w, 3] in [0, 1]; order as above."""
     with tf.name_scope(NAME):
-        # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
-        response = tf.nn.conv2d(frame, _FIRST, strides[0], "VALID") + _BIAS
-        magnitude, square = tf.abs(response), response * response
-        signed, mean = _mean(response), _mean(magnitude)
-        colour = signed[:, 7:]
-        spread = tf.sqrt(tf.nn.relu(_mean(square)[:, 7:] - colour * colour))
-        clipped = (mean[:, 5:7] + signed[:, 5:7] * _SIDES) / 2  # max(±x, 0) = (|x| ± x) / 2
-        column = tf.reduce_max(tf.reduce_mean(magnitude, axis=1), axis=1)[:, 3:4]
-        row = tf.reduce_max(tf.reduce_mean(magnitude, axis=2), axis=1)[:, 4:5]
-        magnitudes, peaks = [mean[:, :3]], [_fourth(square)[:, :3]]
-        for kernel, stride in zip(_COARSE, strides[1:]):
-            response = tf.nn.conv2d(frame, kernel, stride, "VALID")
-            magnitudes.append(_mean(tf.abs(response)))
-            peaks.append(_fourth(response * response))
-        return tf.concat([colour, spread, clipped, *magnitudes, *peaks, column, row], axis=1, name="statistics")
+        return _statistics(_responses(frame, _strides(frame, strides)))
+
+
+def layout(frame: tf.Tensor) -> tf.Tensor:
+    """Returns the bands' statistics float32 [N, BANDS · CELL · 2] of frames float32 [N, h, w, 3] in [0, 1].
+
+    Of each cell: mean and deviation of R, G, B; the ln of the energies of the Laplacians of luma, R − G and B − G at
+    three scales and of luma's gradients across, down and along both diagonals. By band, from the top: at the first
+    scale the means over the band's cells, their deviations; then the other scales' alike.
+    """
+    with tf.name_scope(NAME):
+        return _layout(_responses(frame, _strides(frame)))
+
+
+def _strides(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> List[int]:
+    return [max(1, round(stride * min(frame.shape[1:3]) / _ROWS)) for stride in strides]
+
+
+def _responses(frame: tf.Tensor, strides: Sequence[int]) -> List[tf.Tensor]:
+    """The filters' responses by scale: all 14 at the first, the three Laplacians at the others."""
+    # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
+    return [tf.nn.conv2d(frame, kernel, stride, "VALID") for kernel, stride in zip((_FIRST, *_COARSE), strides)]
+
+
+def _statistics(responses: Sequence[tf.Tensor]) -> tf.Tensor:
+    response = responses[0] + _BIAS
+    magnitude, square = tf.abs(response), response * response
+    signed, mean = _mean(response), _mean(magnitude)
+    colour = signed[:, _COLOUR]
+    spread = tf.sqrt(tf.nn.relu(_mean(square)[:, _COLOUR] - colour * colour))
+    clipped = (mean[:, 5:7] + signed[:, 5:7] * _SIDES) / 2  # max(±x, 0) = (|x| ± x) / 2
+    rows, columns = magnitude.shape[1:3]
+    column = tf.reduce_max(_pooled(magnitude, (rows, 1)), axis=[1, 2])[:, 3:4]
+    row = tf.reduce_max(_pooled(magnitude, (1, columns)), axis=[1, 2])[:, 4:5]
+    magnitudes, peaks = [mean[:, :3]], [_fourth(square)[:, :3]]
+    for response in responses[1:]:
+        magnitudes.append(_mean(tf.abs(response)))
+        peaks.append(_fourth(response * response))
+    return tf.concat([colour, spread, clipped, *magnitudes, *peaks, column, row], axis=1, name="statistics")
+
+
+def _layout(responses: Sequence[tf.Tensor]) -> tf.Tensor:
+    mean, square = _cells(responses[0]), _cells(responses[0] * responses[0])
+    colour = mean[..., _COLOUR]
+    spread = tf.sqrt(tf.nn.relu(square[..., _COLOUR] - colour * colour) + _SPREAD_FLOOR)
+    energies = [tf.math.log(square[..., part] + _FLOOR) for part in (_LAPLACIANS, _GRADIENTS)]
+    parts = [*_bands(tf.concat([colour, spread, *energies], axis=-1))]
+    for response in responses[1:]:
+        parts += _bands(tf.math.log(_cells(response * response) + _FLOOR))
+    banded = tf.concat(parts, axis=-1)
+    return tf.reshape(banded, (-1, BANDS * CELL * 2), name="layout")
+
+
+def _cells(responses: tf.Tensor) -> tf.Tensor:
+    """Means over cells: [N, about 9, about 10, C] of [N, h, w, C]."""
+    window = [max(1, side // count) for side, count in zip(responses.shape[1:3], _CELLS)]
+    return _pooled(responses, window)
+
+
+def _bands(cells: tf.Tensor) -> List[tf.Tensor]:
+    """Mean and deviation over each band's cells, [N, BANDS, C] both; rows left over at the bottom don't count."""
+    window = [cells.shape[1] // BANDS, cells.shape[2]]
+    mean, square = (_pooled(x, window)[:, :BANDS, 0] for x in (cells, cells * cells))
+    return [mean, tf.sqrt(tf.nn.relu(square - mean * mean) + _SPREAD_FLOOR)]
 
 
 def _mean(responses: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(responses, axis=[1, 2])
+    """Means over the frame: [N, C] of [N, h, w, C]."""
+    return _pooled(responses, responses.shape[1:3])[:, 0, 0]
+
+
+def _pooled(responses: tf.Tensor, window: Sequence[int]) -> tf.Tensor:
+    # Not reduce_mean: the runtimes pool several times as fast as they reduce.
+    return tf.nn.avg_pool2d(responses, list(window), list(window), "VALID")
 
 
 def _fourth(square: tf.Tensor) -> tf.Tensor:
@@ -89,10 +162,11 @@ def _fourth(square: tf.Tensor) -> tf.Tensor:
 
 
 def _first() -> np.ndarray:
-    """float32 [3, 3, 3, 10]: Laplacians of three colours; luma across, down; luma twice; 2×2 blocks of R, G, B."""
+    """float32 [3, 3, 3, 14]: Laplacians of three colours; luma across, down, as it is twice; 2×2 blocks; gradients."""
     filters = [np.multiply.outer(_LAPLACIAN, colour) for colour in _OPPONENT]
     filters += [np.multiply.outer(kernel, _LUMA) for kernel in (_ACROSS, _ACROSS.T, _CENTRE, _CENTRE)]
     filters += [np.multiply.outer(_BLOCK, channel) for channel in np.eye(3)]
+    filters += [np.multiply.outer(one, _LUMA) for one in (_RIGHT, _RIGHT.T, _DIAGONAL, _DIAGONAL[:, ::-1])]
     return np.stack(filters, axis=-1).astype(np.float32)
 
 
@@ -106,5 +180,6 @@ def _coarse() -> List[np.ndarray]:
 
 
 _FIRST, _COARSE = _first(), _coarse()
-_BIAS = np.array([0.0] * 5 + [-_SHADOW, -_HIGHLIGHT] + [0.0] * 3, np.float32)
+_BIAS = np.array([0.0] * 5 + [-_SHADOW, -_HIGHLIGHT] + [0.0] * 7, np.float32)
+_LAPLACIANS, _COLOUR, _GRADIENTS = slice(0, 3), slice(7, 10), slice(10, 14)  # of the first layer's channels
 _SIDES = np.array([-1.0, 1.0], np.float32)

@@ -1,7 +1,8 @@
 """The default nonconformity: two-sided typicality of early statistics, latents and change, fused by their p-values.
 
 Three channels, each a squared distance to what training frames look like, so that too little counts like too much:
-  early: Mahalanobis distance of the first layer's pooled statistics and their logarithms, since light multiplies;
+  early: Mahalanobis distance of the first layer's pooled statistics and their logarithms, since light multiplies, and,
+    where the network has the output `features`, of these in the same Gaussian, since what is odd together is odd;
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
 What benign variants of the training frames move (codecs, noise of a grey level, a shift by a pixel) widens the
@@ -25,6 +26,8 @@ from leanood.ood import gaussian, kl, nonconformity, tail
 EARLY, LATENT, CHANGE = "early", "latent", "change"
 WEIGHTS = {EARLY: 0.7, LATENT: 0.2, CHANGE: 0.1}
 CHANNELS = tuple(WEIGHTS)
+FEATURES = "features"
+_MAGNITUDES = 28  # leading columns of `early` that are magnitudes; what follows are logarithms and their deviations
 _FLOOR = 1e-4  # a fortieth of a grey level: below it a statistic is zero but for rounding
 _KL_FLOOR = 1e-3  # nats: below it a latent says nothing
 _CHANGE_FLOOR = 1e-6  # of the mean change in ln: exactly equal frames are that far, not infinitely far
@@ -40,42 +43,55 @@ class _Fitted(NamedTuple):
 
 
 class Typicality(nonconformity.Nonconformity):
-    """α = max over channels of −ln p + ln w, one column, on the outputs `early` [N, E], `mu`, `logvar` [N, Z].
+    """α = max over channels of −ln p + ln w, one column, on `early` [N, E], `features` [N, F], `mu`, `logvar` [N, Z].
 
     Args:
-      channels: which of CHANNELS to use (for ablations); "change" needs sequences and is left out without them.
+      channels: which of CHANNELS to use (for ablations); "change" needs sequences, "latent" a network with latents;
+        they are left out without them.
+      features: whether to read the network's `features` where it has them (for ablations).
     """
 
     name = "typicality"
     extrapolates = True
 
-    def __init__(self, channels: Tuple[str, ...] = CHANNELS):
+    def __init__(self, channels: Tuple[str, ...] = CHANNELS, *, features: bool = True):
         unknown = [channel for channel in channels if channel not in CHANNELS]
         if unknown or not channels:
             raise ValueError(f"typicality has the channels {', '.join(CHANNELS)}, not {', '.join(unknown) or 'none'}")
+        self._reads_features = features
         self._use(tuple(channel for channel in CHANNELS if channel in channels))
         self.partitions = ("all",)
         self._gaussians: Dict[str, gaussian.Gaussian] = {}
         self._tails: Dict[str, tail.Tail] = {}
+        self._widths = (0, 0, 0, 0)  # columns of early, of features, of early's logarithms, of latents
         self._pace = (0.0, 1.0)  # mean and standard deviation of the ln of the change between consecutive frames
 
-    def _use(self, channels: Tuple[str, ...]) -> None:
+    def _use(self, channels: Tuple[str, ...], features: bool = False) -> None:
         self.channels = channels
-        self.inputs = ((EARLY,) if set(channels) - {LATENT} else ()) + (("mu", "logvar") if LATENT in channels else ())
+        self.inputs = (((EARLY,) if set(channels) - {LATENT} else ())
+                       + ((FEATURES,) if EARLY in channels and features else ())
+                       + (("mu", "logvar") if LATENT in channels else ()))
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None,
             variants: Optional[nonconformity.Variants] = None) -> Typicality:
+        channels = self.channels
+        if "mu" not in outputs and len(channels) > 1:  # a network without latents
+            channels = tuple(channel for channel in channels if channel != LATENT)
+        self._use(channels, self._reads_features and FEATURES in outputs)
         missing = [name for name in self.inputs if name not in outputs]
         if missing:
             raise ValueError(f"the detector 'typicality' reads the output {missing[0]!r}, which the network lacks; "
                              "convert it with leanood convert, or choose --detector=kl-topk")
         first = np.ones(len(outputs[self.inputs[0]]), bool) if starts is None else np.asarray(starts, bool)
         if first.all() and CHANGE in self.channels:
-            self._use(tuple(channel for channel in self.channels if channel != CHANGE))
+            self._use(tuple(channel for channel in self.channels if channel != CHANGE), FEATURES in self.inputs)
             self.warnings = ("unordered images: nothing is known of the change from frame to frame",)
         if not self.channels:
             raise ValueError("the channel 'change' needs sequences, and the training frames are unordered images")
+        early, deep, latents = (np.shape(outputs[name])[1] if name in self.inputs else 0
+                                for name in (EARLY, FEATURES, "mu"))
+        self._widths = (early, deep, min(early, _MAGNITUDES), latents)
         frames = _Fitted(self._columns(outputs), first, np.arange(len(first)))
         varied = None if variants is None else _Fitted(
             self._columns(variants.outputs), np.ones(len(variants.origin), bool) if variants.starts is None
@@ -93,20 +109,21 @@ class Typicality(nonconformity.Nonconformity):
                     held_out[channel].append(distance[unseen])
         self._tails = {channel: tail.Tail.fit(np.concatenate(distances)) for channel, distances in held_out.items()}
         self._fit(frames, varied, np.ones(len(first), bool))
-        self._compile(frames.features[EARLY].shape[1] if EARLY in frames.features else 0,
-                      frames.features[LATENT].shape[1] if LATENT in frames.features else 0)
+        self._compile()
         return self
 
     def _fit(self, frames: _Fitted, varied: Optional[_Fitted], chosen: np.ndarray) -> None:
         """Fits the chosen frames, bool [N], and what their variants change."""
         spread: Dict[str, np.ndarray] = {}
-        paces = [_pace(frames.features[EARLY], frames.first)[chosen & ~frames.first]] if CHANGE in self.channels else []
+        paces: List[np.ndarray] = []
+        if CHANGE in self.channels:
+            paces.append(self._moved(frames.features[EARLY], frames.first)[chosen & ~frames.first])
         if varied is not None:
             own = chosen[varied.origin]
             spread = {channel: varied.features[channel][own] - frames.features[channel][varied.origin[own]]
                       for channel in self.channels if channel != CHANGE}
             if paces:
-                paces.append(_pace(varied.features[EARLY], varied.first)[own & ~varied.first])
+                paces.append(self._moved(varied.features[EARLY], varied.first)[own & ~varied.first])
         self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread.get(channel))
                            for channel in self.channels if channel != CHANGE}
         if paces:
@@ -115,42 +132,47 @@ class Typicality(nonconformity.Nonconformity):
                 raise ValueError("too few consecutive training frames to tell the change between them; give more")
             self._pace = (float(pace.mean()), max(float(pace.std()), 1e-3))
 
-    def _compile(self, early: int, latents: int) -> None:
-        """Lays the channels' Gaussians side by side in one matrix, for `score_frame`.
-
-        Args:
-          early, latents: number of features of either kind.
-        """
-        self._widths = (early, latents)
-        self._features, self._before = np.zeros(early + latents), np.zeros(early + latents)
-        begins = {EARLY: 0, LATENT: early}
+    def _compile(self) -> None:
+        """Lays the channels' Gaussians side by side in one matrix, for `score_frame`."""
+        early, deep, magnitudes, latents = self._widths
+        width = early + deep + magnitudes
+        self._features, self._before = np.zeros(width + latents), np.zeros(width + latents)
+        begins = {EARLY: 0, LATENT: width}
         ends = np.cumsum([0] + [len(fitted.offset) for fitted in self._gaussians.values()])
-        self._matrix = np.zeros((early + latents, ends[-1]))
+        self._matrix = np.zeros((width + latents, ends[-1]))
         for begin, (channel, fitted) in zip(ends, self._gaussians.items()):
-            row, width = begins[channel], len(fitted.offset)
-            self._matrix[row:row + width, begin:begin + width] = fitted.whitening
+            row, count = begins[channel], len(fitted.offset)
+            self._matrix[row:row + count, begin:begin + count] = fitted.whitening
         self._offset = np.concatenate([np.empty(0), *[fitted.offset for fitted in self._gaussians.values()]])
         self._white = np.empty(len(self._offset))
         self._begins = ends[:-1]
-        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [early // 2, latents])
+        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [magnitudes, latents])
         self._parts = [(self._tails[channel], _LOG_WEIGHTS[channel]) for channel in self._gaussians]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Returns the features of the early statistics [N, 2E] and of the latents [N, Z], float64."""
-        features = {}
+        """Returns what the Gaussians are of, float64 [N, …]: early, features and early's logarithms; latents."""
+        columns = {}
         if EARLY in self.inputs:
-            early = np.maximum(np.asarray(outputs[EARLY], np.float64), 0.0)
-            features[EARLY] = np.concatenate([early, np.log(early + _FLOOR)], axis=1)
+            early, magnitudes = np.array(outputs[EARLY], np.float64), self._widths[2]
+            np.maximum(early[:, :magnitudes], 0.0, out=early[:, :magnitudes])
+            deep = [np.asarray(outputs[FEATURES], np.float64)] if FEATURES in self.inputs else []
+            columns[EARLY] = np.concatenate([early, *deep, np.log(early[:, :magnitudes] + _FLOOR)], axis=1)
         if LATENT in self.channels:
-            features[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
-        return features
+            columns[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
+        return columns
+
+    def _moved(self, early: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Returns ln of the mean absolute change of early's logarithms from the frame before, float64 [N]."""
+        moved = np.zeros(len(early))
+        moved[1:] = np.abs(np.diff(early[:, early.shape[1] - self._widths[2]:], axis=0)).mean(axis=1)
+        return np.log(moved + _CHANGE_FLOOR)
 
     def _distances(self, features: Dict[str, np.ndarray], first: np.ndarray) -> Dict[str, np.ndarray]:
         """Returns each channel's squared distance, float64 [N]; where a sequence begins, the change's is 0."""
         distances = {channel: fitted.distances(features[channel]) for channel, fitted in self._gaussians.items()}
         if CHANGE in self.channels:
             mean, deviation = self._pace
-            distances[CHANGE] = np.where(first, 0.0, ((_pace(features[EARLY], first) - mean) / deviation) ** 2)
+            distances[CHANGE] = np.where(first, 0.0, ((self._moved(features[EARLY], first) - mean) / deviation) ** 2)
         return distances
 
     def evidence(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
@@ -165,14 +187,17 @@ class Typicality(nonconformity.Nonconformity):
     def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
         features, before = self._before, self._features  # the buffers take turns: what was new is now old
         self._features, self._before = features, before
-        early, latents = self._widths
-        count = early // 2
+        early, deep, magnitudes, latents = self._widths
+        begin = early + deep
         if early:
-            np.maximum(np.ravel(outputs[EARLY]), 0.0, out=features[:count])
-            features[count:early] = features[:count]
+            features[:early] = np.ravel(outputs[EARLY])
+            if deep:
+                features[early:begin] = np.ravel(outputs[FEATURES])
+            np.maximum(features[:magnitudes], 0.0, out=features[:magnitudes])
+            features[begin:begin + magnitudes] = features[:magnitudes]
         if latents:
-            features[early:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
-        logarithmic = features[count:]
+            features[begin + magnitudes:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
+        logarithmic = features[begin:]
         logarithmic += self._floors
         np.log(logarithmic, out=logarithmic)
         most = -math.inf
@@ -186,7 +211,7 @@ class Typicality(nonconformity.Nonconformity):
             distance = 0.0
             if not first:
                 before -= features
-                moved = float(np.add.reduce(np.abs(before[count:early]))) / count
+                moved = float(np.add.reduce(np.abs(before[begin:begin + magnitudes]))) / magnitudes
                 mean, deviation = self._pace
                 distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
             most = max(most, self._tails[CHANGE].log_p_one(distance) + _LOG_WEIGHTS[CHANGE])
@@ -215,16 +240,13 @@ class Typicality(nonconformity.Nonconformity):
         typicality._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
                                  for channel in typicality.channels if channel != CHANGE}
         typicality._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in typicality.channels}
-        early, latents = np.asarray(arrays["widths"]).tolist()
-        typicality._compile(int(early), int(latents))
+        widths = [int(width) for width in np.asarray(arrays["widths"]).tolist()]
+        if len(widths) == 2:  # files of version 0.1: magnitudes and their logarithms counted together, no features
+            widths = [widths[0] // 2, 0, widths[0] // 2, widths[1]]
+        typicality._widths = (widths[0], widths[1], widths[2], widths[3])
+        typicality._use(typicality.channels, widths[1] > 0)
+        typicality._compile()
         return typicality
 
 
 _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}
-
-
-def _pace(features: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Returns ln of the mean absolute change of the early logarithms from the frame before, float64 [N]."""
-    moved = np.zeros(len(features))
-    moved[1:] = np.abs(np.diff(features[:, features.shape[1] // 2:], axis=0)).mean(axis=1)
-    return np.log(moved + _CHANGE_FLOOR)

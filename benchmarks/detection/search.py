@@ -303,7 +303,7 @@ def _cast(frame: np.ndarray, strength: float, seed: int) -> np.ndarray:
 
 def _candidates() -> Dict[str, Candidate]:
     """Returns the candidates by name: from outputs [N, …] to a score, fitted."""
-    def logs(columns: Any = slice(None), output: str = filter_bank.NAME) -> Score:
+    def logs(columns: Any = slice(0, filter_bank.FRAME), output: str = filter_bank.NAME) -> Score:
         return lambda outputs: np.log(np.maximum(outputs[output][:, columns], 0).astype(np.float64) + _FLOOR)
 
     def both(*parts: Score) -> Score:
@@ -313,12 +313,12 @@ def _candidates() -> Dict[str, Candidate]:
         return np.log(kl.per_latent(outputs["mu"], outputs["logvar"]).astype(np.float64) + 1e-3)
 
     def linear(outputs: Outputs) -> np.ndarray:
-        return outputs[filter_bank.NAME].astype(np.float64)
+        return outputs[filter_bank.NAME][:, :filter_bank.FRAME].astype(np.float64)
 
     def sharpness(outputs: Outputs) -> np.ndarray:
         return logs([8, 17])(outputs)
 
-    luma_alone = [i for i in range(filter_bank.SIZE) if i not in (18, 19, 21, 22, 24, 25)]
+    luma_alone = [i for i in range(filter_bank.FRAME) if i not in (18, 19, 21, 22, 24, 25)]
     everything = logs()
     gaussians: Dict[str, Score] = {
         "six colour numbers": lambda outputs: linear(outputs)[:, :6], "six colour logarithms": logs(slice(0, 6)),

@@ -126,6 +126,49 @@ def test_unordered_images_have_no_change_and_say_so():
     assert one.inputs == ("early", "mu", "logvar")
 
 
+def deep_outputs(seed=0, count=600):
+    """The early statistics and, beside them, a filter bank's bands (negative ones too) and a network's features."""
+    rng = np.random.default_rng(seed + 1)
+    common = rng.normal(0, 1, (count, 1))
+    bands = -3 + common * np.linspace(0.5, 1, 12) + rng.normal(0, 0.3, (count, 12))
+    features = common + rng.normal(0, 0.5, (count, 5))
+    return {"early": np.concatenate([outputs(seed, count)["early"], bands], axis=1).astype(np.float32),
+            "features": features.astype(np.float32)}
+
+
+def test_features_join_the_early_statistics_in_one_gaussian():
+    own = deep_outputs()
+    measure = typicality.Typicality().fit(own)
+    assert measure.inputs == ("early", "features")
+    assert measure.channels == ("early",)
+    columns = np.concatenate([own["early"], own["features"], np.log(own["early"][:, :28].astype(float) + 1e-4)], axis=1)
+    order = np.argsort(gaussian.Gaussian.fit(columns).distances(columns))
+    assert (np.diff(measure.score(own)[order, 0]) >= -1e-12).all()
+    against = {**own, "features": -own["features"]}  # each as usual, but not together
+    assert np.median(measure.score(against)) > np.quantile(measure.score(own), 0.9)
+    assert typicality.Typicality(features=False).fit(own).inputs == ("early",)
+
+
+def test_features_a_frame_at_a_time_and_stored():
+    measure = typicality.Typicality().fit(deep_outputs(), starts=starts())
+    again = typicality.Typicality.from_arrays(measure.to_arrays())
+    assert again.inputs == measure.inputs == ("early", "features")
+    assert "latent" not in again.channels
+    new = deep_outputs(seed=4, count=50)
+    begins = np.arange(50) == 0
+    whole = measure.score(new, begins)[:, 0]
+    np.testing.assert_array_equal(again.score(new, begins)[:, 0], whole)
+    one = [again.score_frame({name: array[i] for name, array in new.items()}, bool(begins[i]))[0] for i in range(50)]
+    np.testing.assert_allclose(one, whole, rtol=1e-9)
+
+
+def test_arrays_of_version_0_1_load(fitted):
+    arrays = fitted.to_arrays()
+    early, _, _, latents = arrays["widths"]
+    again = typicality.Typicality.from_arrays({**arrays, "widths": np.array([2 * early, latents])})
+    np.testing.assert_array_equal(again.score(outputs(3), starts()), fitted.score(outputs(3), starts()))
+
+
 def test_channels_can_be_left_out():
     one = typicality.Typicality(("latent",)).fit(outputs())
     assert one.inputs == ("mu", "logvar")

@@ -88,8 +88,8 @@ def _both(file, judge, frames):
 
 
 def _check(ours, theirs, count, tolerance=2e-3):
-    smoothing = 1.0 / (count + 1)  # half a step of the table each way, which the random numbers decide
-    assert np.abs(ours["p_value"] - theirs["p_value"]).max() <= smoothing + 1e-5
+    # Half a step of the table each way, which the random numbers decide, and a neighbour in it by float32's rounding.
+    assert np.abs(ours["p_value"] - theirs["p_value"]).max() <= 2.0 / (count + 1)
     finite = np.isfinite(ours["nonconformity"])
     np.testing.assert_allclose(theirs["nonconformity"][finite], ours["nonconformity"][finite], rtol=tolerance,
                                atol=tolerance)

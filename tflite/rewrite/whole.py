@@ -188,17 +188,19 @@ def _kind(measure: nonconformity.Nonconformity) -> _Kind:
 
 
 def _typicality(measure: typicality.Typicality) -> _Kind:
-    """The columns are those of `Typicality`: early, its logarithms; ln KL of the latents."""
-    magnitudes = measure._widths[0] // 2
+    """The columns are those of `Typicality`: early, features, logarithms of early; ln KL of the latents."""
+    magnitudes = measure._widths[2]
     change = typicality.CHANGE in measure.channels
 
     def alphas(outputs: Tensors, before: Optional[tf.Tensor], known: Optional[tf.Tensor]) -> _Odd:
         logarithms: Any = None
         channels = []
         if typicality.EARLY in measure.inputs:
-            early = tf.nn.relu(outputs[typicality.EARLY])
-            logarithms = tf.math.log(early + typicality._FLOOR)
-            columns = {typicality.EARLY: tf.concat([early, logarithms], axis=1)}
+            early = outputs[typicality.EARLY]
+            positive = tf.nn.relu(early[:, :magnitudes])
+            logarithms = tf.math.log(positive + typicality._FLOOR)
+            deep = [outputs[typicality.FEATURES]] if typicality.FEATURES in measure.inputs else []
+            columns = {typicality.EARLY: tf.concat([positive, early[:, magnitudes:], *deep, logarithms], axis=1)}
         else:
             columns = {}
         if typicality.LATENT in measure.channels:
