@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types base-install docs clean
+.PHONY: demo test lint types base-install arm64 docs clean
 
 demo: $(INSTALLED)  ## train, convert, calibrate and evaluate a detector on made-up lane scenes
 	$(BIN)/leanood demo --out=demo
@@ -29,6 +29,10 @@ base-install: $(INSTALLED)
 docs: $(INSTALLED)  ## the API reference, in .build/docs
 	mkdir -p .build && cd .build && TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 ../$(BIN)/pdoc --docformat google --output-directory docs \
 	  leanood '!leanood.tools' '!leanood.tflite.timing.measure'
+
+# The same on arm64, under qemu, against this machine's scores: minutes, and not part of `test`.
+arm64: $(INSTALLED)
+	tests/arm64.sh $(BIN)/python
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -4,16 +4,13 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def whole_detector(tiny_models, tmp_path_factory):
-    """{"float32": path, "int8": path}: the tiny encoder with a detector at several scales, whole in its graph."""
+def make_whole(tiny_models, tmp_path_factory):
+    """make(quantize, frames): the path of the tiny encoder with a detector at several scales, whole in its graph."""
     from leanood.ood import detector, kl_typical
     from leanood.tflite import bundle, runtime
     from leanood.tflite.rewrite import whole
 
-    folder = tmp_path_factory.mktemp("whole")
-    frames = drive(120, 1)
-    paths = {}
-    for quantize in ("float32", "int8"):
+    def make(quantize, frames):
         model = (tiny_models / f"latent_{quantize}.tflite").read_bytes()
         outputs = runtime.load(model, trusted=True).each(frames)
         starts = np.arange(60) == 0
@@ -24,9 +21,17 @@ def whole_detector(tiny_models, tmp_path_factory):
         folded = whole.fold_all(model, judge)
         fields = {**judge.config(), "kind": "latent", "outputs": ["logvar", "mu"], "fps": 20.0,
                   "input": {"name": "frame", "size": [32, 32], "dtype": "uint8", "scale": 1 / 255}}
-        paths[quantize] = folder / f"{quantize}.tflite"
-        bundle.write(paths[quantize], folded, fields, judge.to_arrays())
-    return paths
+        path = tmp_path_factory.mktemp("whole") / f"{quantize}.tflite"
+        bundle.write(path, folded, fields, judge.to_arrays())
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def whole_detector(make_whole):
+    """{"float32": path, "int8": path}: calibrated on 120 frames of `drive`."""
+    return {quantize: make_whole(quantize, drive(120, 1)) for quantize in ("float32", "int8")}
 
 
 def drive(count, seed):

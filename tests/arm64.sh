@@ -1,0 +1,78 @@
+#!/bin/sh
+# Installs leanood alone as Linux on arm64 does it, lets it watch a drive there, and compares with this machine.
+# Debian's arm64 Python runs under qemu-user: apt-get install mmdebstrap qemu-user-static ca-certificates
+# Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 trixie bookworm: Python 3.13 and 3.11)
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+host=${1:-python3}
+[ $# -gt 0 ] && shift
+[ $# -gt 0 ] || set -- trixie bookworm
+for tool in mmdebstrap qemu-aarch64-static; do
+  command -v $tool >/dev/null || { echo "arm64: skipped, $tool is not here (apt-get install mmdebstrap qemu-user-static)"; exit 0; }
+done
+cache="$root/.build/arm64"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$cache"
+
+echo "calibrating a detector, and watching a drive with it on $(uname -m) …"
+"$host" "$root/tests/tiny_models.py" "$work" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+"$host" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" "$root"
+cd "$work"
+"$host" - <<'PYTHON'
+import numpy as np
+from leanood.ood import detector, kl_typical
+from leanood.tflite import bundle, runtime
+
+random = np.random.default_rng(0)
+frames = random.integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
+frames[200:260] //= 4
+np.save("frames.npy", frames)
+for name in ("float32", "int8"):
+    model = open(f"latent_{name}.tflite", "rb").read()
+    outputs = {key: array[:200] for key, array in runtime.load(model, trusted=True).each(frames).items()}
+    starts = np.arange(200) == 0
+    calibrated = detector.Detector.calibrate(kl_typical.KlTypical().fit(outputs, None, starts), outputs, starts=starts, window=10)
+    calibrated.use_scales([5, 10, 20], [2.5, 2.0, 1.8])
+    fields = {**calibrated.config(), "kind": "latent", "outputs": ["logvar", "mu"], "fps": 20.0, "input": {"size": [32, 32]}}
+    bundle.write(f"{name}.tflite", model, fields, calibrated.to_arrays())
+PYTHON
+for name in float32 int8; do
+  "$host" -m leanood.tools.main monitor $name.tflite --source=frames.npy --jsonl=here_$name.jsonl --view=none --runtime=litert >/dev/null
+done
+
+for suite in "$@"; do
+  tree="$cache/$suite"
+  if [ ! -x "$tree/usr/bin/python3" ]; then
+    echo "fetching Debian $suite's Python for arm64 …"
+    rm -rf "$tree" "$tree.partial"
+    mmdebstrap --quiet --arch=arm64 --variant=extract --include=python3,python3-pip,ca-certificates,libstdc++6 "$suite" \
+      "$tree.partial" http://deb.debian.org/debian
+    [ -e "$tree.partial/lib" ] || ln -s usr/lib "$tree.partial/lib"
+    mv "$tree.partial" "$tree"
+  fi
+  export QEMU_LD_PREFIX="$tree" PYTHONDONTWRITEBYTECODE=
+  arm() { qemu-aarch64-static "$tree/usr/bin/python3" "$@"; }
+  echo "pip install leanood on $(arm -c 'import platform; print("Python", platform.python_version(), platform.machine())') …"
+  site="$work/$suite"
+  PIP_BREAK_SYSTEM_PACKAGES=1 arm -m pip install --quiet --disable-pip-version-check --no-compile --cache-dir "$cache/pip" \
+    --target "$site" leanood-*.whl
+  for name in float32 int8; do
+    PYTHONPATH="$site" arm -m leanood.tools.main monitor $name.tflite --source=frames.npy --jsonl=there_$name.jsonl \
+      --view=none >/dev/null
+    "$host" - $name "$suite" <<'PYTHON'
+import json
+import sys
+
+here, there = ([json.loads(line) for line in open(f"{where}_{sys.argv[1]}.jsonl")] for where in ("here", "there"))
+assert len(here) == len(there) == 300, (len(here), len(there))
+assert [line["alarm"] for line in here] == [line["alarm"] for line in there], "the alarms differ"
+assert any(line["alarm"] for line in here)
+apart = max(abs(a["score"] - b["score"]) for a, b in zip(here, there))
+print(f"{sys.argv[2]}, {sys.argv[1]}: 300 frames, {sum(line['alarm'] for line in here)} alarms on both; scores differ by at most {apart:.1g}")
+assert apart < 5e-4, apart
+PYTHON
+    rm there_$name.jsonl
+  done
+done
+echo "arm64 works"
