@@ -6,9 +6,10 @@ import subprocess
 import time
 
 # As root in a container there is no sandbox; the rest keeps Chromium from calling home.
-_FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-          "--disable-component-update --disable-sync --disable-dev-shm-usage --mute-audio --hide-scrollbars "
-          "--remote-debugging-pipe --use-fake-ui-for-media-stream --use-fake-device-for-media-stream").split()
+_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio", "--hide-scrollbars",
+    "--remote-debugging-pipe", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
 def program():
@@ -64,7 +65,7 @@ class Page:
         """Waits until an expression is true."""
         end = time.monotonic() + timeout
         while not self.run(condition):
-            assert time.monotonic() < end, f"{condition} did not come true; the page says: {self.run('document.body.innerText')}"
+            assert time.monotonic() < end, f"not true: {condition}; on the page: {self.run('document.body.innerText')}"
             time.sleep(0.1)
 
     def choose(self, selector, path):

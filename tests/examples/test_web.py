@@ -38,7 +38,8 @@ def site(tmp_path_factory):
     root = tmp_path_factory.mktemp("web")
     for name in ("index.html", "page.js", "detector.js", "resize.js", "package.json", "package-lock.json"):
         shutil.copy(WEB / name, root / name)
-    done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=root, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=root, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -143,7 +144,7 @@ def test_the_page_resizes_as_python_does(page, size):
 
 
 def test_the_page_refuses_other_files_in_a_line(page, tiny_detector, tiny_models):
-    for path, message in ((tiny_detector, "its graph holds no whole detector; make it with leanood calibrate --fold=full"),
+    for path, message in ((tiny_detector, "its graph holds no whole detector; make it with leanood calibrate --fold="),
                           (tiny_models / "latent_float32.tflite", "it is no detector file")):
         page.choose("#file", path)
         page.wait(f"document.querySelector('#message').textContent.includes({message!r})")
