@@ -11,9 +11,8 @@ Exits with 1 if either of ours takes more than 25 µs a frame, gains less than 4
 """
 from __future__ import annotations
 
-import statistics
+import itertools
 import sys
-import time
 import tracemalloc
 from typing import Dict, List, Sequence
 
@@ -21,6 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from leanood.ood import detector, kl_topk, typicality
+from leanood.tflite.timing import memory, results, turns
 from leanood.tools import command
 
 _FRAMES = flags.DEFINE_integer("frames", 1_000_000, "frames of the long drive; 0 leaves it out", lower_bound=0)
@@ -41,11 +41,11 @@ class Script:
         self._scores = [0.0] * len(calibration)
         self._frame = 0
 
-    def step(self, odd: Sequence[float]) -> List[float]:
+    def step(self, alphas: Sequence[float]) -> List[float]:
         """Returns S of each partition for the next frame's nonconformities."""
         place = self._frame % _WINDOW
         self._frame += 1
-        for column, (alpha, calibration, window) in enumerate(zip(odd, self._calibration, self._windows)):
+        for column, (alpha, calibration, window) in enumerate(zip(alphas, self._calibration, self._windows)):
             window[place] = max(np.count_nonzero(calibration > alpha), 2) / calibration.size
             martingale = sum(np.prod(epsilon * np.power(window, epsilon - 1)) for epsilon in self._grid)
             self._scores[column] = np.maximum(0, self._scores[column] + np.log(martingale) - self._decay)
@@ -58,17 +58,12 @@ def _outputs(rng: np.random.Generator, count: int) -> Dict[str, np.ndarray]:
             "logvar": rng.normal(-1, 0.5, (count, _LATENTS)).astype(np.float32)}
 
 
-def _resident_kib() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4.0
-
-
 def main(argv: Sequence[str]) -> int:
     rng = np.random.default_rng(0)
     partition = np.repeat(["bright", "medium"], _CALIBRATION)
     calibration = _outputs(rng, 2 * _CALIBRATION)
     fitted = kl_topk.KlTopK(_CHOSEN).fit(_outputs(rng, 2 * _CALIBRATION), partition,
-                                                np.arange(2 * _CALIBRATION) % 100 == 0)
+                                         np.arange(2 * _CALIBRATION) % 100 == 0)
     ours = detector.Detector.calibrate(fitted, calibration, partition=partition, window=_WINDOW)
     ours.decay = 1.0
     scores = fitted.score(calibration)
@@ -81,43 +76,37 @@ def main(argv: Sequence[str]) -> int:
 
     test = _outputs(rng, _OURS)
     frames = [{name: array[t:t + 1] for name, array in test.items()} for t in range(_OURS)]
-    odd = fitted.score(test).tolist()
-    ours_us, default_us, script_us = [], [], []
-    for turn in range(_ROUNDS):
-        begin = time.process_time()
-        for frame in frames:
-            ours.step(frame)
-        turned = time.process_time()
-        for frame in frames:
-            default.step(frame)
-        middle = time.process_time()
-        for t in range(turn, turn + _THEIRS):
-            script.step(odd[t % _OURS])
-        end = time.process_time()
-        ours_us.append((turned - begin) / _OURS * 1e6)
-        default_us.append((middle - turned) / _OURS * 1e6)
-        script_us.append((end - middle) / _THEIRS * 1e6)
-    ratio = statistics.median(theirs / mine for mine, theirs in zip(ours_us, script_us))
-    least = max(min(ours_us), min(default_us))  # what else runs on the machine only adds
-    print(command.table([["leanood, kl-topk with KL", statistics.median(ours_us), min(ours_us)],
-                         ["leanood, typicality (default)", statistics.median(default_us), min(default_us)],
-                         ["published script", statistics.median(script_us), min(script_us)]],
-                        ["after the encoder", "median µs/frame", "least"]))
-    print(f"kl-topk {ratio:.0f}x faster than the script (at least {_LEAST_RATIO:g}x); the slower of ours "
-          f"{least:.1f} µs (at most {_MOST_MICROSECONDS:g} µs)")
-    good = ratio >= _LEAST_RATIO and least <= _MOST_MICROSECONDS
-    return int(not (good & _memory(ours, frames) & _memory(default, frames)))
+    alphas = itertools.cycle(fitted.score(test).tolist())
+    frame, other = itertools.cycle(frames), itertools.cycle(frames)
+    ours_s = turns.seconds({"ours": lambda: ours.step(next(frame)), "default": lambda: default.step(next(other))},
+                           _ROUNDS, calls=_OURS)
+    taken = {**ours_s, **turns.seconds({"script": lambda: script.step(next(alphas))}, _ROUNDS, calls=_THEIRS)}
+    least = {name: 1e6 * float(seconds.min()) for name, seconds in taken.items()}  # what else runs only adds
+    ratio = float(np.median(taken["script"] / taken["ours"]))
+    rows = [[title, 1e6 * float(np.median(taken[name])), least[name]] for title, name in (
+        ("leanood, kl-topk with KL", "ours"), ("leanood, typicality (default)", "default"), ("published script", "script"))]
+    print(command.table(rows, ["after the encoder", "median µs/frame", "least"]))
+    figures = [
+        results.Figure("arithmetic after the encoder, `kl-topk` (2 partitions, window 20, 4,000 calibration frames)",
+                       f"{least['ours']:.1f} µs a frame, {ratio:.0f}× faster than the published script's algorithm",
+                       f"≤ {_MOST_MICROSECONDS:g} µs, ≥ {_LEAST_RATIO:g}×",
+                       least["ours"] <= _MOST_MICROSECONDS and ratio >= _LEAST_RATIO),
+        results.Figure("the same, `typicality`", f"{least['default']:.1f} µs a frame", f"≤ {_MOST_MICROSECONDS:g} µs",
+                       least["default"] <= _MOST_MICROSECONDS)]
+    if _FRAMES.value:
+        growth = max(_growth_kib(ours, frames), _growth_kib(default, frames))
+        figures.append(results.Figure(f"its memory (either, over {_FRAMES.value:,} frames)", f"{growth:+.0f} KiB",
+                                      f"≤ {_MOST_GROWTH_KIB:g} KiB", growth <= _MOST_GROWTH_KIB))
+    return results.write(__file__, figures, rows)
 
 
-def _memory(ours: detector.Detector, frames: Sequence[Dict[str, np.ndarray]]) -> bool:
-    """Drives on; returns whether memory stayed."""
-    if not _FRAMES.value:
-        return True
-    before = _resident_kib()
+def _growth_kib(ours: detector.Detector, frames: Sequence[Dict[str, np.ndarray]]) -> float:
+    """Drives on; returns by how much resident memory, or that of Python's objects, grew."""
+    before = memory.taken_bytes() or 0
     for _ in range(_FRAMES.value // len(frames)):
         for frame in frames:
             ours.step(frame)
-    resident = _resident_kib() - before
+    resident = ((memory.taken_bytes() or 0) - before) / 1024
     tracemalloc.start()
     for frame in frames:
         ours.step(frame)
@@ -127,9 +116,7 @@ def _memory(ours: detector.Detector, frames: Sequence[Dict[str, np.ndarray]]) ->
             ours.step(frame)
     held = (tracemalloc.get_traced_memory()[0] - held) / 1024
     tracemalloc.stop()
-    print(f"memory after {_FRAMES.value:,} frames: {resident:+.0f} KiB resident; Python objects over the next "
-          f"{20 * len(frames):,}: {held:+.1f} KiB (at most {_MOST_GROWTH_KIB:g} either)")
-    return max(resident, held) <= _MOST_GROWTH_KIB
+    return max(resident, held)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -25,6 +25,7 @@ from absl import app, flags  # noqa: E402
 from leanood.data import frames  # noqa: E402
 from leanood.ood import detector, typicality  # noqa: E402
 from leanood.tflite import bundle, runtime  # noqa: E402
+from leanood.tflite.timing import results, turns  # noqa: E402
 from leanood.tools import command  # noqa: E402
 
 _RUNS = flags.DEFINE_integer("runs", 200, "frames of each", lower_bound=20)
@@ -83,30 +84,28 @@ def compare(path: str, camera: Tuple[int, int], runs: int) -> Tuple[float, float
     tensor = frames.resize(frame, watched.size)[np.newaxis]
     if next(iter(watched.runner.inputs.values())).dtype is np.float32:
         tensor = tensor / np.float32(255)
-    took: Dict[str, List[float]] = {"alone": [], "watched": []}
-    for turn in range(runs + 10):
-        turns: List[Tuple[str, Any, np.ndarray]] = [("alone", interpreter, tensor), ("watched", watched, frame)]
-        for name, call, argument in turns if turn % 2 else reversed(turns):  # neither always finds the other's caches
-            begin = time.thread_time()
-            call(argument)
-            if turn >= 10:
-                took[name].append(time.thread_time() - begin)
-    alone = float(np.median(took["alone"]))
-    return alone, float(np.median(took["watched"])) - alone
+    taken = turns.seconds({"alone": lambda: interpreter(tensor), "watched": lambda: watched(frame)}, runs, warmup=10,
+                          clock=time.thread_time)
+    alone = float(np.median(taken["alone"]))
+    return alone, float(np.median(taken["watched"])) - alone
 
 
 def main(argv: List[str]) -> int:
-    rows, good = [], True
+    rows, figures = [], []
     with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
         for name, path in detectors(folder):
             for camera in ((), (480, 640)):
                 alone, more = compare(path, camera, _RUNS.value)
                 kept = more <= _MOST_SHARE * alone if "float32" in name else more <= _MOST_SECONDS
-                good &= kept or bool(camera) or name == "paper's encoder, int8"
+                bound = not camera and name != "paper's encoder, int8"
+                figures.append(results.Figure(
+                    f"around the interpreter: {name}, {'640x480 frames' if camera else 'frames of its size'}",
+                    f"{1e6 * more:.0f} µs more than {1e3 * alone:.2f} ms ({more / alone:.1%})",
+                    ("≤ 5%" if "float32" in name else "≤ 100 µs") if bound else "", kept or not bound))
                 rows.append([name, "640x480" if camera else "the network's size", 1e3 * alone, 1e6 * more,
                              f"{100 * more / alone:.1f}%"])
     print(command.table(rows, ["network", "frames of", "bare, ms", "more, µs", "more"]))
-    return int(not good)
+    return results.write(__file__, figures, rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Processor time of one inference on LiteRT, one thread: the least of 30 rounds th
 from __future__ import annotations
 
 import os
-import time
 from typing import Dict, Sequence
 from unittest import mock
 
@@ -21,6 +20,7 @@ from ai_edge_litert import interpreter  # noqa: E402
 from leanood.models import bvae, filter_bank  # noqa: E402
 from leanood.tflite import convert
 from leanood.tflite.rewrite import requantize  # noqa: E402
+from leanood.tflite.timing import results, turns  # noqa: E402
 from leanood.tools import command  # noqa: E402
 
 SIZES = ((64, 64), (120, 160), (224, 224))
@@ -39,17 +39,13 @@ def main(argv: Sequence[str]) -> None:
             encoder, quantize="int8", representative=frames)
     files["the same, by way of float32"] = convert.convert(encoder, quantize="int8", representative=frames)
     runners = {name: interpreter.Interpreter(model_content=file, num_threads=1) for name, file in files.items()}
-    least = {name: np.inf for name in runners}
     for runner in runners.values():
         runner.allocate_tensors()
         runner.invoke()
-    for _ in range(30):
-        for name, runner in runners.items():
-            begin = time.process_time()
-            for _ in range(5):
-                runner.invoke()
-            least[name] = min(least[name], (time.process_time() - begin) / 5)
-    print(command.table([[name, f"{seconds * 1e6:.0f}"] for name, seconds in least.items()], ["", "µs"]))
+    taken = turns.seconds({name: runner.invoke for name, runner in runners.items()}, 30, calls=5)
+    rows = [[name, f"{seconds.min() * 1e6:.0f}"] for name, seconds in taken.items()]
+    print(command.table(rows, ["", "µs"]))
+    results.write(__file__, [results.Figure(name, f"{microseconds} µs") for name, microseconds in rows], rows)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from leanood.data import corruptions, frames, lanes
+from leanood.tflite.timing import results
+from leanood.tools import command
 
 LEAST = 200.0
 REPEATS = 5
@@ -48,9 +50,9 @@ def main() -> int:
         for opencv in (True, False):
             label = f"resize 320x240 to {size[1]}x{size[0]}, {'OpenCV' if opencv else 'NumPy'}"
             rates[label] = rate(lambda i, s=size, o=opencv: frames.resize(large, s, o), 200)
-    for label, value in rates.items():
-        print(f"{label:45s} {value:10.0f} frames/s")
-    return int(rates["lanes 160x120"] < LEAST)
+    print(command.table([[label, f"{value:.0f}"] for label, value in rates.items()], ["", "frames/s"]))
+    return results.write(__file__, [results.Figure("lane scenes at 160×120", f"{rates['lanes 160x120']:.0f} frames/s a core",
+                                                   f"≥ {LEAST:.0f}", rates["lanes 160x120"] >= LEAST)], rates)
 
 
 if __name__ == "__main__":

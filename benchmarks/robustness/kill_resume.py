@@ -106,7 +106,11 @@ def main():
     loss_tolerance, weight_tolerance = (0.0, 0.0) if chosen.deterministic else (LOSS_TOLERANCE, WEIGHT_TOLERANCE)
     print(f"{kills} kills; losses differ by at most {losses:.2g} (allowed {loss_tolerance:g}), weights by "
           f"{differences[worst]:.2g} in {worst} (allowed {weight_tolerance:g})")
-    return 0 if kills == chosen.kills and losses <= loss_tolerance and differences[worst] <= weight_tolerance else 1
+    good = kills == chosen.kills and losses <= loss_tolerance and differences[worst] <= weight_tolerance
+    return results.write(__file__, [results.Figure(
+        f"{kills} × `kill -9` at random moments of a {chosen.epochs}-epoch training",
+        f"no finished epoch lost; losses differ by at most {losses:.2g}, weights by {differences[worst]:.2g}",
+        f"≤ {loss_tolerance:g} and {weight_tolerance:g}", bool(good))])
 
 
 if __name__ == "__main__":

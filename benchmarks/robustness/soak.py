@@ -17,7 +17,7 @@ from absl import app, flags
 
 from leanood.data import stream
 from leanood.tflite import bundle
-from leanood.tflite.timing import memory
+from leanood.tflite.timing import memory, results
 from leanood.tools import command
 from leanood.workflow import journal, monitor
 
@@ -52,7 +52,9 @@ def main(argv: List[str]) -> int:
             ("most after that, MB", max(resident[1:]) / 1e6), ("at the end, MB", end / 1e6),
             ("growth, KiB", (end - settled) / 1024)]
     print(command.table(rows, ["soak", ""]))
-    return int(end - settled > _MOST_GROWTH)
+    return results.write(__file__, [results.Figure(
+        f"the monitor's memory over {_FRAMES.value:,} frames", f"{(end - settled) / 1024:+.0f} KiB",
+        f"≤ {_MOST_GROWTH >> 10} KiB", end - settled <= _MOST_GROWTH)], rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""What a benchmark came to, as JSON: its figures beside their targets, with the machine, the versions and the date."""
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+from typing import Any, Dict, List, NamedTuple, Sequence
+
+from leanood.files import atomic
+
+_PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless", "scikit-learn", "tensorflow", "tf_keras",
+             "tflite-runtime")
+
+
+class Figure(NamedTuple):
+    """One line of the documents' tables."""
+
+    what: str
+    measured: str  # in words, with its unit: "11.2 µs a frame"
+    target: str = ""  # likewise; none where there is none
+    met: bool = True
+
+
+def write(script: str, figures: Sequence[Figure], details: Any = None) -> int:
+    """Writes `benchmarks/results/ROOM-NAME.json`; returns the script's exit status: 1 if a target was missed.
+
+    Args:
+      script: the benchmark's own `__file__`, benchmarks/ROOM/NAME.py.
+      figures: what it found.
+      details: whatever else JSON can hold, e.g. the rows of its table.
+    """
+    room, name = os.path.split(os.path.abspath(script))
+    folder = os.path.join(os.path.dirname(room), "results")
+    os.makedirs(folder, exist_ok=True)
+    atomic.write_json(os.path.join(folder, f"{os.path.basename(room)}-{os.path.splitext(name)[0]}.json"), {
+        "command": " ".join(["python", os.path.relpath(script, os.path.dirname(os.path.dirname(room))), *sys.argv[1:]]),
+        "figures": [figure._asdict() for figure in figures], "details": details, "machine": machine(),
+        "versions": versions(), "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat()})
+    for figure in figures:
+        if not figure.met:
+            print(f"missed: {figure.what}: {figure.measured} (target {figure.target})", file=sys.stderr)
+    return int(not all(figure.met for figure in figures))
+
+
+def machine() -> Dict[str, Any]:
+    """Returns the processor's name, its cores, the architecture and the system."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "architecture": platform.machine(),
+            "system": platform.system()}
+
+
+def versions() -> Dict[str, str]:
+    """Returns the versions of Python and of the packages that figures depend on, as far as they are installed."""
+    from importlib import metadata
+
+    installed: List[Any] = [("python", platform.python_version())]
+    for package in _PACKAGES:
+        try:
+            installed.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            continue
+    return dict(installed)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.lower().startswith(("model name", "model\t")):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
