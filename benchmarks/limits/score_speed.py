@@ -7,6 +7,7 @@ a child process of one thread; they take turns. Memory is what the process's pea
 """
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -22,6 +23,8 @@ import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from leanood.ood import scores  # noqa: E402
+from leanood.tflite.timing import memory, results, turns  # noqa: E402
+from leanood.tools import command  # noqa: E402
 
 _FIT = flags.DEFINE_integer("fit", 50_000, "frames to fit", lower_bound=100)
 _SCORE = flags.DEFINE_integer("score", 10_000, "frames to score", lower_bound=1)
@@ -45,9 +48,21 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _write(folder)
         rows = [_race(name, folder) for name in names]
-    print(_table(["score", *(f"{library} {what}" for library in LIBRARIES for what in ("s", "MB"))], rows))
-    print()
-    print(_table(["one frame", "µs", "stored kB"], _one_frame()))
+    headers = ["score", *(f"{library} {what}" for library in LIBRARIES for what in ("s", "MB"))]
+    print(command.table(rows, headers))
+    frame = _one_frame()
+    print("", command.table(frame, ["one frame", "µs", "stored kB"]), sep="\n")
+    slowest = max(frame, key=lambda row: row[1])
+    results.write(__file__, [
+        *(results.Figure(f"`{row[0]}`: fit of {_FIT.value:,} × {_WIDTH.value} features and score of {_SCORE.value:,}",
+                         _words(row)) for row in rows),
+        results.Figure(f"the slowest score of one frame, `{slowest[0]}`", f"{slowest[1]:.0f} µs")],
+        {"headers": headers, "rows": rows, "one frame": frame})
+
+
+def _words(row: Sequence[Any]) -> str:
+    return "; ".join(f"{library} {row[1 + 2 * i]:.3g} s, {row[2 + 2 * i]:.0f} MB"
+                     for i, library in enumerate(LIBRARIES) if row[1 + 2 * i] is not None)
 
 
 def _write(folder: str) -> None:
@@ -71,7 +86,7 @@ def _race(name: str, folder: str) -> List[Any]:
         assert child.stdout
         if child.stdout.readline().strip() == "ready":
             children[library] = child
-    found: Dict[str, List[Dict[str, float]]] = {library: [] for library in children}
+    runs: Dict[str, List[Dict[str, float]]] = {library: [] for library in children}
     for _ in range(_ROUNDS.value):
         for library, child in children.items():
             assert child.stdin
@@ -81,14 +96,14 @@ def _race(name: str, folder: str) -> List[Any]:
             line = child.stdout.readline()
             if not line:
                 raise ValueError(f"{library} failed at {name}; run {__file__} --child={library}:{name}:DIR to see why")
-            found[library].append(json.loads(line))
+            runs[library].append(json.loads(line))
     for child in children.values():
         child.kill()
         child.communicate()
     row: List[Any] = [name]
     for library in LIBRARIES:
-        turns = found.get(library)
-        row += [float(np.median([turn["s"] for turn in turns])), turns[0]["mb"]] if turns else [None, None]
+        done = runs.get(library)
+        row += [float(np.median([turn["s"] for turn in done])), done[0]["mb"]] if done else [None, None]
     print(name, *(f"{value:.3g}" if value is not None else "-" for value in row[1:]), file=sys.stderr)
     return row
 
@@ -104,17 +119,10 @@ def _serve(library: str, name: str, folder: str) -> None:
         return
     print("ready", flush=True)
     for _ in sys.stdin:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the peak starts anew
-        before, start = _memory("VmRSS"), time.perf_counter()
-        run()
-        seconds = time.perf_counter() - start
-        print(json.dumps({"s": seconds, "mb": (_memory("VmHWM") - before) / 1024}), flush=True)
-
-
-def _memory(field: str) -> int:
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field))
+        memory.forget_peak()
+        before = memory.taken_bytes() or 0
+        seconds = float(turns.seconds({name: run}, 1, clock=time.perf_counter)[name][0])
+        print(json.dumps({"s": seconds, "mb": ((memory.taken_bytes("VmHWM") or 0) - before) / 1e6}), flush=True)
 
 
 def _runner(library: str, name: str, parts: Dict[str, Arrays]) -> Optional[Callable[[], Any]]:
@@ -204,26 +212,16 @@ def _oodeel(torch: Any, name: str, fit: Arrays, score: Arrays, head: Arrays) -> 
 def _one_frame() -> List[List[Any]]:
     rng = np.random.RandomState(0)
     features = np.maximum(rng.randn(8000, _WIDTH.value), 0).astype(np.float32)
-    own = {"features": features, "logits": features[:, :CLASSES] * 5, "early": features[:, :64] + 1}
-    frame = {name: value[:1] for name, value in own.items()}
+    outputs = {"features": features, "logits": features[:, :CLASSES] * 5, "early": features[:, :64] + 1}
+    frame = {name: value[:1] for name, value in outputs.items()}
     rows = []
     for name, kind in scores.NAMES.items():
         score = kind() if name != "fusion" else scores.Fusion(
             [scores.Energy(), scores.EarlyStatistics(), scores.RelativeMahalanobis()])
-        score.fit(own)
-        times = []
-        for _ in range(2000):
-            start = time.perf_counter()
-            score.score(frame)
-            times.append(time.perf_counter() - start)
+        score.fit(outputs)
+        times = turns.seconds({name: functools.partial(score.score, frame)}, 2000, clock=time.perf_counter)[name]
         rows.append([name, 1e6 * float(np.median(times)), sum(a.nbytes for a in score.to_arrays().values()) / 1000])
     return rows
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    from leanood.tools import command
-
-    return command.table(rows, headers)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ after the other. The frames are JPEGs on disk, drawn by `lanes`; the ratios are 
 """
 from __future__ import annotations
 
-import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from leanood.data import dataset, frames, lanes, splits
+from leanood.tflite.timing import memory, results, turns
 from leanood.tools import command
 from leanood.workflow import calibrate, network
 
@@ -38,51 +37,48 @@ _MOST_BYTES, _LEAST_SCALING, _LEAST_SHARE = 150e6, 1.7, 0.8
 def main(argv: List[str]) -> int:
     if _CHILD.value:
         calibrate.fit(network.load(_MODEL.value, trusted=True), _data(_CHILD.value, _COUNT.value), calibrate.Settings())
-        print(json.dumps({"peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+        print(memory.taken_bytes("VmHWM"))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         _draw(folder)
         peaks = {count: _peak(folder, count) for count in (_FEW.value, _MANY.value)}
-        speeds = [_turn(_data(folder, _TIMED.value)) for _ in range(_TURNS.value + 1)][1:]  # the first warms up
-    grown = peaks[_MANY.value] - peaks[_FEW.value]
-    rows = [[f"peak memory, {count} frames, MB", peak / 1e6] for count, peak in peaks.items()]
-    rows.append([f"difference, MB (at most {_MOST_BYTES / 1e6:g})", grown / 1e6])
-    good = grown <= _MOST_BYTES
-    if speeds:
-        scaling = float(np.median([turn["one"] / turn["two"] for turn in speeds]))
-        share = float(np.median([turn["apart"] / turn["one"] for turn in speeds]))
-        good &= scaling >= _LEAST_SCALING and share >= _LEAST_SHARE
-        rows += [[f"frames/s, two interpreters / one (at least {_LEAST_SCALING:g})", scaling],
-                 [f"frames/s, one / read + resize + invoke apart (at least {_LEAST_SHARE:g})", share],
-                 ["frames/s, one interpreter", _TIMED.value / float(np.median([turn["one"] for turn in speeds]))],
-                 ["machine's load by others", os.getloadavg()[0]]]
-    print(command.table(rows, ["streaming", ""]))
-    return int(not good)
+        taken = _race(_data(folder, _TIMED.value)) if _TURNS.value else {}
+    few, many = peaks.values()
+    figures = [results.Figure(
+        f"peak memory of `calibrate`, {_MANY.value:,} frames of {_SIZE.value} against {_FEW.value:,}",
+        f"{many / 1e6:.0f} against {few / 1e6:.0f} MB", f"≤ {_MOST_BYTES / 1e6:g} MB more", many - few <= _MOST_BYTES)]
+    if taken:
+        scaling, share = (float(np.median(taken[a] / taken[b])) for a, b in (("one", "two"), ("apart", "one")))
+        figures += [
+            results.Figure("its frames/s, two interpreters on two cores against one", f"{scaling:.2f}×",
+                           f"≥ {_LEAST_SCALING:g}×", scaling >= _LEAST_SCALING),
+            results.Figure("its frames/s, one interpreter against read, resize and invoke taken apart", f"{share:.2f}×",
+                           f"≥ {_LEAST_SHARE:g}×", share >= _LEAST_SHARE)]
+    rows = [[figure.what, figure.measured, figure.target] for figure in figures]
+    rows += [[f"frames/s, {way}", f"{_TIMED.value / float(np.median(times)):.0f}", ""] for way, times in taken.items()]
+    rows.append(["the machine's load", f"{os.getloadavg()[0]:.1f}", ""])
+    print(command.table(rows, ["streaming", "", "target"]))
+    return results.write(__file__, figures, rows)
 
 
-def _turn(data: dataset.Dataset) -> Dict[str, float]:
-    """Returns the seconds of the three ways to run the same frames."""
-    took = {}
-    for way, count in (("one", 1), ("two", 2)):
-        loaded = network.load(_MODEL.value, num_threads=count, trusted=True)
-        loaded.run(data.where(np.arange(16)), way)
-        begin = time.perf_counter()
-        loaded.run(data, way)
-        took[way] = time.perf_counter() - begin
-    runner, size = loaded.runner, loaded.size
-    begin = time.perf_counter()
-    for i in range(len(data)):
-        runner.feed(frames.resize(data.read(i), size))
-        runner.invoke()
-    took["apart"] = time.perf_counter() - begin
-    return took
+def _race(data: dataset.Dataset) -> Dict[str, np.ndarray]:
+    """Returns the wall's seconds, by turn, of the three ways to run the same frames."""
+    one, two = (network.load(_MODEL.value, num_threads=count, trusted=True) for count in (1, 2))
+
+    def apart() -> None:
+        for i in range(len(data)):
+            one.runner.feed(frames.resize(data.read(i), one.size))
+            one.runner.invoke()
+
+    return turns.seconds({"one": lambda: one.run(data, "one"), "two": lambda: two.run(data, "two"), "apart": apart},
+                         _TURNS.value, warmup=1, clock=time.perf_counter)
 
 
 def _peak(folder: str, count: int) -> int:
     """Returns the peak resident bytes of a child process that calibrates on so many frames."""
     done = subprocess.run([sys.executable, __file__, f"--model={_MODEL.value}", f"--child={folder}",
                            f"--count={count}"], check=True, stdout=subprocess.PIPE, text=True)
-    return int(json.loads(done.stdout.splitlines()[-1])["peak"])
+    return int(done.stdout.splitlines()[-1])
 
 
 def _draw(folder: str) -> None:

@@ -22,6 +22,7 @@ from typing import List
 from absl import app, flags
 
 from leanood.tflite import benchmark
+from leanood.tflite.timing import results
 from leanood.tools import command
 
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "turns of each tool", lower_bound=1)
@@ -72,7 +73,9 @@ def main(argv: List[str]) -> int:
     print(command.table(rows, ["milliseconds", "least median", "median of medians"]))
     ratio = min(columns[0]) / min(columns[1])
     print(f"ours / theirs: {ratio:.3f}; round by round {', '.join(f'{a / b:.3f}' for a, b in rounds)}")
-    return int(abs(ratio - 1) > _MOST)
+    return results.write(__file__, [results.Figure(
+        f"`leanood benchmark` / LiteRT's own benchmark tool, {os.path.basename(argv[1])}", f"{ratio:.3f}",
+        f"{1 - _MOST:g} to {1 + _MOST:g}", abs(ratio - 1) <= _MOST)], rounds)
 
 
 if __name__ == "__main__":

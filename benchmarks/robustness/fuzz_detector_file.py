@@ -27,6 +27,7 @@ from absl import app, flags
 from leanood.files import child as child_process
 from leanood.tflite import bundle, probe, runtime
 from leanood.tflite.archive import appendix, arrays
+from leanood.tflite.timing import results
 from leanood.tools import command
 
 _MUTATIONS = flags.DEFINE_integer("mutations", 10_000, "how many files to damage", lower_bound=1)
@@ -196,7 +197,11 @@ def main(argv: List[str]) -> int:
     print(command.table(rows, ["damage to", *outcomes]))
     for text in wrong[:20]:
         print(text)
-    return int(bool(wrong))
+    count = {kind: sum(number for (what, _), number in tally.items() if what == kind) for kind, *_ in rows}
+    return results.write(__file__, [results.Figure(
+        f"{_MUTATIONS.value:,} damaged files: crashes, hangs, foreign errors, changed files accepted",
+        f"{len(wrong)} ({count['file']:,} files, {count['parts']:,} rehashed parts, {count['graph']:,} plain graphs)",
+        "0", not wrong)], rows)
 
 
 if __name__ == "__main__":

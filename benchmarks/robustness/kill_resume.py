@@ -24,6 +24,8 @@ import time  # noqa: E402
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
+from leanood.tflite.timing import results  # noqa: E402
+
 LOSS_TOLERANCE = 1e-4  # relative
 WEIGHT_TOLERANCE = 1e-3  # root-mean-square difference over root-mean-square weight
 
