@@ -6,7 +6,6 @@ images, which may be subsampled video, are dealt out in blocks of consecutive na
 from __future__ import annotations
 
 import hashlib
-import posixpath
 import re
 from typing import List, Optional, Sequence, Tuple
 
@@ -135,8 +134,9 @@ def times_from_numbers(recording: np.ndarray, names: Sequence[str], fps: float) 
       names: [N].
       fps: frames a second.
     """
-    found = [_DIGITS.findall(posixpath.splitext(posixpath.basename(name))[0]) for name in names]
-    numbers = np.array([float(digits[-1]) if digits else np.nan for digits in found])
+    files = (name.rpartition("/")[2] for name in names)
+    digits = [_DIGITS.findall(file.rpartition(".")[0] or file) for file in files]
+    numbers = np.array([float(found[-1]) if found else np.nan for found in digits])
     seconds = np.full(len(names), np.nan)
     for one in np.unique(recording):
         members = np.flatnonzero(recording == one)

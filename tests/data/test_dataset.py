@@ -39,6 +39,9 @@ def test_natural_order_compares_numbers_and_folders():
     names = ["b/frame10.jpg", "b/frame2.jpg", "b/frame02.jpg", "a10/x.jpg", "a9/x.jpg", "b/²3.jpg", "b/%d7.jpg"]
     assert sorted(names, key=folders.natural_key) == [
         "a9/x.jpg", "a10/x.jpg", "b/%d7.jpg", "b/frame02.jpg", "b/frame2.jpg", "b/frame10.jpg", "b/²3.jpg"]
+    prefixes = ["a b/x.jpg", "a/frame.jpg", "a/frame2.jpg", "a/b/x.jpg", "a2/x.jpg", "a/frame2b.jpg", "top.jpg"]
+    assert sorted(prefixes, key=folders.natural_key) == [
+        "a/b/x.jpg", "a/frame2.jpg", "a/frame2b.jpg", "a/frame.jpg", "a2/x.jpg", "a b/x.jpg", "top.jpg"]
 
 
 def test_images_at_the_top_and_deep_folders_have_partitions_too(tmp_path):
