@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types base-install arm64 docs clean
+.PHONY: demo test lint types base-install arm64 docs figures clean
 
 demo: $(INSTALLED)  ## train, convert, calibrate and evaluate a detector on made-up lane scenes
 	$(BIN)/leanood demo --out=demo
@@ -33,6 +33,13 @@ docs: $(INSTALLED)  ## the API reference, in .build/docs
 # The same on arm64, under qemu, against this machine's scores: minutes, and not part of `test`.
 arm64: $(INSTALLED)
 	tests/arm64.sh $(BIN)/python
+
+FIGURES := detector_arithmetic import_time lanes_speed resize_cost device_overhead filter_bank_cost million_names
+
+# What each prints is the result, a missed target too; it takes some minutes, best of a machine that does nothing else.
+figures: $(INSTALLED)  ## the short benchmarks, then docs/benchmarks.md from their results
+	for name in $(FIGURES); do $(BIN)/python benchmarks/limits/$$name.py; done
+	$(BIN)/python benchmarks/table.py
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

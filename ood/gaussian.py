@@ -36,7 +36,7 @@ class Gaussian:
             so their mean outer product adds to the covariance, twice: a change may be larger than those that were
             drawn. The mean stays that of the frames as they are.
         """
-        from sklearn.covariance import LedoitWolf
+        from sklearn import covariance as covariances
 
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or len(features) < 2:
@@ -44,10 +44,15 @@ class Gaussian:
         mean, scale = features.mean(axis=0), features.std(axis=0)
         # A feature that never moved in training has no scale of its own; a thousandth keeps it quiet, not blind.
         scale = np.maximum(scale, 1e-3 * max(1.0, float(np.abs(mean).max())) * (scale < 1e-12) + 1e-12)
-        covariance = LedoitWolf(assume_centered=True).fit((features - mean) / scale).covariance_
+        standard = features - mean
+        standard /= scale  # in place, here and below: there may be many frames
+        covariance = covariances.shrunk_covariance(
+            covariances.empirical_covariance(standard, assume_centered=True),
+            covariances.ledoit_wolf_shrinkage(standard, assume_centered=True))
+        del standard
         if spread is not None and len(spread):
             moved = np.asarray(spread, dtype=np.float64) / scale
-            covariance = covariance + _SPREAD * moved.T @ moved / len(moved)
+            covariance = covariance + _SPREAD * (moved.T @ moved) / len(moved)
         precision = np.linalg.inv(covariance)
         precision = (precision + precision.T) / 2
         whitening = np.linalg.cholesky(precision) / scale[:, np.newaxis]
@@ -55,7 +60,8 @@ class Gaussian:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Returns d² float64 [N] of features [N, D]."""
-        white = features @ self.whitening - self.offset
+        white = features @ self.whitening
+        white -= self.offset
         return np.einsum("nd,nd->n", white, white)
 
     def to_arrays(self) -> Dict[str, np.ndarray]:

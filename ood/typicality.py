@@ -114,17 +114,22 @@ class Typicality(nonconformity.Nonconformity):
 
     def _fit(self, frames: _Fitted, varied: Optional[_Fitted], chosen: np.ndarray) -> None:
         """Fits the chosen frames, bool [N], and what their variants change."""
-        spread: Dict[str, np.ndarray] = {}
         paces: List[np.ndarray] = []
         if CHANGE in self.channels:
             paces.append(self._moved(frames.features[EARLY], frames.first)[chosen & ~frames.first])
         if varied is not None:
-            own = chosen[varied.origin]
-            spread = {channel: varied.features[channel][own] - frames.features[channel][varied.origin[own]]
-                      for channel in self.channels if channel != CHANGE}
+            theirs = chosen[varied.origin]  # variants of the chosen
             if paces:
-                paces.append(self._moved(varied.features[EARLY], varied.first)[own & ~varied.first])
-        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread.get(channel))
+                paces.append(self._moved(varied.features[EARLY], varied.first)[theirs & ~varied.first])
+
+        def spread(channel: str) -> Optional[np.ndarray]:
+            if varied is None:
+                return None
+            moved = varied.features[channel][theirs]
+            moved -= frames.features[channel][varied.origin[theirs]]
+            return moved
+
+        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread(channel))
                            for channel in self.channels if channel != CHANGE}
         if paces:
             pace = np.concatenate(paces)

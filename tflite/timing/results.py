@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import pathlib
 import platform
+import re
 import sys
 from typing import Any, Dict, List, NamedTuple, Sequence
 
@@ -11,6 +13,7 @@ from leanood.files import atomic
 
 _PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless", "scikit-learn", "tensorflow", "tf_keras",
              "tflite-runtime")
+_LEADING_FOLDERS = re.compile(r"(^|(?<==))/.*/")  # where somebody's files lie is nobody's business
 
 
 class Figure(NamedTuple):
@@ -30,11 +33,12 @@ def write(script: str, figures: Sequence[Figure], details: Any = None) -> int:
       figures: what it found.
       details: whatever else JSON can hold, e.g. the rows of its table.
     """
-    room, name = os.path.split(os.path.abspath(script))
-    folder = os.path.join(os.path.dirname(room), "results")
-    os.makedirs(folder, exist_ok=True)
-    atomic.write_json(os.path.join(folder, f"{os.path.basename(room)}-{os.path.splitext(name)[0]}.json"), {
-        "command": " ".join(["python", os.path.relpath(script, os.path.dirname(os.path.dirname(room))), *sys.argv[1:]]),
+    path = pathlib.Path(script).resolve()
+    room, benchmarks = path.parent.name, path.parent.parent
+    arguments = [_LEADING_FOLDERS.sub("", argument) for argument in sys.argv[1:]]
+    (benchmarks / "results").mkdir(parents=True, exist_ok=True)
+    atomic.write_json(benchmarks / "results" / f"{room}-{path.stem}.json", {
+        "name": path.stem, "command": " ".join(["python", f"benchmarks/{room}/{path.name}", *arguments]),
         "figures": [figure._asdict() for figure in figures], "details": details, "machine": machine(),
         "versions": versions(), "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat()})
     for figure in figures:
@@ -66,7 +70,7 @@ def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
-                if line.lower().startswith(("model name", "model\t")):
+                if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()
     except OSError:
         pass
