@@ -141,8 +141,9 @@ class Weighted:
 def default(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Distance:
     """The distance for models that nothing is known of but their outputs' names and shapes.
 
-    mu and logvar are matched as Gaussians, logits by soft targets (T = 4) and regression; any other output, and
-    those too where a partner is missing, by relative regression. Outputs of different shapes are left out.
+    mu and logvar are matched as Gaussians (mu_h and logvar_h, mu_v and logvar_v of twin encoders too), logits by soft
+    targets (T = 4) and regression; any other output, and those too where a partner is missing, by relative regression.
+    Outputs of different shapes are left out.
 
     Args:
       teacher: output name -> tensor or KerasTensor, [N, ...].
@@ -154,9 +155,11 @@ def default(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Distance:
         raise ValueError(f"teacher ({', '.join(teacher)}) and student ({', '.join(student)}) share no output of the "
                          "same shape: there is nothing to distil")
     terms: list[tuple[float, Distance]] = []
-    if {"mu", "logvar"} <= set(shared):
-        terms.append((1.0, GaussianLatents()))
-        shared = [name for name in shared if name not in ("mu", "logvar")]
+    for mu in [name for name in shared if name.split("_")[0] == "mu"]:
+        logvar = "logvar" + mu[len("mu"):]
+        if logvar in shared:
+            terms.append((1.0, GaussianLatents(mu, logvar)))
+            shared = [name for name in shared if name not in (mu, logvar)]
     if "logits" in shared:
         terms.append((1.0, SoftTargets()))
     terms.extend((1.0, Regression(name, relative=True)) for name in shared)

@@ -7,6 +7,7 @@ epoch and the step, so that a run that was killed goes on as if it had not been.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,15 @@ def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels:
         raise ValueError("there are no images to train on")
     order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
     factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
-    kept, targets = tf.constant(images), tf.constant(labels) if labels is not None else None
+    targets = tf.constant(labels) if labels is not None else None
+    if hasattr(images, "gatherer"):  # stacks of flows, which share their flows
+        gather = images.gatherer()
+    else:
+        kept = tf.constant(images)
+        gather = functools.partial(tf.gather, kept)
 
     def batch(step: tf.Tensor, chosen: tf.Tensor) -> tuple[Any, Any]:
-        x = tf.cast(tf.gather(kept, chosen), tf.float32)
+        x = tf.cast(gather(chosen), tf.float32)
         if augment is not None:
             x = view(x, augment, tf.stack([seed * 1_000_003 + (epoch or 0), tf.cast(step, tf.int32)]))
         return x * factor + offset, tf.gather(targets, chosen) if targets is not None else ()

@@ -6,7 +6,7 @@ from typing import Callable, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from leanood.data import dataset, frames
+from leanood.data import dataset, frames, stacks
 
 MEMORY = 2 << 30  # bytes of resized frames that are kept
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -93,6 +93,26 @@ class Source:
         except frames.FrameError as error:
             self._reasons[i] = dataset.named(self._data.names[i], str(error))
             return np.zeros(self._size + (3,), np.uint8), np.bool_(False)
+
+
+def of_stacks(cut: stacks.Stacks, batch_size: int, *, every: int = 1, shuffle: bool = True, seed: int = 0,
+              epoch: int = 0) -> tf.data.Dataset:
+    """An epoch's batches of stacks of flows, float32 [B, 2h, w, n] in [0, 1]; the same for the same seed and epoch.
+
+    Args:
+      cut: the stacks.
+      batch_size: B; the last batch may be smaller.
+      every: each epoch takes every so many-th stack, the next epoch those after them: neighbours share all but one of
+        their flows.
+      shuffle: False keeps their order.
+      seed: of the order.
+      epoch: from 0.
+    """
+    chosen = np.arange(len(cut))[epoch % every::every]
+    order = np.random.default_rng((seed, epoch)).permutation(chosen) if shuffle else chosen
+    gather = cut.gatherer()
+    return (tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+            .map(lambda rows: tf.cast(gather(rows), tf.float32) / 255.0).prefetch(2))
 
 
 def _is_there(image: tf.Tensor, there: tf.Tensor) -> tf.Tensor:

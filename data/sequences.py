@@ -1,14 +1,16 @@
 """Test sequences whose frames go out of distribution at a known time: a corruption over all, half or the middle."""
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leanood.data import corruptions, dataset
+from leanood.data import corruptions, dataset, flow, motion, stacks
 from leanood.data import frames as frames_
 
 PATTERNS = ("all", "second_half", "middle_half")
+NAMES = (*corruptions.NAMES, *(name for name in motion.NAMES if name not in corruptions.NAMES))
+OF_MOTION = (*motion.NAMES, "rain", "brighter")  # what a detector of motion is asked, unless the caller says otherwise
 
 
 def onset(pattern: str, length: int) -> np.ndarray:
@@ -56,38 +58,73 @@ def apply(name: str, frames: np.ndarray, where: np.ndarray, *, severity: Optiona
     return out
 
 
-def stretches(data: dataset.Dataset, length: int, at_most: Optional[int] = None) -> List[np.ndarray]:
+def stretches(data: dataset.Dataset, length: int, at_most: Optional[int] = None, room: int = 0) -> List[np.ndarray]:
     """The indices, int64 [length] each, of stretches of consecutive frames, evenly spread over the sequences.
 
     Args:
       data: frames of one split.
       length: of a stretch, in frames; a sequence that is shorter gives none.
       at_most: so many stretches.
+      room: frames that their sequence has at least (`room_for`).
     """
     begins = np.flatnonzero(data.starts)
     whole = [np.arange(begin + offset, begin + offset + length)
              for begin, end in zip(begins, [*begins[1:], len(data)])
-             for offset in range(0, end - begin - length + 1, length)]
+             if end - begin >= room for offset in range(0, end - begin - length + 1, length)]
     if at_most is not None and len(whole) > at_most:
         whole = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, at_most).round().astype(int))]
     return whole
 
 
+def outside_id(name: str, severity: int, partition_kind: str) -> bool:
+    """False where a severity lies in the range that a data set of factors declares in-distribution for that factor."""
+    return name in motion.NAMES or corruptions.outside_id(name, severity, partition_kind)
+
+
+def room_for(names: Sequence[str], severities: Sequence[int], length: int) -> int:
+    """Recorded frames that `corrupted` may need for a stretch of `length` frames: the faster, the more."""
+    spans = [motion.span(name, length // 2, length, severity=severity)
+             for name in names if name in motion.NAMES for severity in severities]
+    return max([length, *(last - min(first, 0) + 1 for first, last in spans)])
+
+
 def corrupted(data: dataset.Dataset, where: np.ndarray, name: str, severity: int, pattern: str, seed: int,
-              size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+              size: Union[Tuple[int, int], flow.Settings]) -> Tuple[Any, np.ndarray]:
     """A stretch's frames, corrupted at their own resolution from a known time on, and which are.
 
     Args:
       data: frames of one split.
       where: int [T], the stretch.
-      name, severity: the corruption.
-      pattern: of PATTERNS.
+      name, severity: a corruption, or a change of motion (motion.NAMES), which lasts to the stretch's end.
+      pattern: of PATTERNS; of motion the second half is changed, whatever it says.
       seed: of the corruption.
-      size: (h, w) to resize to.
+      size: (h, w) to resize to, or how to compute flow.
 
     Returns:
-      (uint8 [T, h, w, 3], bool [T]).
+      (uint8 [T, h, w, 3], bool [T]); of flow the Stacks of the frames that end one, and of those which are.
     """
-    ood = onset(pattern, len(where))
-    original = np.stack([data.read(int(i)) for i in where])
-    return frames_.resize(apply(name, original, ood, severity=severity, seed=seed), size), ood
+    if name in motion.NAMES and (isinstance(size, flow.Settings) or name not in corruptions.NAMES):
+        ood = onset("second_half", len(where))
+        changed = motion.apply(name, _recorded(data, where, name, severity), int(np.argmax(ood)), len(where),
+                               severity=severity, seed=seed)
+    else:
+        ood = onset(pattern, len(where))
+        changed = apply(name, np.stack([data.read(int(i)) for i in where]), ood, severity=severity, seed=seed)
+    if isinstance(size, flow.Settings):
+        cut = stacks.of_frames(changed, size, stacks.gaps(data)[where] | (np.arange(len(where)) == 0))
+        return cut, ood[cut.ends]
+    return frames_.resize(changed, size), ood
+
+
+def _recorded(data: dataset.Dataset, where: np.ndarray, name: str, severity: int) -> Callable[[int], np.ndarray]:
+    """Reads frame i of a stretch that motion plays on beyond its end, or before its beginning.
+
+    The stretch moves within its sequence so that there is enough; what is still missing stands still.
+    """
+    first, last = motion.span(name, len(where) // 2, len(where), severity=severity)
+    begins = np.flatnonzero(data.starts)
+    low = int(begins[np.searchsorted(begins, where[0], "right") - 1])
+    after = begins[begins > where[0]]
+    high = int(after[0]) if len(after) else len(data)
+    begin = max(min(int(where[0]), high - 1 - last), low - min(first, 0))
+    return lambda i: data.read(min(max(begin + i, low), high - 1))

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, List, Optional, Tuple
+import dataclasses
+from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 import numpy as np
 
@@ -39,6 +40,23 @@ class Stacks:
             end = int(self.ends[which])
             return np.ascontiguousarray(np.moveaxis(self.flows[end - self._length + 1:end + 1], 0, -1))
         return Stacks(self.flows, self.ends[which], self._length)
+
+    def gatherer(self) -> Callable[[Any], Any]:
+        """A function of indices, a tensor int [B], that gives those stacks, uint8 [B, 2h, w, n] (needs TensorFlow).
+
+        Training gathers from the flows, which are kept once, not from all stacks at once.
+        """
+        import tensorflow as tf
+
+        first = int(self.ends.min()) - self._length + 1
+        flows = tf.constant(np.asarray(self.flows[first:int(self.ends.max()) + 1]))
+        ends = tf.constant(self.ends - first, tf.int64)
+
+        def gather(chosen: Any) -> Any:
+            rows = tf.gather(ends, chosen)[:, tf.newaxis] + tf.range(1 - self._length, 1, dtype=tf.int64)
+            return tf.transpose(tf.gather(flows, rows), [0, 2, 3, 1])
+
+        return gather
 
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray:
         """All stacks at once, uint8 [K, 2h, w, n]: n times the memory of the flows."""
@@ -93,6 +111,60 @@ def load(found: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, datas
     return Stacks(flows, ends, settings.length), found.where(ends), tuple(line for line in reasons if line)
 
 
+def cut(found: dataset.Dataset, chunk: range, settings: flow.Settings, broken: np.ndarray,
+        change: Optional[Callable[[np.ndarray, int], np.ndarray]] = None) -> Tuple[Stacks, List[int], List[str]]:
+    """The stacks that end within a chunk of a data set, for who goes through it chunk by chunk.
+
+    Args:
+      found: ordered frames.
+      chunk: of their indices.
+      settings: how flow is computed.
+      broken: of all frames, `gaps`.
+      change: (frame at its own resolution, its index) -> the frame to take instead.
+
+    Returns:
+      (the stacks, the indices of the frames that they end with, one line "name: reason" for each unreadable frame).
+    """
+    before = max(chunk.start - settings.length, 0)
+    images: List[np.ndarray] = []
+    reasons: List[str] = []
+    torn = broken[before:chunk.stop].copy()
+    unreadable = np.zeros(len(torn), bool)
+    for i in range(before, chunk.stop):
+        try:
+            frame = found.read(i)
+            images.append(frame if change is None else change(frame, i))
+        except frames.FrameError as error:
+            if i >= chunk.start:
+                reasons.append(dataset.named(found.names[i], str(error)))
+            unreadable[i - before] = True
+            images.append(np.zeros((*settings.size, 3), np.uint8))
+    torn |= unreadable
+    torn[1:] |= unreadable[:-1]
+    stacks = of_frames(images, settings, torn)
+    stacks = stacks[stacks.ends + before >= chunk.start]
+    return stacks, (stacks.ends + before).tolist(), reasons
+
+
+def of_frames(images: Iterable[np.ndarray], settings: flow.Settings,
+              broken: Optional[np.ndarray] = None) -> Stacks:
+    """The stacks of a sequence's frames, uint8 RGB [H, W, 3] each; `ends` says which frames they end with.
+
+    Args:
+      images: T frames in time order.
+      settings: how flow is computed.
+      broken: bool [T], true where a frame is missing before one.
+    """
+    computing = flow.Flow(settings)
+    grey = [computing.prepare(image) for image in images]
+    broken = np.arange(len(grey)) == 0 if broken is None else broken
+    flows = np.zeros((len(grey),) + settings.shape[:2], np.uint8)
+    for i in range(1, len(grey)):
+        if not broken[i]:
+            flows[i] = computing.between(grey[i - 1], grey[i])
+    return Stacks(flows, complete(broken, np.zeros(len(grey), bool), settings.length), settings.length)
+
+
 def complete(broken: np.ndarray, unreadable: np.ndarray, length: int) -> np.ndarray:
     """int64 [K]: the frames at which a stack ends, those with `length` flows in a row up to them.
 
@@ -123,8 +195,6 @@ def gaps(found: dataset.Dataset) -> np.ndarray:
     return broken
 
 
-def thinned(stacks: Stacks, every: int, offset: int) -> Stacks:
-    """Every `every`-th stack, from `offset` on: neighbours share all but one of their flows."""
-    return stacks[offset % every::every]
-
-
+def unbroken(found: dataset.Dataset) -> dataset.Dataset:
+    """The data set with a new sequence wherever a frame is missing."""
+    return dataclasses.replace(found, sequence=np.cumsum(gaps(found)) - 1)

@@ -18,7 +18,7 @@ class Settings:
     """How it is built and trained; see `flow_vae.encoder` and `flow_vae.FlowVae` for what builds it.
 
     Attributes:
-      warm_up_epochs: epochs over which β grows from 0.
+      warm_up: share of the epochs over which β grows from 0.
       epochs: at most so many.
       patience: epochs without a better validation loss after which it stops; 0 never does.
       batch_size: stacks a step, over all devices together.
@@ -32,13 +32,13 @@ class Settings:
     widths: Tuple[int, ...] = flow_vae.PAPER_WIDTHS
     latents: int = 12
     batch_norm: bool = False
-    beta: float = 1.0
+    beta: float = 0.5
     optimal_prior: bool = False
-    warm_up_epochs: int = 3
+    warm_up: float = 0.2
     epochs: int = 20
     patience: int = 5
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    batch_size: int = 16
+    learning_rate: float = 5e-4
     seed: int = 0
     precision: str = "float32"
 
@@ -46,7 +46,9 @@ class Settings:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but should be 1 or more")
-        for name in ("warm_up_epochs", "patience", "seed"):
+        if not 0 <= self.warm_up <= 1:
+            raise ValueError(f"warm_up is {self.warm_up}, but should be a share of the epochs, 0 to 1")
+        for name in ("patience", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but should be 0 or more")
         if not 0 < self.learning_rate < 1:
@@ -111,7 +113,8 @@ def build(settings: Settings, steps: int) -> flow_vae.FlowVae:
             flow_vae.encoder(settings.size, settings.length, settings.widths, settings.latents,
                              batch_norm=settings.batch_norm),
             flow_vae.decoder(settings.size, settings.length, latents=settings.latents), beta=settings.beta,
-            optimal_prior=settings.optimal_prior, warm_up=settings.warm_up_epochs * steps, seed=settings.seed)
+            optimal_prior=settings.optimal_prior, warm_up=int(settings.warm_up * settings.epochs * steps),
+            seed=settings.seed)
 
 
 def as_images(stacks: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Trivial baselines that no detector may lose to: colour, brightness, sharpness of uint8 RGB frames. NumPy only.
+"""Trivial baselines that no detector may lose to: colour, brightness, sharpness of frames; mean motion. NumPy only.
 
 Each has `fit(frames) -> self`, `score(frames) -> float64 [N]` (higher = more OOD), `to_arrays`, `from_arrays`; frames
-are uint8 [N, h, w, 3] of one size, the detector's.
+are uint8 RGB [N, h, w, 3] of one size, the detector's; of `Motion` they are stacks of flows.
 """
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Callable, Dict, Mapping, Type, TypeVar
 import numpy as np
 
 _Self = TypeVar("_Self", bound="_OneNumber")
+_Few = TypeVar("_Few", bound="_FewNumbers")
 _CHUNK = 64  # frames turned into floats at a time
 
 
@@ -36,30 +37,61 @@ def windowed(scores: np.ndarray, starts: np.ndarray, window: int = 20) -> np.nda
     return total / count
 
 
-class Colour:
-    """Squared Mahalanobis distance of six numbers: mean and standard deviation of R, G and B over the frame."""
+class _FewNumbers:
+    """Squared Mahalanobis distance of a few numbers of each frame."""
 
-    def fit(self, frames: np.ndarray) -> Colour:
-        six = _per_frame(_colour, frames)
-        if len(six) <= six.shape[1]:
-            raise ValueError(f"the colour baseline needs more than {six.shape[1]} frames to fit, not {len(six)}")
-        self._mean = six.mean(axis=0)
+    _name = ""
+
+    @staticmethod
+    def _numbers(frames: np.ndarray) -> np.ndarray:
+        """Returns the numbers of frames, float64 [N, D]."""
+        raise NotImplementedError
+
+    def fit(self: _Few, frames: np.ndarray) -> _Few:
+        few = self._numbers(frames)
+        if len(few) <= few.shape[1]:
+            raise ValueError(f"the {self._name} baseline needs more than {few.shape[1]} frames to fit, not {len(few)}")
+        self._mean = few.mean(axis=0)
         # A pseudo-inverse, for grey frames: their six numbers span two dimensions.
-        self._precision = np.linalg.pinv(np.cov(six, rowvar=False), hermitian=True)
+        self._precision = np.linalg.pinv(np.cov(few, rowvar=False), hermitian=True)
         return self
 
     def score(self, frames: np.ndarray) -> np.ndarray:
-        away = _per_frame(_colour, frames) - self._mean
+        away = self._numbers(frames) - self._mean
         return np.einsum("ni,ij,nj->n", away, self._precision, away)
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         return {"mean": self._mean, "precision": self._precision}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Colour:
+    def from_arrays(cls: Type[_Few], arrays: Mapping[str, np.ndarray]) -> _Few:
         result = cls()
         result._mean, result._precision = arrays["mean"], arrays["precision"]
         return result
+
+
+class Colour(_FewNumbers):
+    """Squared Mahalanobis distance of six numbers: mean and standard deviation of R, G and B over the frame."""
+
+    _name = "colour"
+
+    @staticmethod
+    def _numbers(frames: np.ndarray) -> np.ndarray:
+        return _per_frame(_colour, frames)
+
+
+class Motion(_FewNumbers):
+    """Squared Mahalanobis distance of four numbers: mean and standard deviation of either direction's flow.
+
+    Its frames are stacks of flows, uint8 [N, 2h, w, n], horizontal above vertical; each number is over a whole stack.
+    """
+
+    _name = "motion"
+
+    @staticmethod
+    def _numbers(frames: np.ndarray) -> np.ndarray:
+        return np.concatenate([_motion(np.asarray(frames[begin:begin + _CHUNK], np.float32))
+                               for begin in range(0, len(frames), _CHUNK)])
 
 
 class _OneNumber:
@@ -131,3 +163,8 @@ def _per_frame(number: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -
 def _colour(frames: np.ndarray) -> np.ndarray:
     return np.concatenate([frames.mean(axis=(1, 2), dtype=np.float64), frames.std(axis=(1, 2), dtype=np.float64)],
                           axis=1)
+
+
+def _motion(stacks: np.ndarray) -> np.ndarray:
+    halves = stacks.reshape(len(stacks), 2, -1)  # rows first: the upper half is horizontal
+    return np.concatenate([halves.mean(axis=2, dtype=np.float64), halves.std(axis=2, dtype=np.float64)], axis=1)

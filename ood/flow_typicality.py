@@ -1,12 +1,14 @@
 """The default nonconformity of motion: two-sided typicality of latents and of the flow's own statistics, fused.
 
-Four channels, each a squared Mahalanobis distance to what training stacks look like, so that too little motion counts
+Three channels, each a squared Mahalanobis distance to what training stacks look like, so that too little motion counts
 like too much:
-  horizontal, vertical: ln KL_i over the latents of one direction's encoder;
-  field: mean flow, unevenness and change in each cell of the picture (the output `motion`);
-  pace: the same in three bands of the picture, and how much the whole jolts.
-Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting; evidence is fused
-by the weighted minimum p-value, as in `typicality`.
+  scene: latents (μ and ln σ² of both directions) and, of each cell of the picture (the output `motion`), mean flow,
+    unevenness and change, in one Gaussian;
+  pace: mean flow, unevenness and change in three bands of the picture, and how much the whole jolts;
+  jitter: how much the picture's median flow changes from one flow to the next.
+The latents' signs matter: a road that comes and one that goes away have the same KL. Each channel becomes evidence
+−ln p through its own in-distribution tail (`tail`), measured by cross-fitting; evidence is fused by the weighted
+minimum p-value, as in `typicality`.
 """
 from __future__ import annotations
 
@@ -15,26 +17,27 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from leanood.ood import flow_kl, gaussian, kl, nonconformity, tail
+from leanood.ood import flow_kl, gaussian, nonconformity, tail
 from leanood.ood.nonconformity import Variants
 
-HORIZONTAL, VERTICAL, FIELD, PACE = "horizontal", "vertical", "field", "pace"
-WEIGHTS = {HORIZONTAL: 0.2, VERTICAL: 0.2, FIELD: 0.3, PACE: 0.3}
+SCENE, PACE, JITTER, LATENT, FIELD = "scene", "pace", "jitter", "latent", "field"
+WEIGHTS = {SCENE: 0.4, PACE: 0.3, JITTER: 0.3}
 CHANNELS = tuple(WEIGHTS)
+ABLATIONS = (LATENT, FIELD)  # the two halves of `scene`, each as a channel of its own
 MOTION = "motion"
 _GRID = (2, 6, 4)  # directions, rows and columns of cells in the output `motion`
 _BANDS = 3
 _CELLS = 48
+_COURSES = 3 * _CELLS + 2  # where the single flows' means begin
 _FLOOR = 1e-3  # of twice the flow's reach: below it nothing moves
-_KL_FLOOR = 1e-3  # nats: below it a latent says nothing
 _FOLDS = 5
 
 
 class FlowTypicality(nonconformity.Nonconformity):
-    """α = max over channels of −ln p + ln w, one column, on `flow_kl.OUTPUTS` [N, Z] and `motion` [N, 146].
+    """α = max over channels of −ln p + ln w, one column, on `flow_kl.OUTPUTS` [N, Z] and `motion` [N, 146 + 48·n].
 
     Args:
-      channels: which of CHANNELS to use (for ablations).
+      channels: which of CHANNELS and ABLATIONS to use.
     """
 
     name = "flow"
@@ -42,13 +45,13 @@ class FlowTypicality(nonconformity.Nonconformity):
     extrapolates = True
 
     def __init__(self, channels: Tuple[str, ...] = CHANNELS):
-        unknown = [channel for channel in channels if channel not in CHANNELS]
+        known = CHANNELS + ABLATIONS
+        unknown = [channel for channel in channels if channel not in known]
         if unknown or not channels:
-            raise ValueError(f"flow has the channels {', '.join(CHANNELS)}, not {', '.join(unknown) or 'none'}")
-        self.channels = tuple(channel for channel in CHANNELS if channel in channels)
-        self.inputs = tuple(name for channel, direction in zip((HORIZONTAL, VERTICAL), flow_kl.DIRECTIONS)
-                            if channel in channels for name in (f"mu_{direction}", f"logvar_{direction}"))
-        self.inputs += (MOTION,) if {FIELD, PACE} & set(channels) else ()
+            raise ValueError(f"flow has the channels {', '.join(known)}, not {', '.join(unknown) or 'none'}")
+        self.channels = tuple(channel for channel in known if channel in channels)
+        self.inputs = flow_kl.OUTPUTS if {SCENE, LATENT} & set(channels) else ()
+        self.inputs += (MOTION,) if set(channels) != {LATENT} else ()
         self._gaussians: Dict[str, gaussian.Gaussian] = {}
         self._tails: Dict[str, tail.Tail] = {}
 
@@ -58,21 +61,25 @@ class FlowTypicality(nonconformity.Nonconformity):
         if missing:
             raise ValueError(f"the detector 'flow' reads the output {missing[0]!r}, which the network lacks; convert "
                              "a run of leanood train --model=flow_vae, or choose --detector=flow-kl")
-        features = self._features(outputs)
-        count = len(outputs[self.inputs[0]])
-        held_out = {channel: np.empty(count) for channel in self.channels}
-        # Whole stretches are held out: neighbouring stacks share flows.
-        for fold in np.array_split(np.arange(count), min(_FOLDS, count)):
-            rest = np.ones(count, bool)
+        features, origin = self._features(outputs), np.arange(len(outputs[self.inputs[0]]))
+        varied = {} if variants is None else self._features(variants.outputs)
+        held_out: Dict[str, List[np.ndarray]] = {channel: [] for channel in self.channels}
+        # Whole stretches are held out, with their variants: neighbouring stacks share flows.
+        for fold in np.array_split(origin, min(_FOLDS, len(origin))):
+            rest = np.ones(len(origin), bool)
             rest[fold] = False
-            for channel in self.channels:
-                held_out[channel][fold] = gaussian.Gaussian.fit(features[channel][rest]).distances(
-                    features[channel][fold])
-        self._tails = {channel: tail.Tail.fit(distances) for channel, distances in held_out.items()}
-        self._gaussians = {channel: gaussian.Gaussian.fit(features[channel]) for channel in self.channels}
+            for channel, values in features.items():
+                fitted = _fit(values, varied.get(channel), variants, rest)
+                held_out[channel].append(fitted.distances(values[fold]))
+                if variants is not None:
+                    held_out[channel].append(fitted.distances(varied[channel][~rest[variants.origin]]))
+        self._tails = {channel: tail.Tail.fit(np.concatenate(distances)) for channel, distances in held_out.items()}
+        everything = np.ones(len(origin), bool)
+        self._gaussians = {channel: _fit(values, varied.get(channel), variants, everything)
+                           for channel, values in features.items()}
         return self
 
-    def evidence(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def evidence(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
         """Returns each channel's weighted evidence −ln p + ln w, float64 [N]: what α is the maximum of."""
         return {channel: self._tails[channel].log_p(self._gaussians[channel].distances(values)) + _LOG_WEIGHTS[channel]
                 for channel, values in self._features(outputs).items()}
@@ -90,19 +97,18 @@ class FlowTypicality(nonconformity.Nonconformity):
 
     def _features(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns each channel's features, float64 [N, F]."""
-        found = {}
-        for channel, direction in zip((HORIZONTAL, VERTICAL), flow_kl.DIRECTIONS):
-            if channel in self.channels:
-                found[channel] = np.log(kl.per_latent(outputs[f"mu_{direction}"], outputs[f"logvar_{direction}"])
-                                        + _KL_FLOOR)
+        latent = field = np.empty((len(outputs[self.inputs[0]]), 0))
+        found: Dict[str, np.ndarray] = {}
+        if flow_kl.OUTPUTS[0] in self.inputs:
+            latent = np.concatenate([np.asarray(outputs[name], np.float64) for name in flow_kl.OUTPUTS], axis=1)
         if MOTION in self.inputs:
             motion = np.asarray(outputs[MOTION], np.float64)
-            if FIELD in self.channels:
-                logarithms = np.log(motion[:, _CELLS:3 * _CELLS] + _FLOOR)
-                found[FIELD] = np.concatenate([motion[:, :_CELLS], logarithms], axis=1)
-            if PACE in self.channels:
-                found[PACE] = _pace(motion)
-        return found
+            found[PACE] = _pace(motion)
+            found[JITTER] = _jitter(motion)
+            spread = np.log(np.maximum(motion[:, _CELLS:3 * _CELLS], 0.0) + _FLOOR)
+            field = np.concatenate([motion[:, :_CELLS], spread, found[PACE][:, 2 * _BANDS:]], axis=1)
+        found.update({SCENE: np.concatenate([field, latent], axis=1), LATENT: latent, FIELD: field})
+        return {channel: found[channel] for channel in self.channels}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         arrays = {"channels": np.array(self.channels)}
@@ -125,7 +131,16 @@ class FlowTypicality(nonconformity.Nonconformity):
         return found
 
 
-_LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}
+_LOG_WEIGHTS = {channel: math.log(WEIGHTS.get(channel, WEIGHTS[SCENE])) for channel in CHANNELS + ABLATIONS}
+
+
+def _fit(values: np.ndarray, varied: Optional[np.ndarray], variants: Optional[Variants],
+         chosen: np.ndarray) -> gaussian.Gaussian:
+    """Returns the Gaussian of the chosen stacks' features, widened by what their benign variants change."""
+    if varied is None or variants is None:
+        return gaussian.Gaussian.fit(values[chosen])
+    own = chosen[variants.origin]
+    return gaussian.Gaussian.fit(values[chosen], varied[own] - values[variants.origin[own]])
 
 
 def _pace(motion: np.ndarray) -> np.ndarray:
@@ -135,5 +150,13 @@ def _pace(motion: np.ndarray) -> np.ndarray:
         for begin in (0, _CELLS, 2 * _CELLS))
     average = mean.mean(axis=2)
     within = np.sqrt(np.maximum((spread * spread + mean * mean).mean(axis=2) - average * average, 0.0))
-    logarithms = np.log(np.concatenate([within, change.mean(axis=2), motion[:, 3 * _CELLS:]], axis=1) + _FLOOR)
+    jolt = motion[:, 3 * _CELLS:_COURSES]
+    logarithms = np.log(np.maximum(np.concatenate([within, change.mean(axis=2), jolt], axis=1), 0.0) + _FLOOR)
     return np.concatenate([average, logarithms], axis=1)
+
+
+def _jitter(motion: np.ndarray) -> np.ndarray:
+    """ln root mean square of the steps of each direction's median flow from flow to flow: float64 [N, 2]."""
+    courses = motion[:, _COURSES:].reshape(len(motion), _GRID[0], _CELLS // _GRID[0], -1)
+    steps = np.diff(np.median(courses, axis=2), axis=2)
+    return np.log(np.sqrt((steps * steps).mean(axis=2)) + _FLOOR)

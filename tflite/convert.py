@@ -27,7 +27,7 @@ def convert(
     target: str = "generic",
     size: Optional[Tuple[int, int]] = None,
     float_outputs: bool = True,
-    float_branches: Sequence[str] = ("early",),
+    float_branches: Sequence[str] = ("early", "motion"),
 ) -> bytes:
     """Returns the flatbuffer of `model`: one frame in, every output by its name, float32.
 

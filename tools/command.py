@@ -9,7 +9,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from typing import Any, Callable, Dict, Iterator, List, NoReturn, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 from absl import flags
 
@@ -112,9 +112,9 @@ def define_size(name: str, help: str) -> flags.FlagHolder:  # noqa: A002
     return _define(_Size(), name, None, help)
 
 
-def define_numbers(name: str, default: Sequence[int], help: str) -> flags.FlagHolder:  # noqa: A002
+def define_numbers(name: str, default: Optional[Sequence[int]], help: str) -> flags.FlagHolder:  # noqa: A002
     """Defines a flag of whole numbers with commas between, whose value is a list of them."""
-    return _define(_Numbers(), name, list(default), help)
+    return _define(_Numbers(), name, None if default is None else list(default), help)
 
 
 def define_pairs(name: str, help: str) -> flags.FlagHolder:  # noqa: A002

@@ -15,13 +15,14 @@ from typing import Sequence
 
 from absl import flags
 
-from leanood.data import benign, corruptions
+from leanood.data import benign, corruptions, sequences
 from leanood.tools import command, data_flags
 from leanood.workflow import evaluate
 
 flags.DEFINE_string("out", None, "a folder for evaluation.json and the plots")
 command.define_numbers("severities", evaluate.SEVERITIES, "of the corruptions, 1 to 5")
-flags.DEFINE_list("corruptions", list(corruptions.NAMES), "which; none: --corruptions=")
+flags.DEFINE_list("corruptions", None, "which; none: --corruptions=; default: of frames "
+                  + ", ".join(corruptions.NAMES) + "; of motion " + ", ".join(sequences.OF_MOTION))
 flags.DEFINE_list("benign", None, "benign changes to be silent on; none: --benign=; default: all that OpenCV can make "
                   "here of " + ", ".join(benign.NAMES))
 flags.DEFINE_float("stretch_s", 10.0, "length of a test sequence in seconds", lower_bound=0.1)

@@ -77,7 +77,8 @@ def _alarms(detector: detector_.Detector, loaded: network.Network, test: dataset
         return images if name is None else benign.change_sequence(name, images, job)
 
     def judge(runner: Any, images: np.ndarray) -> np.ndarray:
-        return detector.run(runner.each(images), np.arange(len(images)) == 0)["alarm"]
+        inputs = loaded.inputs(images)
+        return detector.run(runner.each(inputs), np.arange(len(inputs)) == 0)["alarm"]
 
     alarms = list(loaded.map(prepare, judge, list(range(len(chosen))), what))
     return np.concatenate(alarms), np.concatenate([np.arange(len(alarm)) == 0 for alarm in alarms])

@@ -15,10 +15,12 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from leanood.data import dataset, sequences
+from leanood.data import corruptions, dataset, sequences
 from leanood.ood import (
     classifier_score,
     evidence,
+    flow_kl,
+    flow_typicality,
     image_threshold,
     kl_topk,
     kl_typical,
@@ -37,7 +39,8 @@ from leanood.tflite import runtime as tflite_runtime
 from leanood.workflow import datasets, material, network, outcome, progress
 from leanood.workflow import sensitivity as sensitivity_
 
-WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10}  # by detector: frames that the martingale looks back on
+# By detector: frames that the martingale looks back on.
+WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10, "flow": 10, "flow-kl": 10}
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
@@ -62,8 +65,8 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set; None: what the network was trained on.
       out: the detector file; None: detector_<name>.tflite beside the network's.
       detector: "typicality", leanood's (the default for encoders); "kl-topk", the paper's; "kl-typical", all
-        latents, two-sided; of a classifier a score ("energy" is the default; of features alone "mahalanobis") or
-        several joined by "+".
+        latents, two-sided; of a network of motion "flow" (its default) or "flow-kl", the published one; of a classifier
+        a score ("energy" is the default; of features alone "mahalanobis") or several joined by "+".
       outputs: of a file that leanood didn't convert: name -> its own output, or a tensor of its graph, e.g.
         {"logits": "Identity", "features": "model/avg_pool/Mean"}.
       input_scale: of such a file, if it takes floats: "unit" x/255, "signed" x/127.5−1, "bytes" x or "imagenet"
@@ -100,14 +103,15 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         flatbuffer = adopt.adopt(flatbuffer, outputs or _own_names(path), input_scale or "unit")
     converted = datasets.sidecar(path)
     frames, opened = datasets.open(data, data_options, converted.get("data", {}))
-    loaded = network.load(flatbuffer, num_threads=num_threads)
+    loaded = network.load(flatbuffer, num_threads=num_threads, motion=datasets.motion(converted.get("run") or {}))
     per_hour, share = sensitivity_.rates(sensitivity)
     result = fit(loaded, frames, Settings(
         detector=detector or default_detector(loaded.runner.outputs), top_k=top_k, rank_by=rank_by, window=window,
         seed=seed, false_alarms_per_hour=per_hour if false_alarms_per_hour is None else false_alarms_per_hour,
         false_positive_rate=share if false_positive_rate is None else false_positive_rate, group_by=group_by,
         benign_variants=benign_variants))
-    found = sensitivity_.find(result.detector, loaded, result.validation)
+    found = sensitivity_.find(result.detector, loaded, result.validation,
+                              sequences.OF_MOTION if loaded.motion else corruptions.NAMES)
     seen = dict(result.seen)
     result.seen["alarms"] = [one._asdict() for one in found]
     out = os.fspath(out) if out else os.path.join(
@@ -165,20 +169,24 @@ def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Ma
     """
     tensor = next(iter(loaded.runner.inputs.values()))
     measured = result.detector.nonconformity
-    kind = "classifier" if isinstance(measured, classifier_score.ClassifierScore) else "latent"
+    kind = ("flow" if loaded.motion else
+            "classifier" if isinstance(measured, classifier_score.ClassifierScore) else "latent")
     return {**result.detector.config(), "kind": kind, "outputs": list(measured.inputs), "fps": fps,
             "input": {"name": tensor.name, "size": list(loaded.size), "dtype": str(np.dtype(tensor.dtype)),
-                      "range": [0.0, 1.0], "channels": "RGB"},
+                      "range": [0.0, 1.0], "channels": "RGB",
+                      **({"flow": loaded.motion.to_json()} if loaded.motion else {})},
             "calibration": result.seen, "metrics": [],
             "provenance": {"runtime": loaded.runner.runtime, "data": dict(data), "network": dict(converted)}}
 
 
 def default_detector(outputs: Collection[str]) -> str:
-    """Returns the detector for a network with these outputs: energy for a classifier, else typicality.
+    """Returns the detector for a network with these outputs: energy for a classifier, flow of motion, or typicality.
 
     Raises:
       ValueError: if the outputs' names say nothing.
     """
+    if "mu_h" in outputs:
+        return "flow"
     if {"mu", "early"} & set(outputs):
         return "typicality"
     for name, detector in (("logits", "energy"), ("features", "mahalanobis")):
@@ -199,6 +207,10 @@ def unfitted(settings: Settings) -> nonconformity.Nonconformity:
         return kl_topk.KlTopK(settings.top_k, settings.rank_by)
     if settings.detector == "kl-typical":
         return kl_typical.KlTypical()
+    if settings.detector == "flow":
+        return flow_typicality.FlowTypicality()
+    if settings.detector == "flow-kl":
+        return flow_kl.FlowKl()
     if settings.detector == "typicality":
         return typicality.Typicality()
     names = settings.detector.split("+")

@@ -76,7 +76,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     source = os.fspath(run if run is not None else model)  # type: ignore[arg-type]
     config, original, part = _original(source, run is not None, part, outputs, size, input_scale, unsafe)
     recipes.check(steps, original)
-    shape = (int(original.input_shape[1]), int(original.input_shape[2]))
+    shape = datasets.motion(config) or (int(original.input_shape[1]), int(original.input_shape[2]))
     frames, opened = datasets.open(data, data_options, config.get("data", {}))
     training, _ = datasets.load_split(frames, "train", shape, images)
     settings = {"recipe": recipes.write(steps), "from": os.path.abspath(source), "epochs": epochs,
@@ -143,7 +143,7 @@ def _named_after(source: str, recipe: str) -> str:
     return f"{os.path.splitext(source.rstrip(os.sep))[0]}-{re.sub(r'[^0-9A-Za-z.]+', '-', recipe).strip('-')}"
 
 
-def _validation(frames: Any, size: Tuple[int, int], images: int) -> Optional[np.ndarray]:
+def _validation(frames: Any, size: Any, images: int) -> Any:
     """Validation images, or none where the data set has none."""
     if not np.any((frames.split == "validation") & ~frames.ood):
         return None
@@ -154,18 +154,20 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
            target: str, detector: Optional[str]) -> Tuple[List[Any], Dict[str, str]]:
     """Writes TFLite, provenance, packed and detector files; returns the report's rows and the files by kind."""
     from leanood.compression import huffman, report
-    from leanood.models import filter_bank
+    from leanood.models import filter_bank, motion_statistics
     from leanood.tflite import convert
 
     progress.say(f"converting to {result.quantize}")
-    latents = {"mu", "logvar"} <= set(result.model.output)
-    original, model = (filter_bank.with_statistics(one) if part == "encoder" and latents else one
+    latents = any(name.split("_")[0] == "mu" for name in result.model.output)
+    statistics = motion_statistics if "mu_h" in result.model.output else filter_bank
+    original, model = (statistics.with_statistics(one) if part == "encoder" and latents else one
                        for one in (original, result.model))
     representative = images[np.unique(np.linspace(0, len(images) - 1, _REPRESENTATIVE).round().astype(int))]
     scale = folder.config["input_scale"]
     before = convert.convert(original, input_scale=scale)
     flatbuffer = convert.convert(model, quantize=result.quantize, input_scale=scale, target=target,
-                                 representative=representative if result.quantize in ("int8", "int16") else None)
+                                 representative=np.asarray(representative) if result.quantize in ("int8", "int16")
+                                 else None)
     provenance = convert.describe(
         flatbuffer, model=folder.path, outputs=",".join(sorted(convert.named(model, model.output))),
         quantize=result.quantize, target=target, input_scale=scale,

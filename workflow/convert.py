@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
+from leanood.data import flow
 from leanood.files import atomic
 from leanood.ood import scores
 from leanood.tflite import silence
@@ -34,8 +35,8 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
         unit.
       outputs: layers to put out by name, e.g. {"features": "avg_pool", "logits": "predictions"}; maps are averaged
         over the image.
-      early: add the output `early`, a fixed first layer's statistics, which the default detector reads; None: to a
-        run's encoder.
+      early: add the output `early`, a fixed first layer's statistics, which the default detector reads (of a network
+        of motion `motion`, the flow's own statistics); None: to a run's encoder.
       fold_score: add the output `ood_score`: a score such as "energy" or "vim", its statistics fitted on the new
         file's own outputs for training images.
       unsafe: let code within the model's file run (Lambda layers).
@@ -57,7 +58,7 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
     if fold_score:
         scores.by_name(fold_score)  # an unknown one is refused before the work
     silence.tensorflow()
-    from leanood.models import filter_bank, run, saved_model
+    from leanood.models import filter_bank, motion_statistics, run, saved_model
     from leanood.tflite import convert as converter
 
     config: Dict[str, Any] = {}
@@ -71,11 +72,13 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
     if outputs:
         network = _with_outputs(network, outputs, size)
     scale = trained_on = input_scale or config.get("input_scale", "unit")
-    if early or (early is None and config and part == "encoder"):
+    if config.get("model") == "flow_vae" and part == "encoder":
+        network = motion_statistics.with_statistics(network) if early is not False else network
+    elif early or (early is None and config and part == "encoder"):
         if trained_on != "unit":  # the statistics are of frames in [0, 1]
             network, scale = converter.with_unit_input(network, trained_on), "unit"
         network = filter_bank.with_statistics(network)
-    training = _Training(data, data_options, config.get("data", {}), network, size)
+    training = _Training(data, data_options, config.get("data", {}), network, datasets.motion(config) or size)
     images = training.ranges(representative) if quantize in ("int8", "int16") else None
     flatbuffer = converter.convert(network, quantize=quantize, representative=images, input_scale=scale, target=target,
                                    size=size, float_outputs=float_outputs)
@@ -96,9 +99,9 @@ class _Training:
     """The training images that int8's ranges and folded scores want, opened only when they are asked for."""
 
     def __init__(self, data: Optional[datasets.Data], options: Mapping[str, Any], recorded: Mapping[str, Any],
-                 network: Any, size: Optional[Tuple[int, int]]) -> None:
+                 network: Any, takes: Union[None, Tuple[int, int], flow.Settings]) -> None:
         self._data, self._options, self._recorded = data, options, recorded
-        self._network, self._size = network, size
+        self._network, self._takes = network, takes
         self._opened: Optional[Tuple[Any, Dict[str, Any]]] = None
         self.there = data is not None or bool(recorded.get("spec"))
         if data is not None or any(value is not None for value in options.values()):
@@ -114,11 +117,11 @@ class _Training:
 
     def images(self, count: int) -> Tuple[np.ndarray, np.ndarray]:
         """Up to `count` images, evenly spread, uint8 [N, h, w, 3], and their partitions (classes), str [N]."""
-        height, width = self._size or self._network.inputs[0].shape[1:3]
-        if height is None or width is None:
+        takes = self._takes or tuple(self._network.inputs[0].shape[1:3])
+        if not isinstance(takes, flow.Settings) and None in takes:
             raise ValueError("the model leaves its size open; give --size, e.g. --size=32x32")
-        images, readable = datasets.load_split(self._open()[0], "train", (int(height), int(width)), count)
-        return images, readable.partition
+        images, readable = datasets.load_split(self._open()[0], "train", takes, count)
+        return np.asarray(images), readable.partition
 
     def described(self) -> Dict[str, Any]:
         """How to open the data again."""

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from leanood.data import catalog, dataset
+from leanood.data import catalog, dataset, flow, stacks
 from leanood.workflow import progress
 
 Data = Union[str, "os.PathLike[str]", dataset.Dataset]
@@ -62,13 +62,21 @@ def split(found: dataset.Dataset, name: str, at_most: Optional[int] = None) -> d
     return chosen
 
 
-def load_split(found: dataset.Dataset, name: str, size: Tuple[int, int], at_most: Optional[int] = None,
-               ) -> Tuple[np.ndarray, dataset.Dataset]:
+def load_split(found: dataset.Dataset, name: str, size: Union[Tuple[int, int], flow.Settings],
+               at_most: Optional[int] = None) -> Tuple[Any, dataset.Dataset]:
     """The readable in-distribution frames of a split, uint8 [N, h, w, 3], and what is known of each.
 
-    Unreadable ones are named on stderr. With `at_most`, so many evenly spread frames.
+    With flow's settings instead of a size, the Stacks of those frames. Unreadable ones are named on stderr. With
+    `at_most`, so many evenly spread ones.
     """
-    images, readable, unreadable = split(found, name, at_most).load(size)
+    images: Any
+    if isinstance(size, flow.Settings):
+        images, readable, unreadable = stacks.load(split(found, name), size)
+        if at_most is not None and len(images) > at_most:
+            chosen = np.unique(np.linspace(0, len(images) - 1, at_most).round().astype(int))
+            images, readable = images[chosen], readable.where(chosen)
+    else:
+        images, readable, unreadable = split(found, name, at_most).load(size)
     say_unreadable(unreadable)
     if not len(images):
         raise ValueError(f"{found.description} has no readable in-distribution frame in its split {name!r}")
@@ -79,6 +87,11 @@ def say_unreadable(lines: Tuple[str, ...]) -> None:
     """Names unreadable images on stderr: they are counted, never scored."""
     for line in lines:
         progress.say(f"unreadable, left out: {line}")
+
+
+def motion(config: Mapping[str, Any]) -> Optional[flow.Settings]:
+    """How stacks of flows are computed, by a run's config or a detector file's input; None: it takes frames."""
+    return flow.Settings.from_json(config["flow"]) if config.get("flow") else None
 
 
 def sidecar(path: str) -> Dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from leanood.data import benign as benign_
-from leanood.data import catalog, dataset, sequences
+from leanood.data import catalog, dataset, motion, sequences
 from leanood.data import corruptions as corruptions_
 from leanood.ood import baselines, events, evidence, metrics, oracle, statistics
 from leanood.tflite import bundle
@@ -29,7 +29,7 @@ _CONFIDENCE = 0.95
 
 
 def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = None, out: Optional[str] = None, *,
-             severities: Sequence[int] = SEVERITIES, corruptions: Sequence[str] = corruptions_.NAMES,
+             severities: Sequence[int] = SEVERITIES, corruptions: Optional[Sequence[str]] = None,
              benign: Optional[Sequence[str]] = None, stretch_s: float = 10.0, stretches: int = 12,
              accelerator: str = "cpu", runtime: str = "auto", num_threads: Optional[int] = None,
              ood: Sequence[Union[str, os.PathLike]] = (), record: bool = False,
@@ -41,7 +41,8 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set; None: what it was calibrated on.
       out: a folder for evaluation.json and the plots; None: nothing is written.
       severities: of the corruptions, 1 to 5.
-      corruptions: which; none: only the data set's own OOD partitions.
+      corruptions: which, of data.corruptions.NAMES and, of sequences, data.motion.NAMES; an empty list: only the data
+        set's own OOD partitions; None: of frames all corruptions, of motion all changes of it, rain and light.
       benign: which benign changes the detector must be silent on (data.benign.NAMES); None: all that OpenCV can make
         here; an empty list: none.
       stretch_s: length of a test sequence in seconds.
@@ -56,16 +57,20 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
     Raises:
       ValueError, OSError: in one line that says what is wrong and what to do.
     """
-    settings = Settings(severities=tuple(severities), corruptions=tuple(name for name in corruptions if name),
+    chosen = corruptions_.NAMES if corruptions is None else tuple(name for name in corruptions if name)
+    settings = Settings(severities=tuple(severities), corruptions=chosen,
                         benign=benign_.available() if benign is None else tuple(name for name in benign if name),
                         stretch_s=stretch_s, stretches=stretches, ood=tuple(os.fspath(one) for one in ood))
     path = os.fspath(detector)
     opened = bundle.load(path, accelerator, 1, runtime)
+    if corruptions is None and datasets.motion(opened.config["input"]):
+        settings = dataclasses.replace(settings, corruptions=sequences.OF_MOTION)
     provenance = opened.config.get("provenance", {})
     frames, _ = datasets.open(data, data_options, provenance.get("data", {}))
     if out:
         os.makedirs(out, exist_ok=True)
-    loaded = network.load(path, num_threads=num_threads, accelerator=accelerator, runtime=runtime, trusted=True)
+    loaded = network.load(path, num_threads=num_threads, accelerator=accelerator, runtime=runtime, trusted=True,
+                          motion=datasets.motion(opened.config["input"]))
     report = score(opened, loaded, frames, settings)
     report.summary = {"file": path, "bytes": os.path.getsize(path), **report.summary,
                       "reconstruction_loss": _reconstruction(loaded, frames, provenance)}
@@ -92,8 +97,8 @@ class Settings:
             if severity not in corruptions_.SEVERITIES:
                 raise ValueError(f"severities: {severity!r} is none; they are whole numbers from 1 to 5")
         for name in self.corruptions:
-            if name not in corruptions_.NAMES:
-                raise ValueError(f"corruption {name!r} is unknown; there are {', '.join(corruptions_.NAMES)}")
+            if name not in sequences.NAMES:
+                raise ValueError(f"corruption {name!r} is unknown; there are {', '.join(sequences.NAMES)}")
         for name in self.benign:
             if name not in benign_.NAMES:
                 raise ValueError(f"benign change {name!r} is unknown; there are {', '.join(benign_.NAMES)}")
@@ -129,10 +134,11 @@ class _Scorer:
 
     def __init__(self, detector: bundle.BundledDetector, loaded: network.Network, data: dataset.Dataset):
         self.arithmetic, self.network = detector.detector, loaded
-        train, _ = datasets.load_split(data, "train", loaded.size, _BASELINE_FRAMES)
-        self.baselines: Dict[str, Any] = {
-            "six colour numbers": baselines.Colour().fit(train), "mean brightness": baselines.Brightness().fit(train),
-            "sharpness": baselines.Sharpness().fit(train)}
+        train, _ = datasets.load_split(data, "train", loaded.takes, _BASELINE_FRAMES)
+        trivial = {"mean and spread of flow": baselines.Motion} if loaded.motion else {
+            "six colour numbers": baselines.Colour, "mean brightness": baselines.Brightness,
+            "sharpness": baselines.Sharpness}
+        self.baselines: Dict[str, Any] = {name: kind().fit(train) for name, kind in trivial.items()}
 
     def simple(self, images: np.ndarray) -> Dict[str, np.ndarray]:
         """Returns the baselines' scores [N] of single frames, by name."""
@@ -181,7 +187,8 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
         found = catalog.open(spec, fps=data.fps or 20.0)
         add(_short(spec), found.where(found.ood) if found.ood.any() else found)
     for name in settings.corruptions:
-        for severity in settings.severities if name != "frozen" else ():  # a single image can't freeze
+        # A single image can't freeze, nor move.
+        for severity in settings.severities if name not in motion.NAMES else ():
             def corrupt(frame: np.ndarray, i: int, name: str = name, severity: int = severity) -> np.ndarray:
                 return corruptions_.corrupt(name, frame, severity, seed=i)
 
@@ -208,9 +215,11 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
     ideal = oracle.thresholds(usual["scaled"].T, test.starts, alarms.count)
     pictures = gallery.in_distribution(test, usual, test.starts, apart=int(fps))
     length = int(settings.stretch_s * fps)
-    chosen = sequences.stretches(test, length, settings.stretches)
+    room = sequences.room_for(settings.corruptions, settings.severities, length)
+    chosen = sequences.stretches(test, length, settings.stretches, room)
     if not chosen:
-        raise ValueError(f"no test sequence is {settings.stretch_s:g} s long; give a smaller --stretch_s")
+        raise ValueError(f"no test sequence is {room / fps:g} s long, which a stretch of {settings.stretch_s:g} s "
+                         "takes (fast playback takes more than is shown); give a smaller --stretch_s")
     # Of one or two stretches none may be all OOD: there would be too little in-distribution driving beside them.
     patterns = sequences.PATTERNS if len(chosen) > 2 else sequences.PATTERNS[1:]
     kinds = [(name, severity) for name in settings.corruptions for severity in settings.severities]
@@ -219,9 +228,9 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
 
     def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[Dict[str, np.ndarray], np.ndarray]:
         images, ood = prepared
-        return scorer.scores({**runner.each(images), **scorer.simple(images)}, np.arange(length) == 0), ood
+        return scorer.scores({**runner.each(images), **scorer.simple(images)}, np.arange(len(images)) == 0), ood
 
-    judged = scorer.network.map(lambda job: sequences.corrupted(test, *job, scorer.network.size), judge, jobs,
+    judged = scorer.network.map(lambda job: sequences.corrupted(test, *job, scorer.network.takes), judge, jobs,
                                 "scoring corrupted test sequences")
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
@@ -234,17 +243,17 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
         rocs[name] = metrics.roc(usual["detector"], odd["detector"][recording.ood])
         pictures += gallery.missed(name, odd, recording.ood, recording.read)
     example: Dict[str, np.ndarray] = {}
-    start = np.tile(np.arange(length) == 0, len(chosen))
-    group = np.repeat(np.arange(len(chosen)), length)
     for name, severity in kinds:
         parts, odd = zip(*(next(judged) for _ in chosen))
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         ood = np.concatenate(odd)
+        start = np.concatenate([np.arange(len(part)) == 0 for part in odd])
+        group = np.repeat(np.arange(len(chosen)), [len(part) for part in odd])
         row = _row(scorer, _at(scores, ~ood), _at(scores, ood), group[~ood], group[ood])
         row.update(_detected(scores, start, ood, fps, ideal))
         rows.append({"set": f"{name} {severity}",
-                     "ood": corruptions_.outside_id(name, severity, test.partition_kind), **row})
-        if rows[-1]["ood"] and row["hit_rate"] < 1:
+                     "ood": sequences.outside_id(name, severity, test.partition_kind), **row})
+        if rows[-1]["ood"] and row["hit_rate"] < 1 and scorer.network.motion is None:  # motion is in no single frame
             missed = [i for i, part in enumerate(parts) if not part["alarm"][odd[i]].any()]
             for number in missed[:1]:
                 images, _ = sequences.corrupted(test, chosen[number], name, severity, patterns[number % len(patterns)],

@@ -94,21 +94,27 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
     columns: Dict[str, List[np.ndarray]] = {"split": [], "partition": [], "group": [], "starts": [], "variant": [],
                                             "origin": []}
 
-    def add(name: str, starts: np.ndarray, variant: int) -> None:
-        count = len(known[name])
-        for column, values in {"split": np.full(count, name), "partition": known[name].partition,
-                               "group": np.array([label[one] for one in known[name].names]), "starts": starts,
-                               "variant": np.full(count, variant), "origin": begin[name] + np.arange(count)}.items():
+    def add(name: str, found: dataset.Dataset, variant: int) -> None:
+        count, place = len(found), {one: i for i, one in enumerate(known[name].names)}
+        for column, values in {"split": np.full(count, name), "partition": found.partition,
+                               "group": np.array([label[one] for one in found.names]), "starts": found.starts,
+                               "variant": np.full(count, variant),
+                               "origin": begin[name] + np.array([place[one] for one in found.names])}.items():
             columns[column].append(values)
 
     for name in SPLITS:
-        add(name, known[name].starts, 0)
+        add(name, known[name], 0)
     for name in vary:
-        pieces = _pieces(known[name]) if ordered else np.arange(len(known[name]))
+        # A stack of flows wants frames that no stack ends with, too.
+        source = known[name] if loaded.motion is None else datasets.split(data, name)
+        pieces = _pieces(source) if ordered else np.arange(len(source))
+        if ordered:
+            source = dataclasses.replace(source, sequence=pieces)
         for copy in range(min(benign_variants, -(-ENOUGH // len(known[name])))):
-            outputs.append(loaded.run(known[name], f"running the network on benign variants of {name}",
-                                      change=_Change(loaded, name, copy, pieces)).outputs)
-            add(name, np.append(True, np.diff(pieces) > 0), copy + 1)
+            varied = loaded.run(source, f"running the network on benign variants of {name}",
+                                change=_Change(loaded, name, copy, pieces))
+            outputs.append(varied.outputs)
+            add(name, varied.frames, copy + 1)
     return Material(outputs={name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]},
                     ordered=ordered, validation=known["validation"],
                     **{column: np.concatenate(values) for column, values in columns.items()})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import dataclasses
 import os
 import queue
 import tempfile
@@ -24,11 +25,12 @@ from typing import (
     Sequence,
     Tuple,
     TypeVar,
+    Union,
 )
 
 import numpy as np
 
-from leanood.data import dataset, frames
+from leanood.data import dataset, flow, frames, stacks
 from leanood.tflite import runtime as tflite_runtime
 from leanood.workflow import datasets, progress
 
@@ -48,7 +50,7 @@ class Ran(NamedTuple):
 
 
 def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, accelerator: str = "cpu",
-         runtime: str = "auto", trusted: bool = False) -> Network:
+         runtime: str = "auto", trusted: bool = False, motion: Optional[flow.Settings] = None) -> Network:
     """Returns the network of a file, in one interpreter a core.
 
     Each interpreter has one thread, so that numbers don't depend on how many cores there are.
@@ -57,9 +59,10 @@ def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, acce
       model: a path or the flatbuffer's bytes.
       num_threads: so many interpreters side by side; None: one a core. A GPU has one.
       accelerator, runtime, trusted: see `runtime.load`.
+      motion: how the stacks of flows are computed that it takes; None: it takes frames.
 
     Raises:
-      ValueError: if the file takes something else than one frame, rows of pixels.
+      ValueError: if the file takes something else than one frame, rows of pixels, or those stacks.
     """
     count = (num_threads or cores()) if accelerator == "cpu" else 1
     runners = [tflite_runtime.load(model, accelerator, 1, runtime, trusted=trusted or number > 0)
@@ -70,7 +73,10 @@ def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, acce
                          "[1, height, width, 3]; of [1, 3, height, width] name the outputs, --outputs=features=NAME: "
                          "its pixels are turned then")
     tensor = next(iter(runners[0].inputs.values()))
-    return Network(runners, (int(tensor.shape[1]), int(tensor.shape[2])))
+    if motion is not None and tuple(tensor.shape[1:]) != motion.shape:
+        raise ValueError(f"the network takes {list(tensor.shape)}, its stacks of flows are {[1, *motion.shape]}; "
+                         "convert it again")
+    return Network(runners, motion.size if motion else (int(tensor.shape[1]), int(tensor.shape[2])), motion)
 
 
 class Network:
@@ -78,29 +84,40 @@ class Network:
 
     Args:
       runners: of the same model.
-      size: (h, w) of its input.
+      size: (h, w) that frames are resized to for it.
+      motion: how the stacks of flows are computed that it takes; None: it takes frames.
 
     Attributes:
       runner: one of them.
-      size: as given.
+      size, motion: as given.
+      takes: how frames become its input: `motion`, or else `size`.
     """
 
-    def __init__(self, runners: Sequence[tflite_runtime.Runner], size: Tuple[int, int]) -> None:
-        self.runner, self.size = runners[0], size
+    def __init__(self, runners: Sequence[tflite_runtime.Runner], size: Tuple[int, int],
+                 motion: Optional[flow.Settings] = None) -> None:
+        self.runner, self.size, self.motion = runners[0], size, motion
+        self.takes: Union[Tuple[int, int], flow.Settings] = motion or size
         self._runners = list(runners)
         self._movable = self.runner.accelerator == "cpu"  # a GPU's context belongs to the thread that made it
 
     def run(self, data: dataset.Dataset, what: str, *, change: Optional[Callable[[np.ndarray, int], np.ndarray]] = None,
             also: Optional[Callable[[np.ndarray], Mapping[str, np.ndarray]]] = None) -> Ran:
-        """What the network says of each readable frame; the others are named on stderr.
+        """What the network says of each readable frame (of motion: that ends a stack); unreadable ones are named.
 
         Args:
           data: the frames.
           what: a few words for the progress bar.
           change: (frame at its own resolution, its index in `data`) -> the frame to judge instead.
-          also: (frames uint8 [n, h, w, 3] at the network's size) -> further named arrays [n, …] to keep.
+          also: (frames uint8 [n, h, w, 3] at the network's size, or Stacks) -> further named arrays [n, …] to keep.
         """
-        def prepare(chunk: range) -> Tuple[np.ndarray, List[int], List[str]]:
+        if self.motion is not None and not (data.sequence >= 0).all():
+            raise ValueError(f"{data.description}: motion needs frames that follow each other in time; give recordings "
+                             "(sequences:DIR, a video, or --times_csv), not unordered images")
+        broken = np.zeros(len(data), bool) if self.motion is None else stacks.gaps(data)
+
+        def prepare(chunk: range) -> Tuple[Any, List[int], List[str]]:
+            if self.motion is not None:
+                return stacks.cut(data, chunk, self.motion, broken, change)
             images = np.empty((len(chunk), *self.size, 3), np.uint8)
             kept: List[int] = []
             reasons: List[str] = []
@@ -114,13 +131,14 @@ class Network:
                     reasons.append(dataset.named(data.names[i], str(error)))
             return images[:len(kept)], kept, reasons
 
-        def judge(runner: tflite_runtime.Runner, prepared: Tuple[np.ndarray, List[int], List[str]]) -> Tuple:
+        def judge(runner: tflite_runtime.Runner, prepared: Tuple[Any, List[int], List[str]]) -> Tuple:
             images, kept, reasons = prepared
             outputs = {**runner.each(images), **(also(images) if also is not None and len(images) else {})}
             return outputs, kept, reasons
 
         store, readable, unreadable = _Store(len(data)), [], []
-        chunks = [range(begin, min(begin + CHUNK, len(data))) for begin in range(0, len(data), CHUNK)]
+        step = CHUNK if self.motion is None else 8 * CHUNK  # a chunk of motion begins with frames of the one before
+        chunks = [range(begin, min(begin + step, len(data))) for begin in range(0, len(data), step)]
         for outputs, kept, reasons in self.map(prepare, judge, chunks, what):
             if kept:
                 store.append(outputs, len(kept))
@@ -128,9 +146,19 @@ class Network:
             unreadable += reasons
         datasets.say_unreadable(tuple(unreadable))
         if not readable:
-            raise ValueError(f"{data.description}: none of {len(data)} frames can be read ({what})")
-        known = data if len(readable) == len(data) else data.where(np.array(readable))
-        return Ran(store.arrays(), known, tuple(unreadable))
+            raise ValueError(f"{data.description}: none of {len(data)} frames can be read ({what})"
+                             + (f", or nowhere {self.motion.length + 1} in a row" if self.motion else ""))
+        if len(readable) < len(data):
+            data = data.where(np.array(readable))
+            if self.motion is not None:  # what follows the frames left out is no neighbour of what was before them
+                broken = data.starts
+                broken[1:] |= np.diff(readable) > 1
+                data = dataclasses.replace(data, sequence=np.cumsum(broken) - 1)
+        return Ran(store.arrays(), data, tuple(unreadable))
+
+    def inputs(self, images: np.ndarray) -> Any:
+        """What the network takes of a sequence's frames uint8 [T, h, w, 3] at its size: they themselves, or stacks."""
+        return images if self.motion is None else stacks.of_frames(images, self.motion)
 
     def map(self, prepare: Callable[[T], Any], judge: Callable[[tflite_runtime.Runner, Any], R], jobs: List[T],
             what: str) -> Iterator[R]:

@@ -43,12 +43,12 @@ def find(detector: detector_.Detector, loaded: network.Network, validation: data
       detector: calibrated, with its threshold.
       loaded: its network.
       validation: frames that are in distribution.
-      kinds: of corruptions.NAMES; "frozen" is left out of single images.
+      kinds: of sequences.NAMES; "frozen" is left out of single images.
     """
     found: Dict[str, Found] = {}
     left = [kind for kind in kinds if detector.window or kind != "frozen"]
     for severity in SEVERITIES:
-        odd = [kind for kind in left if corruptions.outside_id(kind, severity, validation.partition_kind)]
+        odd = [kind for kind in left if sequences.outside_id(kind, severity, validation.partition_kind)]
         delays = _delays(detector, loaded, validation, odd, severity)
         for kind, delay in zip(odd, delays):
             if delay is not None:
@@ -82,12 +82,12 @@ def _delays(detector: detector_.Detector, loaded: network.Network, validation: d
         places = [np.array([i]) for i in chosen]
 
     def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Optional[int]:
-        images, _ = prepared
-        alarm = detector.run(runner.each(images), np.arange(len(images)) == 0)["alarm"]
+        images, ood = prepared
+        alarm = detector.run(runner.each(images), np.arange(len(images)) == 0)["alarm"][np.argmax(ood):]
         return int(np.argmax(alarm)) if alarm.any() else None
 
     jobs = [(where, kind, severity, "all", seed) for kind in kinds for seed, where in enumerate(places)]
-    judged = list(loaded.map(lambda job: sequences.corrupted(validation, *job, loaded.size), judge, jobs,
+    judged = list(loaded.map(lambda job: sequences.corrupted(validation, *job, loaded.takes), judge, jobs,
                              f"what will alarm: severity {severity}"))
     delays: List[Optional[float]] = []
     for i in range(len(kinds)):

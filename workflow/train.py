@@ -6,21 +6,22 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leanood.data import dataset
+from leanood.data import dataset, flow
 from leanood.tflite import silence
 from leanood.workflow import datasets, outcome, progress
 
-_SIZES = {"bvae": (64, 64), "resnet18": (32, 32)}
+_SIZES = {"bvae": (64, 64), "flow_vae": (120, 160), "resnet18": (32, 32)}
 
 
 def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bvae",
           size: Optional[Tuple[int, int]] = None, stem: str = "cifar", width: float = 1.0,
-          widths: Sequence[int] = (16, 32, 32, 32), latents: int = 30, dense: Sequence[int] = (),
+          widths: Optional[Sequence[int]] = None, latents: Optional[int] = None, dense: Sequence[int] = (),
           activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
-          beta: float = 20.0, reconstruction: str = "bce", warm_up: float = 0.25,
+          beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
           warm_up_epochs: Optional[int] = None, augment: Sequence[str] = (), epochs: Optional[int] = None,
           patience: int = 10, batch_size: Optional[int] = None, learning_rate: Optional[float] = None, seed: int = 0,
           precision: str = "float32", deterministic: bool = False, distribution_strategy: str = "off",
+          flow_method: str = "dis", flow_reach: float = 32.0, optimal_prior: bool = False, every: int = 3,
           **data_options: Any) -> outcome.Outcome:
     """Trains a network on the data's split "train"; returns its run's folder, which the next steps take.
 
@@ -29,40 +30,47 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
     Args:
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set.
       out: the run's folder; an unfinished run in it goes on.
-      model: "bvae", or "resnet18", whose classes are the data's partitions.
-      size: (height, width) of the input in pixels; None: bvae 64×64, resnet18 32×32.
+      model: "bvae"; "flow_vae", of motion, which takes recordings; or "resnet18", whose classes are the data's
+        partitions.
+      size: (height, width) of the input in pixels; None: bvae 64×64, resnet18 32×32; flow_vae: of the frames that
+        flow is computed between, 120×160.
       stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
       width: resnet18: multiplies all channels.
-      widths: bvae: channels of the convolutions; each halves the size.
-      latents: bvae: their number.
+      widths: channels of the convolutions; None: bvae 16, 32, 32, 32, each halves the size; flow_vae 32, 64, 128, 256.
+      latents: their number; None: bvae 30, flow_vae 12 of each direction.
       dense: bvae: units of the fully connected layers before the latents.
       activation: bvae: "relu" (faster when quantized) or "leaky_relu".
-      batch_norm: bvae: normalise after each convolution; blinds it to light.
+      batch_norm: normalise after each convolution; blinds a bvae to light, a flow_vae to speed.
       pool: bvae: halve by "stride" (4× cheaper) or "max".
       decoder_widths: bvae: the decoder's, if other than `widths`; a narrow one trains faster.
-      beta: bvae: weight of the KL term for a frame of 64×64, scaled with the pixels: beta · h · w / 64².
+      beta: weight of the KL term; bvae: for a frame of 64×64, scaled with the pixels: beta · h · w / 64²; None: bvae
+        20, flow_vae 0.5.
       reconstruction: bvae: loss of the pixels, "bce" or "mse", summed over an image.
-      warm_up: bvae: share of the epochs over which beta grows from 0.
+      warm_up: share of the epochs over which beta grows from 0.
       warm_up_epochs: resnet18: epochs over which the learning rate grows; None: 1.
       augment: bvae: what varies in training besides the images: words of "light", "colour", "rain", "flip",
         "benign"; a latent sees only what varied.
-      epochs: at most so many; None: bvae 40, resnet18 200.
-      patience: bvae: stop after so many epochs without a better validation loss; 0: never.
-      batch_size: images a step, over all devices; None: bvae 32, resnet18 128.
-      learning_rate: Adam's (bvae: 0.001), or the peak of SGD's (resnet18: 0.1).
+      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 200.
+      patience: bvae, flow_vae: stop after so many epochs without a better validation loss; 0: never.
+      batch_size: images a step, over all devices; None: bvae 32, flow_vae 16, resnet18 128.
+      learning_rate: Adam's (bvae: 0.001, flow_vae: 0.0005), or the peak of SGD's (resnet18: 0.1).
       seed: of weights, order and noise.
       precision: "float32", "bf16", or "auto": bf16 where the hardware has it.
       deterministic: bitwise repeatable, and slower.
       distribution_strategy: "off", "mirrored" (all GPUs here) or "multi_worker_mirrored" (the machines in TF_CONFIG).
+      flow_method: flow_vae: "dis", or the paper's "farneback", which takes longer and loses fast motion.
+      flow_reach: flow_vae: pixels a frame that flow is clipped at; the paper's is 64.
+      optimal_prior: flow_vae: measure KL from the Gaussian that fits the posteriors of the training set as a whole.
+      every: flow_vae: each epoch takes every so many-th stack of flows, since neighbours share most of them.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
     Raises:
       ValueError, OSError: in one line that says what is wrong and what to do.
     """
     if model not in _SIZES:
-        raise ValueError(f"model is {model!r}; it can be {' or '.join(_SIZES)}")
-    if model == "bvae" and warm_up_epochs is not None:
-        raise ValueError("--warm_up_epochs is resnet18's; a bvae's is --warm_up, a share of the epochs")
+        raise ValueError(f"model is {model!r}; it can be {', '.join(_SIZES)}")
+    if model != "resnet18" and warm_up_epochs is not None:
+        raise ValueError(f"--warm_up_epochs is resnet18's; a {model}'s is --warm_up, a share of the epochs")
     frames, opened = datasets.open(data, data_options, {})
     images = datasets.split(frames, "train")
     validation = frames.where((frames.split == "validation") & ~frames.ood)
@@ -80,13 +88,23 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
     distribution = strategy.choose(distribution_strategy)  # before TensorFlow computes anything
     shared = {"size": tuple(size or _SIZES[model]), "seed": seed, "precision": precision_.resolve(precision), **{
         name: value for name, value in (("epochs", epochs), ("batch_size", batch_size),
-                                        ("learning_rate", learning_rate), ("warm_up_epochs", warm_up_epochs))
-        if value is not None}}
+                                        ("learning_rate", learning_rate), ("warm_up_epochs", warm_up_epochs),
+                                        ("widths", None if widths is None else tuple(widths)), ("latents", latents),
+                                        ("beta", beta))
+        if value is not None and (model != "resnet18" or name not in ("widths", "latents", "beta"))}}
     if model == "bvae":
         folder, result, unreadable, carried = _bvae(images, validation, opened, os.fspath(out), distribution, dict(
-            shared, widths=tuple(widths), latents=latents, dense=tuple(dense), activation=activation,
-            batch_norm=batch_norm, pool=pool, decoder_widths=tuple(decoder_widths), beta=beta,
+            shared, dense=tuple(dense), activation=activation,
+            batch_norm=batch_norm, pool=pool, decoder_widths=tuple(decoder_widths),
             reconstruction=reconstruction, warm_up=warm_up, augment=tuple(augment), patience=patience))
+    elif model == "flow_vae":
+        carried = None
+        shared.pop("size")
+        motion = flow.Settings(size=size or _SIZES[model], crop=_cropped(size or _SIZES[model]), method=flow_method,
+                               reach=flow_reach)
+        folder, result, unreadable = _flow_vae(images, validation, opened, os.fspath(out), distribution, motion, every,
+                                               dict(shared, batch_norm=batch_norm, optimal_prior=optimal_prior,
+                                                    warm_up=warm_up, patience=patience))
     else:
         carried = None
         folder, result, unreadable = _resnet18(images, validation, opened, os.fspath(out), distribution, dict(
@@ -121,6 +139,32 @@ def _bvae(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[st
         data=data, distribution=distribution)
     carried = latents.report(folder, validation if len(validation) else images) if folder.chief else None
     return folder, result, [line for source in sources for line in source.unreadable], carried
+
+
+def _flow_vae(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str,
+              distribution: Any, motion: flow.Settings, every: int, options: Dict[str, Any]
+              ) -> Tuple[Any, Any, List[str]]:
+    from leanood.data import pipeline, stacks
+    from leanood.models import flow_vae_training
+
+    settings = flow_vae_training.Settings(size=motion.crop, length=motion.length, **options)
+    progress.say(f"computing flow ({motion.method}) between {len(images) + len(validation)} frames")
+    cut, _, unreadable = stacks.load(images, motion)
+    judged: Any = None
+    bad: Tuple[str, ...] = ()
+    if len(validation):
+        held_out, _, bad = stacks.load(validation, motion)
+        judged = pipeline.of_stacks(held_out, settings.batch_size, every=motion.length, shuffle=False)
+    folder, result = flow_vae_training.train(
+        lambda epoch: pipeline.of_stacks(cut, settings.batch_size, every=every, seed=settings.seed, epoch=epoch),
+        settings, out, steps=-(-len(cut) // (every * settings.batch_size)), flow=motion.to_json(), validation=judged,
+        data=data, distribution=distribution)
+    return folder, result, [*unreadable, *bad]
+
+
+def _cropped(size: Tuple[int, int]) -> Tuple[int, int]:
+    """The part of a frame that flow is certain in: of 120×160 the paper's 113×152, of others likewise."""
+    return round(size[0] * 113 / 120), round(size[1] * 152 / 160)
 
 
 def _resnet18(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str,

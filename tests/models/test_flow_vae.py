@@ -87,7 +87,7 @@ def test_the_optimal_prior_follows_the_posteriors_moments():
 
 def test_training_uses_the_latents_of_both_directions(tmp_path):
     settings = flow_vae_training.Settings(size=(36, 45), length=3, widths=(4, 6), latents=3, epochs=6, batch_size=16,
-                                          learning_rate=3e-3, beta=0.1, warm_up_epochs=0)
+                                          learning_rate=3e-3, beta=0.1, warm_up=0.0)
     stacks = tf.constant(_stacks(256))
 
     def batches(epoch: int) -> tf.data.Dataset:
@@ -107,16 +107,19 @@ def test_training_uses_the_latents_of_both_directions(tmp_path):
 def test_statistics_are_what_numpy_makes_of_the_flow():
     stacks = np.random.default_rng(1).random((2, 226, 152, 6)).astype(np.float32)
     found = motion_statistics.statistics(tf.constant(stacks)).numpy()
-    assert found.shape == (2, motion_statistics.SIZE)
-    for number, half in enumerate((stacks[:, :113], stacks[:, 113:])):
-        flow = (half[:, ::2, ::2] - 0.5).astype(np.float64)[:, :54, :76]
-        cells = flow.reshape(2, 6, 9, 4, 19, 6)
-        change = np.abs(np.diff(flow, axis=3)).reshape(2, 6, 9, 4, 19, 5)
+    assert found.shape == (2, 3 * 48 + 2 + 48 * 6)
+    for number, half in enumerate((stacks[:, :112], stacks[:, 116:224])):
+        flow = half.astype(np.float64).reshape(2, -1, 4, 38, 4, 6).mean(axis=(2, 4)) - 0.5
+        flow = flow[:, :24, :36]
+        cells = flow.reshape(2, 6, 4, 4, 9, 6)
+        change = np.abs(np.diff(flow, axis=3)).reshape(2, 6, 4, 4, 9, 5)
         for begin, wanted in ((0, cells.mean(axis=(2, 4, 5))), (48, cells.std(axis=(2, 4, 5))),
                               (96, change.mean(axis=(2, 4, 5)))):
             np.testing.assert_allclose(found[:, begin + 24 * number:begin + 24 * number + 24], wanted.reshape(2, 24),
                                        atol=2e-5)
         np.testing.assert_allclose(found[:, 144 + number], cells.mean(axis=(1, 2, 3, 4)).std(axis=1), atol=1e-5)
+        np.testing.assert_allclose(found[:, 146 + 144 * number:290 + 144 * number],
+                                   cells.mean(axis=(2, 4)).reshape(2, 144), atol=1e-5)
 
 
 def test_the_statistics_become_an_output_of_the_encoder():
@@ -124,8 +127,8 @@ def test_the_statistics_become_an_output_of_the_encoder():
     assert set(model.output) == {*flow_vae.OUTPUTS, "motion"}
     with pytest.raises(ValueError, match="already has an output named 'motion'"):
         motion_statistics.with_statistics(model)
-    with pytest.raises(ValueError, match="h and w at least 12"):
-        motion_statistics.with_statistics(flow_vae.encoder((9, 45), 3, (4,), 3))
+    with pytest.raises(ValueError, match="h and w at least 28"):
+        motion_statistics.with_statistics(flow_vae.encoder((20, 45), 3, (4,), 3))
 
 
 @pytest.mark.parametrize(("options", "message"), [

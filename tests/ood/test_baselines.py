@@ -28,6 +28,21 @@ def test_colour_is_the_mahalanobis_distance_of_six_numbers():
     np.testing.assert_allclose(baselines.Colour().fit(train).score(test), expected, rtol=1e-4)
 
 
+def test_motion_is_the_mahalanobis_distance_of_four_numbers():
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(60, 200, (count, 1, 1, 1)) + rng.integers(0, 50, (count, 8, 6, 3))
+                   for count in (200, 5))
+
+    def four(batch):
+        return np.array([[half.mean() for half in (one[:4], one[4:])] + [half.std() for half in (one[:4], one[4:])]
+                         for one in batch])
+
+    away = four(test) - four(train).mean(axis=0)
+    expected = [row @ np.linalg.inv(np.cov(four(train).T)) @ row for row in away]
+    found = baselines.Motion().fit(train.astype(np.uint8)).score(test.astype(np.uint8))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_colour_of_grey_frames_is_finite():
     grey = np.repeat(frames(100)[..., :1], 3, axis=3)
     assert np.isfinite(baselines.Colour().fit(grey).score(grey)).all()

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from leanood.ood import detector, flow_kl, flow_typicality, tail
+from leanood.ood import detector, flow_kl, flow_typicality, nonconformity, tail
 
 Z = 5
 
@@ -18,7 +18,8 @@ def _outputs(count: int, seed: int, shift: float = 0.0, speed: float = 1.0) -> d
         found[f"mu_{direction}"] = rng.normal(0, 1, (count, Z)) + (shift if direction == "v" else 0.0)
         found[f"logvar_{direction}"] = rng.normal(-1, 0.3, (count, Z))
     found["motion"] = np.concatenate([rng.normal(0, 0.05, (count, 48)) * speed,
-                                      np.exp(rng.normal(-3, 0.2, (count, 98))) * speed], axis=1)
+                                      np.exp(rng.normal(-3, 0.2, (count, 98))) * speed,
+                                      rng.normal(0, 0.05, (count, 48 * 3)) * speed], axis=1)
     return {name: values.astype(np.float32) for name, values in found.items()}
 
 
@@ -85,12 +86,45 @@ def test_too_little_motion_is_as_odd_as_too_much():
 
 
 def test_channels_may_be_left_out():
-    only = flow_typicality.FlowTypicality((flow_typicality.VERTICAL,))
-    assert only.inputs == ("mu_v", "logvar_v")
+    only = flow_typicality.FlowTypicality((flow_typicality.LATENT,))
+    assert only.inputs == flow_kl.OUTPUTS
     only.fit(_outputs(500, 1))
-    assert list(only.evidence(_outputs(3, 2))) == ["vertical"]
+    assert list(only.evidence(_outputs(3, 2))) == ["latent"]
     with pytest.raises(ValueError, match="not sideways"):
         flow_typicality.FlowTypicality(("sideways",))
+
+
+def test_a_latent_on_the_other_side_is_odd_although_its_kl_is_the_same():
+    outputs = _outputs(2000, 1)
+    outputs["mu_v"] = np.abs(outputs["mu_v"]) + 1.0
+    fitted = flow_typicality.FlowTypicality((flow_typicality.LATENT,)).fit(outputs)
+    test = _outputs(100, 2)
+    test["mu_v"] = np.abs(test["mu_v"]) + 1.0
+    away = {**test, "mu_v": -test["mu_v"]}
+    np.testing.assert_allclose(flow_kl.divergences(away), flow_kl.divergences(test))
+    assert fitted.score(away).min() > np.quantile(fitted.score(test), 0.95)
+
+
+def test_a_picture_that_steps_to_and_fro_is_seen_by_the_jitter_channel():
+    fitted = flow_typicality.FlowTypicality((flow_typicality.JITTER,)).fit(_outputs(1000, 1))
+    test = _outputs(100, 2)
+    courses = test["motion"][:, 146:].reshape(100, 48, 3)
+    calm = np.median(fitted.score(test))
+    courses += np.array([0.2, -0.2, 0.2], np.float32)
+    assert np.median(fitted.score(test)) > calm + 3
+
+
+def test_what_benign_variants_move_is_no_longer_odd():
+    outputs = _outputs(1000, 1)
+    rng = np.random.default_rng(5)
+    origin = np.arange(1000)
+    moved = {**outputs, "logvar_h": (outputs["logvar_h"] + rng.normal(0, 2, (1000, Z))).astype(np.float32)}
+    variants = nonconformity.Variants(moved, origin, None)
+    test = {**_outputs(200, 2)}
+    test["logvar_h"] = test["logvar_h"] + 2.0
+    told = flow_typicality.FlowTypicality().fit(outputs, variants=variants).score(test)
+    untold = flow_typicality.FlowTypicality().fit(outputs).score(test)
+    assert np.median(told) < 3 < np.median(untold)
 
 
 def test_a_network_without_statistics_is_refused():
