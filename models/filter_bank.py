@@ -31,7 +31,7 @@ BANDS = 3
 # Mean and deviation of R, G, B; energies of the Laplacians by scale and colour, of four gradients.
 CELL = 6 + 3 * SCALES + 4
 SIZE = FRAME + BANDS * CELL * 2
-STRIDES = (2, 4, 8)  # by scale, in pixels of a frame of about 112 rows (or columns, where they are fewer)
+STRIDES = (3, 4, 8)  # by scale, in pixels of a frame of about 112 rows (or columns, where they are fewer)
 _ROWS = 112
 _SHADOW, _HIGHLIGHT = 0.1, 0.85  # luma below and above which a sensor clips
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -101,18 +101,20 @@ def _strides(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> List[int]:
 def _responses(frame: tf.Tensor, strides: Sequence[int]) -> List[tf.Tensor]:
     """The filters' responses by scale: all 14 at the first, the three Laplacians at the others."""
     # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
-    return [tf.nn.conv2d(frame, kernel, stride, "VALID") for kernel, stride in zip((_FIRST, *_COARSE), strides)]
+    responses = [tf.nn.conv2d(frame, kernel, stride, "VALID") for kernel, stride in zip((_FIRST, *_COARSE), strides)]
+    return [tf.nn.bias_add(responses[0], _BIAS), *responses[1:]]
 
 
 def _statistics(responses: Sequence[tf.Tensor]) -> tf.Tensor:
-    response = responses[0] + _BIAS
+    response = responses[0]
     magnitude, square = tf.abs(response), response * response
-    signed, mean = _mean(response), _mean(magnitude)
+    rows, columns = magnitude.shape[1:3]
+    by_column = _pooled(magnitude, (rows, 1))
+    signed, mean = _mean(response), _mean(by_column)
     colour = signed[:, _COLOUR]
     spread = tf.sqrt(tf.nn.relu(_mean(square)[:, _COLOUR] - colour * colour))
     clipped = (mean[:, 5:7] + signed[:, 5:7] * _SIDES) / 2  # max(±x, 0) = (|x| ± x) / 2
-    rows, columns = magnitude.shape[1:3]
-    column = tf.reduce_max(_pooled(magnitude, (rows, 1)), axis=[1, 2])[:, 3:4]
+    column = tf.reduce_max(by_column, axis=[1, 2])[:, 3:4]
     row = tf.reduce_max(_pooled(magnitude, (1, columns)), axis=[1, 2])[:, 4:5]
     magnitudes, peaks = [mean[:, :3]], [_fourth(square)[:, :3]]
     for response in responses[1:]:

@@ -158,10 +158,7 @@ class Typicality(nonconformity.Nonconformity):
         """Returns what the Gaussians are of, float64 [N, …]: early, features and early's logarithms; latents."""
         columns = {}
         if EARLY in self.inputs:
-            early, magnitudes = np.array(outputs[EARLY], np.float64), self._widths[2]
-            np.maximum(early[:, :magnitudes], 0.0, out=early[:, :magnitudes])
-            deep = [np.asarray(outputs[FEATURES], np.float64)] if FEATURES in self.inputs else []
-            columns[EARLY] = np.concatenate([early, *deep, np.log(early[:, :magnitudes] + _FLOOR)], axis=1)
+            columns[EARLY] = joined(outputs[EARLY], outputs[FEATURES] if FEATURES in self.inputs else None)
         if LATENT in self.channels:
             columns[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
         return columns
@@ -252,6 +249,14 @@ class Typicality(nonconformity.Nonconformity):
         typicality._use(typicality.channels, widths[1] > 0)
         typicality._compile()
         return typicality
+
+
+def joined(early: np.ndarray, features: Optional[np.ndarray] = None) -> np.ndarray:
+    """Returns what one Gaussian is of, float64 [N, …]: `early` [N, E], `features` [N, F], early's logarithms."""
+    early = np.array(early, np.float64)
+    np.maximum(early[:, :_MAGNITUDES], 0.0, out=early[:, :_MAGNITUDES])
+    deep = [] if features is None else [np.asarray(features, np.float64)]
+    return np.concatenate([early, *deep, np.log(early[:, :_MAGNITUDES] + _FLOOR)], axis=1)
 
 
 _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}

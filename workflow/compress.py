@@ -158,9 +158,9 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
     from leanood.tflite import convert
 
     progress.say(f"converting to {result.quantize}")
-    latents = any(name.split("_")[0] == "mu" for name in result.model.output)
+    encoder = part == "encoder" and any(name.split("_")[0] in ("mu", "features") for name in result.model.output)
     statistics = motion_statistics if "mu_h" in result.model.output else filter_bank
-    original, model = (statistics.with_statistics(one) if part == "encoder" and latents else one
+    original, model = (statistics.with_statistics(one) if encoder else one
                        for one in (original, result.model))
     representative = images[np.unique(np.linspace(0, len(images) - 1, _REPRESENTATIVE).round().astype(int))]
     scale = folder.config["input_scale"]
@@ -182,7 +182,7 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
         files["packed"] = f"{files['tflite']}.huffman"
         atomic.write_bytes(files["packed"], packed)
         rows.append(("huffman-packed file", dataclasses.replace(rows[-1][1], bytes=len(packed))))
-    if (latents or "logits" in result.model.output) and detector != "none":
+    if (encoder or "logits" in result.model.output) and detector != "none":
         made = calibrate.calibrate(files["tflite"], frames, folder.file("detector.tflite"), detector=detector)
         files["detector"] = made.path
     return rows, files

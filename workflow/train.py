@@ -8,13 +8,15 @@ import numpy as np
 
 from leanood.data import dataset, flow
 from leanood.tflite import silence
+from leanood.workflow import backbone as backbone_
 from leanood.workflow import datasets, outcome, progress
 
-_SIZES = {"bvae": (64, 64), "flow_vae": (120, 160), "resnet18": (32, 32)}
+_SIZES = {"bvae": (64, 64), "backbone": (120, 160), "flow_vae": (120, 160), "resnet18": (32, 32)}
 
 
 def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bvae",
-          size: Optional[Tuple[int, int]] = None, stem: str = "cifar", width: float = 1.0,
+          size: Optional[Tuple[int, int]] = None, backbone: str = "efficientnet_lite0", cut: str = "", shrink: int = 1,
+          input_scale: str = "unit", stem: str = "cifar", width: float = 1.0,
           widths: Optional[Sequence[int]] = None, latents: Optional[int] = None, dense: Sequence[int] = (),
           activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
           beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
@@ -30,10 +32,16 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
     Args:
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set.
       out: the run's folder; an unfinished run in it goes on.
-      model: "bvae"; "flow_vae", of motion, which takes recordings; or "resnet18", whose classes are the data's
-        partitions.
-      size: (height, width) of the input in pixels; None: bvae 64×64, resnet18 32×32; flow_vae: of the frames that
-        flow is computed between, 120×160.
+      model: "bvae"; "backbone", a pretrained network's first layers, frozen; "flow_vae", of motion, which takes
+        recordings; or "resnet18", whose classes are the data's partitions.
+      size: (height, width) of the input in pixels; None: bvae 64×64, backbone 120×160, resnet18 32×32; flow_vae: of
+        the frames that flow is computed between, 120×160.
+      backbone: "efficientnet_lite0", which comes with leanood[train]; "mobilenet_v2" or "mobilenet_v3_small", which
+        Keras downloads; or a Functional Keras model (.h5, .keras).
+      cut: backbone: the layer whose map's means are the features; empty: chosen on validation frames and changes of
+        them.
+      shrink: backbone: it sees means of so many by so many pixels.
+      input_scale: backbone from a file: what it was trained on, "unit" x/255, "signed" x/127.5−1 or "bytes" x.
       stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
       width: resnet18: multiplies all channels.
       widths: channels of the convolutions; None: bvae 16, 32, 32, 32, each halves the size; flow_vae 32, 64, 128, 256.
@@ -71,13 +79,20 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
         raise ValueError(f"model is {model!r}; it can be {', '.join(_SIZES)}")
     if model != "resnet18" and warm_up_epochs is not None:
         raise ValueError(f"--warm_up_epochs is resnet18's; a {model}'s is --warm_up, a share of the epochs")
+    for name, value in {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "widths": widths,
+                        "latents": latents, "beta": beta, "augment": augment or None}.items():
+        if model == "backbone" and value is not None:
+            raise ValueError(f"--{name} is of networks that are trained; a backbone is frozen")
     frames, opened = datasets.open(data, data_options, {})
     images = datasets.split(frames, "train")
     validation = frames.where((frames.split == "validation") & ~frames.ood)
     progress.say(f"{frames.description}: {len(images)} images to train on, {len(validation)} for validation")
-    if not len(validation):
+    if not len(validation) and model != "backbone":
         progress.say("no validation images: the last epoch counts as the best")
     silence.tensorflow()
+    if model == "backbone":
+        return backbone_.train(images, validation, opened, os.fspath(out), name=backbone, cut=cut, shrink=shrink,
+                               input_scale=input_scale, size=tuple(size or _SIZES[model]), seed=seed)
     import tensorflow as tf
 
     from leanood.models import precision as precision_

@@ -1,0 +1,249 @@
+"""What detects: real lightings, faint corruptions and changed content of Duckietown's single images, by detector file.
+
+    python benchmarks/detection/groups.py --data=$LEANOOD_TEST_DATA/data --runs=runs \
+        --files=full=runs/full/encoder_int8.tflite,half=runs/half/encoder_int8.tflite --out=runs/groups.json
+
+Each network is calibrated as `leanood calibrate` does it and judged on its own file, beside what is left of it without
+its network, without its filter bank, and beside the trivial baselines. Intervals: bootstrap over blocks of ten
+neighbouring frames, all kinds of row drawn together. Times: frame to verdict, one thread, files taking turns. Needs
+`pip install 'leanood[benchmarks]'`.
+"""
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+import numpy as np
+import sets
+import unseen
+from absl import flags
+
+from leanood.data import benign, content_changes, corruptions, dataset, frames
+from leanood.ood import baselines, gaussian, image_threshold, typicality
+from leanood.tflite import bundle
+from leanood.tools import command
+from leanood.workflow import calibrate, material, network, progress
+
+_FILES = flags.DEFINE_list("files", None, "LABEL=FILE.tflite,…: converted networks", required=True)
+_OUT = flags.DEFINE_string("out", "groups.json", "the figures")
+_ROUNDS = flags.DEFINE_integer("rounds", 200, "runs of each file, to time it; 0: not timed")
+_BOOTSTRAP = flags.DEFINE_integer("bootstrap", 300, "draws for the intervals")
+
+FAINT = (*((name, 1) for name in ("darker", "brighter", "rain", "fog", "glare", "motion_blur", "noise", "dead_pixels")),
+         ("occlusion", 5))
+UNSEEN = ("mud", "grid of holes", "hue turned", "JPEG at quality 10", "lens distortion", "turned by 45°")
+REAL = ("dark", "red", "green", "another road")
+GROUPS = ("real", "low", "content")
+_BLOCK = 10
+_ROAD = 500  # frames of another road
+
+Rows = Dict[str, np.ndarray]  # by "group/kind", uint8 [N, h, w, 3]; "test" and "benign/…" beside them
+
+
+def main(argv: Sequence[str]) -> None:
+    files = dict(pair.split("=", 1) for pair in _FILES.value)
+    found = sets.load_data("duckietown")
+    kinds = _kinds(found)
+    results: Dict[str, Any] = {"rows": [kind for kind in kinds if kind.split("/")[0] in GROUPS], "files": {}}
+    rng = np.random.default_rng(0)
+    for label, path in files.items():
+        loaded = network.load(bundle.flatbuffer(path))
+        scores, threshold, seen = _scores(loaded, found, kinds)
+        results["files"][label] = {"bytes": len(bundle.flatbuffer(path)), "calibration": seen,
+                                   **_summary(scores, threshold, rng)}
+        print(json.dumps({label: results["files"][label]["detectors"]}, indent=1), flush=True)
+    results["baselines"] = _trivial(found, kinds)
+    if _ROUNDS.value:
+        results["milliseconds"] = _times(files, next(iter(kinds.values()))())
+    sets.write(_OUT.value, json.dumps(results, indent=1) + "\n")
+    print(table(results))
+
+
+def _kinds(found: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
+    """Returns what makes each kind of frame, kept as .npy in --runs once made."""
+    folder = os.path.join(sets.RUNS.value, "rows")
+    os.makedirs(folder, exist_ok=True)
+    test = found.where((found.split == "test") & ~found.ood)
+    albumentations = unseen.transforms()
+
+    def road() -> dataset.Dataset:
+        drive = sets.load_data("donkeycar")
+        return drive.where(np.linspace(0, len(drive) - 1, _ROAD).astype(int))
+
+    def every(change: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        return np.stack([frames.resize(change(test.read(i), i), sets.SIZE) for i in range(len(test))])
+
+    def content(name: str) -> np.ndarray:
+        other = road() if name == "pasted object" else None
+        rng = np.random.default_rng(1000)
+
+        def change(frame: np.ndarray, i: int) -> np.ndarray:
+            where = int(rng.integers(len(other or test)))
+            return content_changes.change(name, frame, 1000 + i, (other or test).read(where))
+
+        return every(change)
+
+    made: Dict[str, Callable[[], np.ndarray]] = {"test": lambda: every(lambda frame, i: frame)}
+    for name in OOD:
+        made[f"real/{name}"] = lambda name=name: found.where(found.partition == name).load(sets.SIZE)[0]
+    made["real/another road"] = lambda: road().load(sets.SIZE)[0]
+    for name, severity in FAINT:
+        made[f"low/{name} {severity}"] = lambda name=name, severity=severity: every(
+            lambda frame, i: corruptions.corrupt(name, frame, severity, seed=1000 + i))
+    for name in UNSEEN:
+        made[f"low/{name}"] = lambda name=name: every(
+            lambda frame, i: unseen.apply(albumentations[name], frame, 1000 + i))
+    for name in content_changes.NAMES:
+        made[f"content/{name}"] = lambda name=name: content(name)
+    for name in benign.NAMES:
+        made[f"benign/{name}"] = lambda name=name: np.stack(
+            [benign.change(name, frame, i, i) for i, frame in enumerate(kept("test"))])
+
+    def kept(kind: str) -> np.ndarray:
+        path = os.path.join(folder, kind.replace("/", "_").replace(" ", "-") + ".npy")
+        if not os.path.exists(path):
+            array = made[kind]()
+            with open(path + ".partial", "wb") as stream:
+                np.save(stream, array)
+            os.replace(path + ".partial", path)
+        return np.load(path)
+
+    return {kind: lambda kind=kind: kept(kind) for kind in made}
+
+
+OOD = REAL[:3]
+
+
+def _scores(loaded: network.Network, found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> tuple:
+    """Returns scores by detector and kind, thresholds by detector, and what calibration saw."""
+    settings = calibrate.Settings(window=0)
+    made = material.gather(loaded, found, ordered=False)
+    judges: Dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {}
+    thresholds: Dict[str, float] = {}
+    whole = calibrate._left_out(made, found.partition_kind, settings)
+    judges["whole"] = lambda outputs: whole.detector.run(outputs, None)["score"]
+    thresholds["whole"] = image_threshold.grouped(whole.nonconformity, made.group, 0.05, made.partition).value
+    outputs, train = made.outputs, made.split == "train"
+    parts: Dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
+        "without the network": lambda one: typicality.joined(one["early"])}
+    if "features" in outputs:
+        parts["without the filter bank"] = lambda one: np.asarray(one["features"], np.float64)
+    elif "mu" in outputs:
+        parts["without the filter bank"] = lambda one: np.concatenate([one["mu"], one["logvar"]], axis=1).astype(float)
+    for name, columns in parts.items():
+        features = columns(outputs)
+        usual, varied = train & (made.variant == 0), train & (made.variant > 0)
+        fitted = gaussian.Gaussian.fit(features[usual], features[varied] - features[made.origin[varied]])
+        judges[name] = lambda one, columns=columns, fitted=fitted: fitted.distances(columns(one))
+        held = fitted.distances(features[~train])
+        thresholds[name] = image_threshold.conformal(held, 0.05).value
+    scores: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in judges}
+    for kind, images in progress.track(list(kinds.items()), "scoring"):
+        said = loaded.runner.each(images())
+        for name, judge in judges.items():
+            scores[name][kind] = judge(said)
+    return scores, thresholds, {"frames": made.count()}
+
+
+def _summary(scores: Mapping[str, Mapping[str, np.ndarray]], thresholds: Mapping[str, float],
+             rng: np.random.Generator) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for name, kinds in scores.items():
+        rows = {kind: _auroc(kinds["test"], one) for kind, one in kinds.items() if kind.split("/")[0] in GROUPS}
+        above = {kind: float((one > thresholds[name]).mean()) for kind, one in kinds.items()}
+        found[name] = {**_means(rows), "hits": float(np.mean([above[kind] for kind in rows])),
+                       "flagged": above["test"],
+                       "benign": float(np.mean([above[kind] for kind in kinds if kind.startswith("benign/")])),
+                       "worst_benign": max(above[kind] for kind in kinds if kind.startswith("benign/")),
+                       "aurocs": rows, "alarmed": above}
+    count = len(scores["whole"]["test"])
+    draws: Dict[str, List[Dict[str, float]]] = {name: [] for name in scores}
+    for _ in range(_BOOTSTRAP.value):
+        where = _blocks(rng, count)
+        reals = {kind: _blocks(rng, len(one)) for kind, one in scores["whole"].items() if kind.startswith("real/")}
+        for name, kinds in scores.items():
+            own = kinds["test"][where]
+            draws[name].append(_means({kind: _auroc(own, one[reals.get(kind, where)]) for kind, one in kinds.items()
+                                       if kind.split("/")[0] in GROUPS}))
+    for name, drawn in draws.items():
+        for group in (*GROUPS, "all") if drawn else ():
+            found[name][f"{group}_interval"] = np.quantile([one[group] for one in drawn], [0.025, 0.975]).tolist()
+            lost = [a[group] - b[group] for a, b in zip(draws["whole"], drawn)]
+            found[name][f"{group}_lost"] = [found["whole"][group] - found[name][group],
+                                            *np.quantile(lost, [0.025, 0.975]).tolist()]
+    return {"detectors": found}
+
+
+def _trivial(found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict[str, Any]:
+    images = found.where((found.split == "train") & ~found.ood).load(sets.SIZE)[0]
+    made = {"six colour numbers": baselines.Colour().fit(images), "sharpness": baselines.Sharpness().fit(images),
+            "mean brightness": baselines.Brightness().fit(images)}
+    scored = {kind: {name: one.score(make()) for name, one in made.items()} for kind, make in kinds.items()
+              if not kind.startswith("benign/")}
+    rows = {kind: {name: _auroc(scored["test"][name], values) for name, values in one.items()}
+            for kind, one in scored.items() if kind != "test"}
+    best = {kind: max(one.values()) for kind, one in rows.items()}
+    return {"best of three on each row": {**_means(best), "aurocs": best},
+            **{name: _means({kind: one[name] for kind, one in rows.items()}) for name in made}}
+
+
+def _times(files: Mapping[str, str], images: np.ndarray) -> Dict[str, Any]:
+    """Returns the least and the median time of a run of each file, in milliseconds, taking turns."""
+    loaded = {label: network.load(bundle.flatbuffer(path), num_threads=1).runner for label, path in files.items()}
+    taken: Dict[str, List[float]] = {label: [] for label in files}
+    for turn in range(_ROUNDS.value + 10):
+        for label, runner in loaded.items():
+            begin = time.perf_counter()
+            runner(images[turn % len(images)])
+            if turn >= 10:
+                taken[label].append(1e3 * (time.perf_counter() - begin))
+    return {label: {"least": min(times), "median": float(np.median(times))} for label, times in taken.items()}
+
+
+def _auroc(own: np.ndarray, odd: np.ndarray) -> float:
+    ranks = np.sort(own)
+    below, upto = np.searchsorted(ranks, odd, "left"), np.searchsorted(ranks, odd, "right")
+    return float((below + upto).mean() / 2 / len(own))
+
+
+def _means(rows: Mapping[str, float]) -> Dict[str, float]:
+    return {**{group: float(np.mean([value for kind, value in rows.items() if kind.startswith(f"{group}/")]))
+               for group in GROUPS}, "all": float(np.mean(list(rows.values())))}
+
+
+def _blocks(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Indices [count] of randomly drawn blocks of neighbours."""
+    begins = rng.integers(0, max(1, count - _BLOCK + 1), -(-count // _BLOCK))
+    return np.minimum((begins[:, np.newaxis] + np.arange(_BLOCK)).ravel()[:count], count - 1)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Returns the figures as a Markdown table."""
+    lines = ["| network | detector | real | low | content | all | costs, points | hits | flagged at 5% | benign, mean "
+             "(worst) | KiB | ms, least (median) |", "|" + " --- |" * 12]
+    for label, one in results["files"].items():
+        took = results.get("milliseconds", {}).get(label)
+        for name, row in one["detectors"].items():
+            means = [f"{row[group]:.3f}" for group in (*GROUPS, "all")]
+            lost = row.get("all_lost")
+            points = [100 * value for value in lost or ()]
+            cost = "" if name == "whole" or not lost else f"{points[0]:.1f} ({points[1]:.1f}–{points[2]:.1f})"
+            size = [f"{one['bytes'] / 1024:.0f}", _taken(took)]
+            lines.append("| " + " | ".join([
+                label if name == "whole" else "", name, *means, cost, f"{row['hits']:.3f}", f"{row['flagged']:.3f}",
+                f"{row['benign']:.3f} ({row['worst_benign']:.3f})", *(size if name == "whole" else ["", ""])]) + " |")
+    for name, row in results["baselines"].items():
+        means = [f"{row[group]:.3f}" for group in (*GROUPS, "all")]
+        lines.append("| " + " | ".join(["", name, *means, *[""] * 6]) + " |")
+    return "\n".join(lines)
+
+
+def _taken(took: Any) -> str:
+    return f"{took['least']:.2f} ({took['median']:.2f})" if took else "–"
+
+
+if __name__ == "__main__":
+    command.run(main, example="python benchmarks/detection/groups.py --data=$LEANOOD_TEST_DATA/data --runs=runs "
+                "--files=full=runs/full/encoder_int8.tflite")

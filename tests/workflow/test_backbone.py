@@ -1,0 +1,50 @@
+"""A backbone from the journey's first step to its last: a cut chosen by rule, features in the default detector."""
+import json
+
+import pytest
+import tf_keras as keras
+
+import leanood
+from leanood.tflite import bundle
+from leanood.workflow import backbone
+
+
+def test_the_earliest_cut_that_is_as_good_as_any():
+    found = [backbone.Cut("a", 4, 0.6, 0.6, 0.600), backbone.Cut("b", 4, 0.7, 0.7, 0.746),
+             backbone.Cut("c", 4, 0.7, 0.8, 0.750), backbone.Cut("d", 4, 0.7, 0.7, 0.700)]
+    assert backbone.best(found).layer == "b"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A backbone of one's own, as a file: random filters."""
+    keras.utils.set_random_seed(0)
+    frame = x = keras.Input((48, 48, 3))
+    for i, width in enumerate((8, 8, 16)):
+        x = keras.layers.Conv2D(width, 3, strides=2, padding="same", activation="relu", name=f"conv{i}")(x)
+    path = tmp_path_factory.mktemp("backbone") / "own.h5"
+    keras.Model(frame, keras.layers.Conv2D(16, 3, strides=2, padding="same", name="late")(x)).save(path)
+    return path
+
+
+def test_from_training_to_a_verdict(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(backbone, "_FIT", 40)
+    monkeypatch.setattr(backbone, "_JUDGE", 6)
+    lanes = {"data": "lanes:frames=400,scene=20,size=48x48"}
+    run = leanood.train(**lanes, out=tmp_path / "run", model="backbone", backbone=str(own), size=(48, 48))
+    assert run.summary["cut"] in ("conv2", "late")
+    assert run.summary["features"] == 16
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model"] == "backbone"
+    assert config["backbone"] == str(own)
+    file = leanood.convert(run, quantize="int8", representative=20)
+    made = leanood.calibrate(file, benign_variants=1)
+    detector = bundle.load(made.path)
+    assert set(detector.config["outputs"]) == {"early", "features"}
+    fixed = leanood.train(**lanes, out=tmp_path / "fixed", model="backbone", backbone=str(own), size=(48, 48),
+                          cut="conv1")
+    assert fixed.summary["features"] == 8
+    with pytest.raises(ValueError, match="has no map 'nowhere'; it can be cut at conv2"):
+        leanood.train(**lanes, out=tmp_path / "none", model="backbone", backbone=str(own), size=(48, 48), cut="nowhere")
+    with pytest.raises(ValueError, match="--epochs is of networks that are trained; a backbone is frozen"):
+        leanood.train(**lanes, out=tmp_path / "none", model="backbone", epochs=3)

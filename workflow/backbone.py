@@ -1,0 +1,164 @@
+"""Chooses where to cut a pretrained network, by in-distribution frames and made-up changes of them.
+
+For each cut: the Gaussian that the default detector would fit on training frames and benign variants (the filter bank's
+statistics and the cut's features together), then the AUROC of validation frames as they are against corrupted
+ones and ones of changed content. The earliest cut that is as good as any, but for half a point, is chosen: it is the
+cheapest.
+"""
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
+
+import numpy as np
+
+from leanood.data import content_changes, corruptions, dataset, frames, input_scales, variants, wide_pool
+from leanood.ood import gaussian, metrics, typicality
+from leanood.workflow import outcome, progress
+
+# One of each kind, faint ones: strong ones any cut sees.
+CORRUPTIONS = (("darker", 1), ("brighter", 1), ("rain", 1), ("fog", 1), ("motion_blur", 1), ("noise", 1),
+               ("dead_pixels", 1), ("glare", 1), ("occlusion", 5))
+TOLERANCE = 0.005
+_FIT, _JUDGE = 400, 80  # frames at most
+_BATCH = 32
+
+Features = Dict[str, np.ndarray]  # by cut, float32 [N, C]; "early" beside them
+
+
+class Cut(NamedTuple):
+    """A cut and how well its features, with the filter bank's, rank changed frames behind frames as they are."""
+
+    layer: str
+    features: int
+    corruptions: float  # mean AUROC
+    content: float
+    mean: float  # over all kinds
+
+
+def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str, *,
+          name: str = "efficientnet_lite0", cut: str = "", shrink: int = 1, input_scale: str = "unit",
+          size: Tuple[int, int] = (120, 160), seed: int = 0) -> outcome.Outcome:
+    """Makes a run's folder of a pretrained network up to a cut, frozen: `encoder.h5` with the output `features`.
+
+    Args:
+      images: training frames.
+      validation: frames to choose the cut by; where there are none, the last fifth of `images`.
+      data: how to open the data set again.
+      out: the folder.
+      name, shrink, input_scale: as of `models.backbone.load`.
+      cut: a layer's name; empty: chosen.
+      size: (h, w) of the frame in pixels.
+      seed: of the made-up changes.
+    """
+    from leanood.models import backbone, run
+
+    base = backbone.load(name, size, shrink=shrink, input_scale=input_scale)
+    folder = run.Run.create(out, {
+        "model": "backbone", "backbone": os.path.abspath(name) if os.path.exists(name) else name, "cut": cut,
+        "shrink": shrink, "size": list(size), "input_scale": base.input_scale, "seed": seed, "data": dict(data)})
+    with folder.lock():
+        found = [] if cut else choose(base.model, base.input_scale, size, images, validation, seed)
+        chosen = cut or best(found).layer
+        network = backbone.cut(base.model, chosen)
+        folder.save("encoder", network)
+    summary: Dict[str, Any] = {
+        "out": folder.path, "backbone": name, "cut": chosen, "features": int(network.output["features"].shape[-1]),
+        "parameters": int(network.count_params()), "train_images": len(images), "validation_images": len(validation)}
+    rows = [[one.layer, one.features, one.corruptions, one.content, one.mean, "yes" if one.layer == chosen else ""]
+            for one in found]
+    table = (rows, ["cut", "features", "corruptions", "content", "mean AUROC", "chosen"])
+    return outcome.Outcome(folder.path, summary, [table] if rows else [])
+
+
+def best(found: List[Cut]) -> Cut:
+    """Returns the first cut whose mean is within TOLERANCE of the largest."""
+    largest = max(one.mean for one in found)
+    return next(one for one in found if one.mean >= largest - TOLERANCE)
+
+
+def choose(model: Any, input_scale: str, size: Tuple[int, int], images: dataset.Dataset, validation: dataset.Dataset,
+           seed: int = 0) -> List[Cut]:
+    """Returns every cut, in the network's order, judged.
+
+    Args: as of `train`; model: the whole backbone.
+    """
+    from leanood.models import backbone
+
+    layers = backbone.cuts(model)
+    if not layers:
+        raise ValueError("the backbone has no map of an eighth or a sixteenth of the frame's size; name a layer: --cut")
+    if not len(validation):
+        last = max(1, len(images) // 5)
+        images, validation = (images.where(np.arange(len(images))[part]) for part in (slice(-last), slice(-last, None)))
+    features = _extractor(backbone.pooled(model, {layer: layer for layer in layers}), input_scale)
+    shown = _spread(images, _FIT).load(size)[0]
+    fitted = features(shown)
+    varied = features(np.stack([variants.draw((seed, i))(frame, seed, i) for i, frame in enumerate(shown)]))
+    judged = _spread(validation, _JUDGE)
+    kinds = _kinds(judged, size, seed)
+    odd = {kind: features(made()) for kind, made in progress.track(list(kinds.items()), "choosing the cut")}
+    usual = features(judged.load(size)[0])
+    found = []
+    for layer in layers:
+        joined = _joined(fitted, layer)
+        normal = gaussian.Gaussian.fit(joined, _joined(varied, layer) - joined)
+        own = normal.distances(_joined(usual, layer))
+        auroc = {kind: metrics.evaluate(own, normal.distances(_joined(one, layer))).auroc for kind, one in odd.items()}
+        low = [value for kind, value in auroc.items() if kind not in content_changes.NAMES]
+        content = [value for kind, value in auroc.items() if kind in content_changes.NAMES]
+        found.append(Cut(layer, usual[layer].shape[1], float(np.mean(low)), float(np.mean(content)),
+                         float(np.mean(low + content))))
+    return found
+
+
+def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[str, Callable[[], np.ndarray]]:
+    """By kind, what makes the judged frames of that kind, uint8 [N, h, w, 3]."""
+    def every(change: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        return np.stack([frames.resize(change(judged.read(i), seed + i), size) for i in range(len(judged))])
+
+    def content(name: str) -> np.ndarray:
+        shift = max(1, len(judged) // 3)
+
+        def other(i: int, like: np.ndarray) -> np.ndarray:
+            if name != "blended":
+                return wide_pool.leaves((64, 64), seed + i)
+            return frames.resize(judged.read((i + shift) % len(judged)), like.shape[:2])
+
+        return every(lambda frame, one: content_changes.change(name, frame, one, other(one - seed, frame)))
+
+    kinds: Dict[str, Callable[[], np.ndarray]] = {}
+    for name, severity in CORRUPTIONS:
+        kinds[f"{name} {severity}"] = lambda name=name, severity=severity: every(
+            lambda frame, one: corruptions.corrupt(name, frame, severity, seed=one))
+    return {**kinds, **{name: lambda name=name: content(name) for name in content_changes.NAMES}}
+
+
+def _spread(data: dataset.Dataset, count: int) -> dataset.Dataset:
+    """At most so many frames, evenly spread."""
+    return data if len(data) <= count else data.where(np.linspace(0, len(data) - 1, count).round().astype(int))
+
+
+def _extractor(model: Any, input_scale: str) -> Callable[[np.ndarray], Features]:
+    """Returns what gives every cut's features and `early` of images uint8 [N, h, w, 3]."""
+    import tensorflow as tf
+
+    from leanood.models import filter_bank
+
+    factor, offset = input_scales.SCALES[input_scale]
+
+    @tf.function
+    def forward(images: Any) -> Any:
+        return {**model(images * factor + offset, training=False), filter_bank.NAME: filter_bank.early(images)}
+
+    def run(images: np.ndarray) -> Features:
+        parts = [forward(tf.constant(images[begin:begin + _BATCH].astype(np.float32) / 255))
+                 for begin in range(0, len(images), _BATCH)]
+        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+
+    return run
+
+
+def _joined(features: Features, layer: str) -> np.ndarray:
+    """What the default detector's Gaussian is of, float64 [N, …]."""
+    return typicality.joined(features[typicality.EARLY], features[layer])
