@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from leanood.data import frames
+from leanood.data import frames, storage
 
 SPLITS = ("train", "calibration", "validation", "test", "ood", "")
 PARTITION_KINDS = ("subset", "factor")
@@ -111,16 +111,18 @@ class Dataset:
             raise ValueError(f"split: {name!r} is none of {', '.join(repr(s) for s in SPLITS)}")
         return self.where(self.split == name)
 
-    def load(self, size: Tuple[int, int]) -> Tuple[np.ndarray, Dataset, Tuple[str, ...]]:
+    def load(self, size: Tuple[int, int],
+             memory: int = storage.MEMORY) -> Tuple[np.ndarray, Dataset, Tuple[str, ...]]:
         """All readable frames at one size.
 
         Args:
           size: (h, w).
+          memory: bytes that they may take; more lie in a temporary file, mapped.
 
         Returns:
           (uint8 [M, h, w, 3], the data set of those M frames, one line "name: reason" for each unreadable frame).
         """
-        images = np.empty((len(self),) + tuple(size) + (3,), np.uint8)
+        images = storage.empty((len(self),) + tuple(size) + (3,), np.uint8, memory)
         reasons: list = [None] * len(self)
 
         def fill(begin: int) -> None:
@@ -135,8 +137,11 @@ class Dataset:
         bad = tuple(reason for reason in reasons if reason)
         if not bad:
             return images, self, bad
-        readable = np.array([reason is None for reason in reasons], bool)
-        return images[readable], self.where(readable), bad
+        readable = np.flatnonzero([reason is None for reason in reasons])
+        for place, i in enumerate(readable.tolist()):  # in place: they may lie in a file
+            if place != i:
+                images[place] = images[i]
+        return images[:len(readable)], self.where(readable), bad
 
 
 def named(name: str, reason: str) -> str:

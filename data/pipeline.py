@@ -6,9 +6,8 @@ from typing import Callable, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from leanood.data import dataset, frames, stacks
+from leanood.data import dataset, frames, stacks, storage
 
-MEMORY = 2 << 30  # bytes of resized frames that are kept
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -26,14 +25,14 @@ class Source:
         the frames were read, which is at once where they are kept.
     """
 
-    def __init__(self, data: dataset.Dataset, size: Tuple[int, int], memory: int = MEMORY) -> None:
+    def __init__(self, data: dataset.Dataset, size: Tuple[int, int], memory: int = storage.MEMORY) -> None:
         self._data, self._size = data, (int(size[0]), int(size[1]))
         self.in_memory = len(data) * self._size[0] * self._size[1] * 3 <= memory
         self._reasons: dict = {}
         self._images: Optional[tf.Tensor] = None
         self._count = len(data)
         if self.in_memory:
-            images, readable, lines = data.load(self._size)
+            images, readable, lines = data.load(self._size, memory)
             self._reasons = dict(enumerate(lines))
             self._images, self._count = tf.constant(images), len(readable)
 
@@ -129,7 +128,7 @@ def _as_float(image: tf.Tensor) -> tf.Tensor:
 
 def batches(data: dataset.Dataset, size: Tuple[int, int], batch_size: int, *, shuffle: bool = True, seed: int = 0,
             epoch: int = 0, repeat: bool = False, augment: Optional[Augment] = None, drop_remainder: bool = False,
-            memory: int = MEMORY) -> tf.data.Dataset:
+            memory: int = storage.MEMORY) -> tf.data.Dataset:
     """`Source(data, size, memory).batches(batch_size, …)`; keep a Source where epochs are asked for singly."""
     return Source(data, size, memory).batches(batch_size, shuffle=shuffle, seed=seed, epoch=epoch, repeat=repeat,
                                               augment=augment, drop_remainder=drop_remainder)

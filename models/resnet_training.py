@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -62,7 +62,7 @@ def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, 
     `history.csv` is the accuracy curve; the trained model is `classifier.h5`.
 
     Args:
-      images: uint8 [N, h, w, 3], N ≥ 1.
+      images: uint8 [N, h, w, 3], N ≥ 1; an `np.memmap` is read batch by batch.
       labels: int [N], indices of `classes`.
       validation: images [M, h, w, 3] and labels [M] that judge each epoch; M may be 0.
       classes: their names.
@@ -122,13 +122,12 @@ def augmented(images: np.ndarray, labels: np.ndarray, settings: Settings, epoch:
     """
     order = np.random.default_rng((settings.seed, epoch)).permutation(len(images))
     shift = round(settings.shift * settings.size[0] / 32)
-    kept, kept_labels = tf.constant(images), tf.constant(np.asarray(labels, np.int64))
+    chosen_of, kept_labels = _gatherer(images), tf.constant(np.asarray(labels, np.int64))
 
     def batch(positions: tf.Tensor, chosen: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(settings.seed * 100003 + epoch, tf.int64), positions[0]])
         drawn = tf.random.stateless_uniform([tf.shape(chosen)[0], 3], seed)
-        pixels = tf.gather(kept, chosen)
-        pixels = shifted(pixels, tf.cast(drawn[:, :2] * (2 * shift + 1), tf.int32), shift)
+        pixels = shifted(chosen_of(chosen), tf.cast(drawn[:, :2] * (2 * shift + 1), tf.int32), shift)
         if settings.flip:
             pixels = tf.where(drawn[:, 2, None, None, None] < 0.5, pixels[:, :, ::-1], pixels)
         return tf.cast(pixels, tf.float32) / 255.0, tf.gather(kept_labels, chosen)
@@ -149,8 +148,20 @@ def shifted(images: tf.Tensor, offsets: tf.Tensor, most: int) -> tf.Tensor:
 
 
 def _batches(images: np.ndarray, labels: np.ndarray, size: int) -> tf.data.Dataset:
-    def scaled(image: tf.Tensor, label: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(image, tf.float32) / 255.0, label
+    chosen_of = _gatherer(images)
 
-    pairs = tf.data.Dataset.from_tensor_slices((images, np.asarray(labels, np.int64)))
+    def scaled(chosen: tf.Tensor, label: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        return tf.cast(chosen_of(chosen), tf.float32) / 255.0, label
+
+    pairs = tf.data.Dataset.from_tensor_slices((np.arange(len(images)), np.asarray(labels, np.int64)))
     return pairs.batch(size).map(scaled).prefetch(2)
+
+
+def _gatherer(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns indices int64 [B] -> images uint8 [B, h, w, 3]; those of a mapped file are read when asked for."""
+    if isinstance(images, np.memmap):
+        return lambda chosen: tf.ensure_shape(
+            tf.numpy_function(lambda indices: np.asarray(images[indices]), [chosen], tf.uint8, stateful=False),
+            (None, *images.shape[1:]))
+    kept = tf.constant(images)
+    return lambda chosen: tf.gather(kept, chosen)

@@ -10,7 +10,6 @@ import concurrent.futures
 import dataclasses
 import os
 import queue
-import tempfile
 from typing import (
     Any,
     Callable,
@@ -30,7 +29,7 @@ from typing import (
 
 import numpy as np
 
-from leanood.data import dataset, flow, frames, stacks
+from leanood.data import dataset, flow, frames, stacks, storage
 from leanood.tflite import runtime as tflite_runtime
 from leanood.workflow import datasets, progress
 
@@ -219,16 +218,10 @@ class _Store:
     def append(self, rows: Mapping[str, np.ndarray], count: int) -> None:
         for name, values in rows.items():
             if name not in self._arrays:
-                self._arrays[name] = _empty((self._most, *values.shape[1:]), values.dtype)
+                self._arrays[name] = storage.empty(
+                    (self._most, *values.shape[1:]), values.dtype, _IN_MEMORY)
             self._arrays[name][self._count:self._count + count] = values
         self._count += count
 
     def arrays(self) -> Outputs:
         return {name: array[:self._count] for name, array in self._arrays.items()}
-
-
-def _empty(shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
-    if int(np.prod(shape)) * np.dtype(dtype).itemsize <= _IN_MEMORY:
-        return np.empty(shape, dtype)
-    with tempfile.TemporaryFile() as file:  # the mapping outlives the file's name
-        return np.memmap(file, dtype, "w+", shape=shape)

@@ -58,10 +58,12 @@ def test_links_to_folders_are_followed_but_not_around_in_circles(folder, tmp_pat
     assert len(catalog.open(str(tmp_path / "more"))) == 30
 
 
-def test_load_reports_the_unreadable_by_name_and_leaves_them_out(folder):
+@pytest.mark.parametrize("memory", [10**6, 0])
+def test_load_reports_the_unreadable_by_name_and_leaves_them_out(folder, memory):
     (folder / "day" / "frame3.png").write_bytes(b"broken")
     (folder / "dusk" / "frame100%s.jpg").write_bytes(b"")
-    images, readable, bad = catalog.open(str(folder)).load((3, 4))
+    images, readable, bad = catalog.open(str(folder)).load((3, 4), memory)
+    assert isinstance(images, np.memmap) == (memory == 0)
     assert bad == ("day/frame3.png: not an image that OpenCV can decode", "dusk/frame100%s.jpg: the file is empty")
     assert images.shape == (59, 3, 4, 3)
     assert len(readable) == 59

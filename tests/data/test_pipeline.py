@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from leanood.data import dataset, frames, pipeline
+from leanood.data import dataset, frames, pipeline, storage
 
 
 def _made(count, broken=()):
@@ -22,7 +22,7 @@ def _numbers(batches):
     return [np.rint(batch.numpy()[:, 0, 0, 0] * 255).astype(int).tolist() for batch in batches]
 
 
-@pytest.fixture(params=[pipeline.MEMORY, 0], ids=["memory", "stream"])
+@pytest.fixture(params=[storage.MEMORY, 0], ids=["memory", "stream"])
 def source(request):
     made = pipeline.Source(_made(23), (2, 3), memory=request.param)
     assert made.in_memory == bool(request.param)
@@ -46,7 +46,7 @@ def test_order_follows_from_seed_and_epoch(source):
 
 
 def test_memory_and_stream_deal_alike():
-    one, other = (pipeline.batches(_made(23), (2, 3), 5, seed=3, epoch=1, memory=m) for m in (pipeline.MEMORY, 0))
+    one, other = (pipeline.batches(_made(23), (2, 3), 5, seed=3, epoch=1, memory=m) for m in (storage.MEMORY, 0))
     assert _numbers(one) == _numbers(other)
 
 
@@ -68,7 +68,7 @@ def test_augmentation_has_its_own_seed_for_every_batch(source):
     assert len(set(np.round(seeds[0] + seeds[2], 6))) == 10
 
 
-@pytest.mark.parametrize("memory", [pipeline.MEMORY, 0])
+@pytest.mark.parametrize("memory", [storage.MEMORY, 0])
 def test_the_unreadable_are_left_out_and_reported(memory):
     source = pipeline.Source(_made(12, broken=(3, 7)), (2, 3), memory=memory)
     assert sorted(sum(_numbers(source.batches(5)), [])) == [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]

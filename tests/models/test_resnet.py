@@ -56,6 +56,16 @@ def test_epochs_are_repeatable_and_differ():
     assert sorted(np.concatenate([y for _, y in first])) == sorted(labels)
 
 
+def test_images_in_a_file_make_the_same_batches(tmp_path):
+    images, labels = data()
+    mapped = np.memmap(tmp_path / "images", images.dtype, "w+", shape=images.shape)
+    mapped[:] = images
+    for held in (resnet_training._batches, lambda *args: resnet_training.augmented(*args[:2], SETTINGS, 1)):
+        for (x, y), (x2, y2) in zip(held(images, labels, 10), held(mapped, labels, 10)):
+            np.testing.assert_array_equal(x, x2)
+            np.testing.assert_array_equal(y, y2)
+
+
 def test_shift_moves_the_image_and_fills_with_black():
     image = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
     moved = resnet_training.shifted(tf.constant(image), tf.constant([[2, 0]]), 1).numpy()[0, :, :, 0]
