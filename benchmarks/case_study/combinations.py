@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 
+from leanood.tflite.timing import results
 from leanood.tools import command
 
 RECIPES = (
@@ -54,8 +55,9 @@ def main(out: str, arguments: list) -> None:
                      original["gzipped_bytes"] / sizes[-1]["gzipped_bytes"],
                      original["multiply_adds"] / sizes[-1]["multiply_adds"], ",".join(sorted(made[0])), apart])
         print(recipe, file=sys.stderr, flush=True)
-    print(command.table(rows, ["recipe", "bytes", "smaller", "gzipped", "fewer multiply-adds", "outputs",
-                               "runtimes apart"]))
+    headers = ["recipe", "bytes", "smaller", "gzipped", "fewer multiply-adds", "outputs", "runtimes apart"]
+    results.write(__file__, [], [dict(zip(headers, row)) for row in rows])
+    print(command.table(rows, headers))
 
 
 def _child(*arguments: str) -> str:

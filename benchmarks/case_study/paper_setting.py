@@ -26,8 +26,8 @@ import numpy as np
 from leanood.data import catalog, corruptions, dataset, frames, sequences
 from leanood.ood import detector as detector_
 from leanood.ood import events, metrics
-from leanood.tflite import runtime
-from leanood.workflow import calibrate, loading
+from leanood.tflite.timing import results
+from leanood.workflow import calibrate, datasets, network
 
 LEVELS = (("darker", -0.6), ("darker", -0.75), ("darker", -0.9), ("brighter", 0.75), ("brighter", 1.0),
           ("rain", 0.004), ("rain", 0.006), ("rain", 0.01))
@@ -38,6 +38,7 @@ DETECTORS: Dict[str, Tuple[str, calibrate.Settings]] = {  # name -> quantization
     TWO_SIDED: ("int8", calibrate.Settings(detector="kl-typical")),
     f"{OURS}, float32": ("float32", calibrate.Settings(detector="kl-topk")),
 }
+_ROWS = [*(f"{name} {level:g}" for name, level in LEVELS), "false alarms, untouched"]
 
 
 def main() -> None:
@@ -60,40 +61,42 @@ def main() -> None:
         path = arguments.out / f"{quantize}.tflite"
         if not path.exists():
             _leanood("convert", f"--model={run}", f"--quantize={quantize}", f"--out={path}")
-        runner = runtime.load(str(path))
-        size = tuple(int(side) for side in next(iter(runner.inputs.values())).shape[1:3])
-        judge = calibrate.calibrate(runner, size, found, settings).detector
-        lines[name] = _judge(judge, runner, found, size, arguments.drives, arguments.seconds)
+        loaded = network.load(str(path))
+        judge = calibrate.fit(loaded, found, settings).detector
+        lines[name] = _judge(judge, loaded, found, arguments.drives, arguments.seconds)
         print(f"{name}: done", file=sys.stderr, flush=True)
         _write(arguments.out / "paper_setting.md", lines)
+    results.write(__file__, [results.Figure(f"{row}, {name}", cells[i]) for name, cells in lines.items()
+                             for i, row in enumerate(_ROWS)], lines)
     print((arguments.out / "paper_setting.md").read_text())
 
 
-def _judge(judge: detector_.Detector, runner: runtime.Runner, found: dataset.Dataset, size: Tuple[int, int],
-           count: int, seconds: float) -> List[str]:
+def _judge(judge: detector_.Detector, loaded: network.Network, found: dataset.Dataset, count: int,
+           seconds: float) -> List[str]:
     """Returns a cell a level: AUROC all / second half / middle half, drives detected; and last the false alarms."""
-    images, test = loading.load_split(found, "test", size)
-    own = runner.each(images)
-    calm = judge.run(own, test.starts)
+    runner, size = loaded.runner, loaded.size
+    ran = loaded.run(datasets.split(found, "test"), "running the network on test")
+    untouched, test = ran.outputs, ran.frames
+    calm = judge.run(untouched, test.starts)
     length = int(seconds * found.fps)
-    drives = calibrate.stretches(test, length, count)
+    drives = sequences.stretches(test, length, count)
     cells = []
     for name, level in LEVELS:
-        odd = [runner.each(frames.resize(np.stack([
+        corrupted = [runner.each(frames.resize(np.stack([
             corruptions.corrupt_level(name, test.read(int(i)), level, number, t) for t, i in enumerate(where)]), size))
             for number, where in enumerate(drives)]
         aurocs, hits = [], []
         for pattern in sequences.PATTERNS:
             inside = sequences.onset(pattern, length)
             normal, out = [], []
-            for where, corrupted in zip(drives, odd):
-                mixed = {key: np.where(inside.reshape(-1, *[1] * (array.ndim - 1)), corrupted[key], array[where])
-                         for key, array in own.items()}
-                ran = judge.run(mixed, np.arange(length) == 0)
-                untouched = judge.run({key: array[where] for key, array in own.items()}, np.arange(length) == 0)
-                normal += [ran["score"][~inside], untouched["score"]]
-                out.append(ran["score"][inside])
-                hits.append(ran["alarm"][inside].any())
+            for where, changed in zip(drives, corrupted):
+                mixed = {key: np.where(inside.reshape(-1, *[1] * (array.ndim - 1)), changed[key], array[where])
+                         for key, array in untouched.items()}
+                judged = judge.run(mixed, np.arange(length) == 0)
+                quiet = judge.run({key: array[where] for key, array in untouched.items()}, np.arange(length) == 0)
+                normal += [judged["score"][~inside], quiet["score"]]
+                out.append(judged["score"][inside])
+                hits.append(judged["alarm"][inside].any())
             aurocs.append(metrics.evaluate(np.concatenate(normal), np.concatenate(out)).auroc)
         cells.append(" / ".join(f"{auroc:.3f}" for auroc in aurocs) + f"; {sum(hits)} of {len(hits)}")
     alarms = events.false_alarms(calm["alarm"], test.starts, found.fps)
@@ -108,9 +111,8 @@ def _data(run: pathlib.Path) -> dataset.Dataset:
 
 def _write(path: pathlib.Path, lines: Dict[str, List[str]]) -> None:
     headers = ["out of range", *lines]
-    rows = [*(f"{name} {level:g}" for name, level in LEVELS), "false alarms, untouched"]
     text = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
-    text += ["| " + " | ".join([row, *(cells[i] for cells in lines.values())]) + " |" for i, row in enumerate(rows)]
+    text += ["| " + " | ".join([row, *(cells[i] for cells in lines.values())]) + " |" for i, row in enumerate(_ROWS)]
     path.write_text("\n".join(text) + "\n")
 
 

@@ -20,6 +20,7 @@ import subprocess
 import sys
 from typing import Any
 
+from leanood.tflite.timing import results
 from leanood.tools import command
 
 DETECTORS = ("typicality", "kl-topk", "kl-typical")
@@ -80,6 +81,7 @@ def main() -> None:
         rows[name] = _row(arguments, arguments.out / name.replace(" ", "_").replace(",", ""), recipe)
         _write(arguments.out, rows)
     _figure(arguments.out, rows)
+    results.write(__file__, [], rows)
     print((arguments.out / "table.md").read_text())
 
 

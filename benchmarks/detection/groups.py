@@ -23,6 +23,7 @@ from absl import flags
 from leanood.data import benign, content_changes, corruptions, dataset, frames
 from leanood.ood import baselines, gaussian, image_threshold, typicality
 from leanood.tflite import bundle
+from leanood.tflite.timing import results as results_
 from leanood.tools import command
 from leanood.workflow import calibrate, material, network, progress
 
@@ -58,6 +59,7 @@ def main(argv: Sequence[str]) -> None:
     if _ROUNDS.value:
         results["milliseconds"] = _times(files, next(iter(kinds.values()))())
     sets.write(_OUT.value, json.dumps(results, indent=1) + "\n")
+    results_.write(__file__, [], results)
     print(table(results))
 
 

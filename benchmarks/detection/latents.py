@@ -15,6 +15,7 @@ import sets
 from absl import flags
 
 from leanood.ood import kl
+from leanood.tflite.timing import results
 from leanood.tools import command
 
 VARIANTS: Dict[str, List[str]] = {
@@ -53,11 +54,13 @@ def main(argv: Sequence[str]) -> None:
              "in-distribution frames (as in `search.py`), by how the β-VAE was trained and what is asked",
              "of its latents.", "",
              "| network | " + " | ".join(SCORES) + " |", "|" + " --- |" * (1 + len(SCORES))]
+    aurocs: Dict[str, Dict[str, float]] = {}
     for i, (name, extra) in enumerate(VARIANTS.items()):
         one = search.Material("duckietown", extra, "duckietown" if not extra else f"latents_{i}")
-        cells = [f"{one.frames(one.fitted(score))[0]:.3f}" for score in SCORES.values()]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
+        aurocs[name] = {title: float(one.frames(one.fitted(score))[0]) for title, score in SCORES.items()}
+        lines.append("| " + " | ".join([name, *(f"{auroc:.3f}" for auroc in aurocs[name].values())]) + " |")
         sets.write(flags.FLAGS.out, "\n".join(lines) + "\n")
+    results.write(__file__, [], aurocs)
     print("\n".join(lines))
 
 

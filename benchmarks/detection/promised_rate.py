@@ -21,6 +21,7 @@ from leanood.data import frames as frames_
 from leanood.ood import detector as detector_
 from leanood.ood import events, evidence, metrics, oracle
 from leanood.tflite import bundle
+from leanood.tflite.timing import results as results_
 from leanood.tools import command
 from leanood.workflow import calibrate, network
 
@@ -44,6 +45,7 @@ def main(argv: List[str]) -> None:
             results[name] = json.load(stream)
     text = "\n".join(_text(results)) + "\n"
     sets.write(_OUT.value, text)
+    results_.write(__file__, [], results)
     print(text)
 
 

@@ -21,6 +21,7 @@ from absl import flags
 from leanood.data import catalog, corruptions, dataset, frames, lanes, sequences
 from leanood.ood import baselines, detector, events, metrics, statistics, typicality
 from leanood.tflite import bundle, runtime
+from leanood.tflite.timing import results as results_
 from leanood.tools import command
 from leanood.workflow import calibrate, datasets, network, progress
 
@@ -88,6 +89,7 @@ def main(argv: Sequence[str]) -> None:
     text = "\n".join([_heading(results), *[line for name in sets.SETS.value for line in _table(name, results[name])],
                       *_unseen_table(results), *_overall(results), *_ablation(results), *costs])
     sets.write(_OUT.value, text + "\n")
+    results_.write(__file__, [], results)
     print(text)
 
 

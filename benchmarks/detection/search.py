@@ -28,6 +28,7 @@ from sklearn.neighbors import NearestNeighbors
 from leanood.data import corruptions, dataset, frames, sequences
 from leanood.models import filter_bank
 from leanood.ood import baselines, gaussian, kl, martingale, metrics, sequence_threshold, tail, typicality
+from leanood.tflite.timing import results
 from leanood.tools import command
 from leanood.workflow import progress
 
@@ -199,6 +200,7 @@ def main(argv: Sequence[str]) -> None:
     text += [_table(found),
              _chosen({name: rows for name, rows in found.items() if "neighbours" not in name}, _merit), ""]
     channels = {one.name: one.channels() for one in material}
+    frames_ = found
     found = {}
     for weight in LATENT_WEIGHTS:
         found[f"{weight:g}"] = [_fused(one, *channels[one.name], {"early": 1 - weight, "latent": weight})
@@ -216,6 +218,7 @@ def main(argv: Sequence[str]) -> None:
         text += ["## Time", "", _table(timed, [one.name for one in ordered], "detected"),
                  _chosen(timed, _merit_in_time)]
     sets.write(_OUT.value, "\n".join(text) + "\n")
+    results.write(__file__, [], {"frames": frames_, "weights": found, "time": timed})
     print("\n".join(text))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 from absl import flags
 
 from leanood.data import catalog, dataset
+from leanood.files import atomic
 from leanood.tflite import bundle, runtime
 
 DATA = flags.DEFINE_string("data", None, "the folder with duckietown.zip and donkeycar_track2.zip", required=True)
@@ -84,9 +85,7 @@ def _opened(name: str) -> Tuple[str, Dict[str, str], List[str]]:
 
 def write(path: str, text: str) -> None:
     """Writes a file whole or not at all."""
-    with open(path + ".partial", "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(path + ".partial", path)
+    atomic.write_text(path, text)
 
 
 def _leanood(*arguments: str) -> None:

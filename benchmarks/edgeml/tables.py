@@ -22,6 +22,9 @@ import report  # noqa: E402
 import scoring  # noqa: E402
 from absl import app, flags  # noqa: E402
 
+from leanood.files import atomic  # noqa: E402
+from leanood.tflite.timing import results as results_  # noqa: E402
+
 _DATA = flags.DEFINE_string("data", None, "folder with cifar10/, tinyimagenet32/ and mnist/", required=True)
 _MODEL = flags.DEFINE_string("model", None, "the given Keras .h5, which takes x/127.5 - 1", required=True)
 _WORK = flags.DEFINE_string("work", None, "folder for files and caches", required=True)
@@ -41,9 +44,10 @@ def main(argv: Sequence[str]) -> None:
     accuracy = {name: scoring.accuracy(own, parts["test"].labels) for name, own in outputs.items()}
     times = latency.measure([file.path for file in files.values()], rounds=_ROUNDS.value)
     text = report.write(files, accuracy, results, times, chosen)
-    with open(f"{_OUT.value}.partial", "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(f"{_OUT.value}.partial", _OUT.value)
+    atomic.write_text(_OUT.value, text)
+    results_.write(__file__, [], {
+        "score": chosen.words(), "accuracy": accuracy,
+        "ms": {f"{os.path.basename(path)}, {runtime}": ms for (path, runtime), ms in times.items()}, "text": text})
     print(text)
 
 
