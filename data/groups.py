@@ -39,7 +39,7 @@ def of(found: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
         if len(set(labels)) == 1:
             raise ValueError(f"group_by: all frames are of one group, {labels[0]!r}; a promise for the next takes two")
     elif (used.sequence >= 0).all():
-        labels = [posixpath.dirname(name) for name in used.names]
+        labels = _folders(used)
         if len(set(labels)) <= 1:
             labels = _blocks(np.zeros(len(used), int), [-(-len(used) // BLOCKS)])
     else:
@@ -47,6 +47,20 @@ def of(found: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
         labels = [f"{names[part]}, {label}"
                   for part, label in zip(number, _blocks(number, [splits.block_length(count) for count in counts]))]
     return dict(zip(used.names, labels))
+
+
+def unit(found: dataset.Dataset, by: Optional[str] = None) -> str:
+    """What `of`'s groups are, in the plural: "recordings", "blocks of one recording", "blocks of images", "groups"."""
+    used = found.where(np.isin(found.split, FITTED) & ~found.ood)
+    if by:
+        return "groups"
+    if not (used.sequence >= 0).all():
+        return "blocks of images"
+    return "recordings" if len(set(_folders(used))) > 1 else "blocks of one recording"
+
+
+def _folders(used: dataset.Dataset) -> List[str]:
+    return [posixpath.dirname(name) for name in used.names]
 
 
 def _blocks(number: np.ndarray, lengths: Sequence[int]) -> List[str]:

@@ -52,7 +52,7 @@ def draw(seed: Union[int, Tuple[int, ...]]) -> Chain:
     there = rng.random(5) < (0.75, 0.5, 0.4, 0.25, 0.5)  # shift, exposure, white balance, scale, noise
     shift = rng.integers(-4, 5, 2).tolist()
     exposure, warmth = rng.uniform(-0.025, 0.025, 2) * there[1:3]
-    scale, noise = rng.uniform(0.8, 1.4), rng.uniform(0.3, 1.6)
+    scale, noise = rng.uniform(0.8, 1.4), rng.uniform(0.3, 2.0)
     coding, full, quality = rng.random(), rng.random() < 1 / 3, int(rng.integers(72, 98))
     return Chain(
         shift=(shift[0], shift[1]) if there[0] else (0, 0),

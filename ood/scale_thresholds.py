@@ -1,19 +1,20 @@
 """Thresholds of the evidence at several scales, for a stated rate of false alarms in the *next* recording. Host only.
 
 Frames of one drive are alike, and drives differ by more than their frames do: thresholds that count frames promise too
-much. Here the unit is a group that was left out whole: a recording, or a block of the only one. Its evidence is judged
-by statistics and tables of the other groups; what counts of it is the highest that each scale reached. In units of the
-groups' own spread, S_s = m_s + y·d_s (m_s, d_s: mean and standard deviation over groups of the highest), the scales
-are comparable, and one number per group is left, the highest y of any scale. Its upper tail is taken for exponential
-(Pickands, Ann. Statist. 3 (1975) 119-131). The k highest groups estimate it, with a mean excess θ over the level u
-below them; the *predictive* law of the next excess is then P(> x) = (1 + x / (kθ))^(−k), heavier than the exponential
-itself the fewer groups there are. So
+much. Here every frame was judged by statistics and tables of the *other* groups: recordings, or blocks of the only one.
 
-  rate(y) = groups an hour · c · k/K · (1 + (y − u) / (kθ))^(−k),
+Of each scale by itself the highest evidence in every piece of driving (as long as the longest window) is taken, and the
+upper tail of these peaks for exponential (peaks over a threshold: Pickands, Ann. Statist. 3 (1975) 119-131). With a
+mean excess θ over the level u below the K highest, the *predictive* law of the next excess is P(> x) =
+(1 + x / (kθ))^(−k), heavier than the exponential itself the less is known: peaks of one group are half alike, so that K
+peaks of G groups are worth k = 2KG / (K + G) independent ones. So
 
-where c is the number of times that an alarm at u is raised in a group that has any (alarms come in clusters). Solved
-for the rate asked for it gives one y, and with it one threshold a scale, for the family of scales together. It is never
-so low that the groups themselves raise more alarms than asked for.
+  rate(τ) = K / hours · (1 + (τ − u) / (kθ))^(−k)
+
+is solved for the scale's share of the rate asked for. Shares add up to one, so that the family keeps the promise
+(Bonferroni), and grow with the square root of the window: what is plainly odd exceeds a short window's threshold
+wherever that is, while what is slightly odd for long hangs on the long ones'. All are raised together until the groups
+themselves raise no more alarms than chance would, at the rate asked for.
 
 Leave-one-group-out as hierarchical conformal prediction has it: Dunn, Wasserman & Ramdas, arXiv 1809.07441; Barber et
 al., arXiv 2202.13415. What the promise is worth is *measured*: each group in turn is judged by thresholds that it had
@@ -26,11 +27,13 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from leanood.ood import events
+from leanood.ood import events, evidence
 
-_FEWEST = 5  # groups that the tail rests on, or all but one of them
-_SHARE = 4  # of many groups the highest quarter
-_SPREAD = 0.05  # nats: groups that agree to a hair are not taken to be exact
+_FEWEST = 10  # peaks that the tail rests on, or all but one of them
+_SHARE = 6  # of many peaks the highest sixth
+_SPREAD = 0.02  # nats: peaks that agree to a hair are not taken to be exact
+_CHANCE = 0.9  # two-sided: more alarms than asked for are put down to chance at one in twenty
+_STEP = 1.2  # a rate so many times lower is tried where the groups raise more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ScaleThresholds:
 
 
 def choose(scaled: np.ndarray, starts: np.ndarray, groups: np.ndarray, fps: float, per_hour: float,
-           variant: Optional[np.ndarray] = None) -> ScaleThresholds:
+           variant: Optional[np.ndarray] = None, windows: Sequence[int] = evidence.WINDOWS) -> ScaleThresholds:
     """Returns the thresholds for `per_hour` false alarms an hour.
 
     Args:
@@ -55,14 +58,15 @@ def choose(scaled: np.ndarray, starts: np.ndarray, groups: np.ndarray, fps: floa
       fps: frames per second, > 0.
       per_hour: false alarms per hour to allow, > 0.
       variant: int [N], 0 where the frame is as recorded; others are benign changes of the same frames: the promise
-        is to hold in each, and their time doesn't count. None: all are as recorded.
+        is to hold in them too, and their time doesn't count. None: all are as recorded.
+      windows: of the S scales, frames.
     """
     scaled, groups = np.asarray(scaled, np.float64), np.asarray(groups)
     starts = np.array(starts, bool)
     variant = np.zeros(len(starts), int) if variant is None else np.asarray(variant)
-    if scaled.ndim != 2 or not scaled.shape[1] == len(starts) == len(groups) == len(variant):
-        raise ValueError(f"evidence {list(scaled.shape)} must be [S, N], with {len(starts)} starts, {len(groups)} "
-                         f"groups and {len(variant)} variants")
+    if scaled.shape != (len(windows), len(starts)) or not len(starts) == len(groups) == len(variant):
+        raise ValueError(f"evidence {list(scaled.shape)} must be [S, N], with {len(windows)} windows, {len(starts)} "
+                         f"starts, {len(groups)} groups and {len(variant)} variants")
     if not per_hour > 0:
         raise ValueError(f"thresholds are chosen for a positive false-alarm rate, not {per_hour} per hour")
     if not fps > 0:
@@ -71,56 +75,78 @@ def choose(scaled: np.ndarray, starts: np.ndarray, groups: np.ndarray, fps: floa
     if len(names) < 2:
         raise ValueError("thresholds for the next recording take two groups of in-distribution driving; there is one")
     starts |= np.append(True, (member[1:] != member[:-1]) | (variant[1:] != variant[:-1]))
-    parts = [_Group(scaled[:, member == one], starts[member == one], variant[member == one])
+    parts = [_Group(scaled[:, member == one], starts[member == one], variant[member == one], max(windows))
              for one in range(len(names))]
-    seconds = np.bincount(member[variant == 0], minlength=len(names)) / fps
-    per_group = per_hour * float(seconds.mean()) / 3600
+    share = np.sqrt(windows) / np.sqrt(windows).sum()
+
+    def thresholds(chosen: Sequence[_Group]) -> np.ndarray:
+        return _thresholds(chosen, per_hour, share, fps)
+
     raised = np.zeros(int(variant.max(initial=0)) + 1, int)
     for i, part in enumerate(parts):
-        raised += part.alarms(_thresholds(parts[:i] + parts[i + 1:], per_group), len(raised))
-    hours = float(seconds.sum()) / 3600
+        raised += part.alarms(thresholds(parts[:i] + parts[i + 1:]), len(raised))
+    hours = float((variant == 0).sum()) / fps / 3600
     low, high = events.poisson_interval(int(raised[0]))
     return ScaleThresholds(
-        values=tuple(_thresholds(parts, per_group).tolist()), per_hour=per_hour, groups=len(names), hours=hours,
+        values=tuple(thresholds(parts).tolist()), per_hour=per_hour, groups=len(names), hours=hours,
         left_out=events.FalseAlarms(int(raised[0]), hours, raised[0] / hours, low / hours, high / hours),
         worst_variant=float(raised.max()) / hours)
 
 
 class _Group:
-    """The evidence of one group's frames; `highest`, of each scale, [S]."""
+    """The evidence of one group's frames, and its peaks.
 
-    def __init__(self, scaled: np.ndarray, starts: np.ndarray, variant: np.ndarray):
+    Attributes:
+      peaks: the highest evidence of each scale in each piece of driving, [S, P].
+      frames: as recorded, without the variants.
+      copies: how often each is there, variants counted.
+      last: the highest number of a variant.
+    """
+
+    def __init__(self, scaled: np.ndarray, starts: np.ndarray, variant: np.ndarray, length: int):
         self._scaled, self._starts, self._variant = scaled, starts, variant
-        self.highest = scaled.max(axis=1)
+        place = np.arange(len(starts))
+        age = place - np.maximum.accumulate(np.where(starts, place, 0))
+        self.peaks = np.maximum.reduceat(scaled, np.flatnonzero(age % length == 0), axis=1)
+        self.frames = int((variant == 0).sum())
+        self.copies = len(starts) / max(self.frames, 1)
+        self.last = int(variant.max(initial=0))
 
     def alarms(self, thresholds: np.ndarray, variants: int) -> np.ndarray:
         """Returns how often the alarm is raised in each variant, int64 [variants]."""
-        if not (self.highest > thresholds).any():
+        if not (self.peaks > thresholds[:, np.newaxis]).any():
             return np.zeros(variants, int)
         raised = events.crossings((self._scaled > thresholds[:, np.newaxis]).any(axis=0), self._starts)
         return np.bincount(self._variant[raised], minlength=variants)
 
 
-def _thresholds(parts: Sequence[_Group], per_group: float) -> np.ndarray:
-    """Returns τ [S] for so many false alarms a group."""
-    highest = np.stack([part.highest for part in parts])
-    if len(parts) < 2:
-        return highest[0]
-    centre, spread = highest.mean(axis=0), np.maximum(highest.std(axis=0, ddof=1), _SPREAD)
-    units = ((highest - centre) / spread).max(axis=1)
-    falling = np.sort(units)[::-1]
-    count = min(max(_FEWEST, len(units) // _SHARE), len(units) - 1)
-    level = falling[count]
-    excess = float((falling[:count] - level).mean())
+def _thresholds(parts: Sequence[_Group], per_hour: float, share: np.ndarray, fps: float) -> np.ndarray:
+    """Returns τ [S] for so many false alarms an hour, of which each scale has its share [S]."""
+    peaks = np.concatenate([part.peaks for part in parts], axis=1)
+    member = np.repeat(np.arange(len(parts)), [part.peaks.shape[1] for part in parts])
+    frames = sum(part.frames for part in parts)
+    hours, copies = frames / fps / 3600, sum(part.copies * part.frames for part in parts) / max(frames, 1)
+    count = round(copies * max(_FEWEST, peaks.shape[1] / copies / _SHARE))
+    count = min(count, peaks.shape[1] - 1)
+    if count < 1:
+        return peaks[:, 0]
+    variants = 1 + max(part.last for part in parts)
 
-    def alarms(y: float) -> int:
-        return sum(int(part.alarms(centre + spread * y, 1).max()) for part in parts)
+    def solved(rate: float) -> np.ndarray:
+        found = np.empty(len(share))
+        for scale, own in enumerate(peaks):
+            highest = np.argsort(-own, kind="stable")[:count]
+            level = float(np.sort(own)[::-1][count])
+            excess = max(float(own[highest].mean()) - level, _SPREAD)
+            known = 2 / (copies / count + 1 / len(np.unique(member[highest])))
+            rarer = max(count / copies / hours / (rate * share[scale]), 1.0)
+            found[scale] = level + excess * known * (rarer ** (1 / known) - 1)
+        return found
 
-    cluster = max(alarms(level) / count, 1.0)
-    rarer = max(cluster * count / len(units) / per_group, 1.0)
-    y = level + excess * count * (rarer ** (1 / count) - 1)
-    for higher in falling[falling > y][::-1]:
-        if alarms(y) <= per_group * len(parts):
-            break
-        y = higher
-    return centre + spread * y
+    rate = per_hour
+    while True:
+        found = solved(rate)
+        raised = int(sum(part.alarms(found, variants) for part in parts).max())  # type: ignore[union-attr]
+        if events.poisson_interval(raised, _CHANCE)[0] <= per_hour * hours:
+            return found
+        rate /= _STEP

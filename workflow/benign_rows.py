@@ -16,7 +16,7 @@ from leanood.workflow import network
 
 FACTOR, SLACK = 2.0, 0.02  # of the frames that alarm unchanged: so much more is no failure
 _STRETCH_S = 30.0
-_STRETCHES = 12
+_STRETCHES = 6
 
 
 def rows(detector: detector_.Detector, loaded: network.Network, test: dataset.Dataset, names: Sequence[str],
@@ -35,23 +35,62 @@ def rows(detector: detector_.Detector, loaded: network.Network, test: dataset.Da
     """
     if not names:
         return []
-    chosen = [np.arange(len(test))]
-    if detector.window:
-        length = min(int(_STRETCH_S * test.fps), int(np.bincount(np.cumsum(test.starts)).max()))
-        chosen = sequences.stretches(test, length, _STRETCHES)
-    found = []
-    usual = _alarms(detector, loaded, test, chosen, None)
-    for name in names:
-        alarm, starts = _alarms(detector, loaded, test, chosen, name)
-        share, before = float(alarm.mean()), float(usual[0].mean())
-        row: Dict[str, Any] = {"change": name, "alarmed": share, "usual": before,
-                               "silent": share <= max(FACTOR * before, before + SLACK) + 1e-9}
-        if detector.window:
-            raised = events.false_alarms(alarm, starts, test.fps)
-            row.update(raised=raised.count, per_hour=raised.per_hour, per_hour_low=raised.low,
-                       per_hour_high=raised.high)
-            row["silent"] = row["silent"] and (promised is None or raised.low <= promised)
-        found.append(row)
+    usual = detector.run(*changed(loaded, test, None, bool(detector.window)))["alarm"]
+    return [row(detector, name, *changed(loaded, test, name, bool(detector.window)), usual, test.fps, promised)
+            for name in names]
+
+
+def changed(loaded: network.Network, test: dataset.Dataset, name: Optional[str],
+            ordered: bool) -> Tuple[network.Outputs, Optional[np.ndarray]]:
+    """Returns the network's outputs on test frames after a benign change, and where sequences begin (None: images).
+
+    Args:
+      loaded: the network.
+      test: in-distribution frames.
+      name: of `benign.NAMES`; None: the same frames as they are.
+      ordered: whether stretches of driving are changed as a whole, or frames one by one.
+    """
+    what = f"scoring {name or 'test frames'}"
+    if not ordered:
+        def change(frame: np.ndarray, i: int) -> np.ndarray:
+            return frame if name is None else benign.change(name, frames.resize(frame, loaded.size), i, i)
+
+        return loaded.run(test, what, change=change).outputs, None
+    length = min(int(_STRETCH_S * test.fps), int(np.bincount(np.cumsum(test.starts)).max()))
+    chosen = sequences.stretches(test, length, _STRETCHES)
+
+    def prepare(job: int) -> np.ndarray:
+        images = np.stack([frames.resize(test.read(int(i)), loaded.size) for i in chosen[job]])
+        return images if name is None else benign.change_sequence(name, images, job)
+
+    parts = list(loaded.map(prepare, lambda runner, images: runner.each(loaded.inputs(images)),
+                            list(range(len(chosen))), what))
+    outputs = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    count = len(next(iter(outputs.values())))  # stacks of motion are fewer than frames
+    return outputs, np.arange(count) % (count // len(chosen)) == 0
+
+
+def row(detector: detector_.Detector, name: str, outputs: network.Outputs, starts: Optional[np.ndarray],
+        usual: np.ndarray, fps: float, promised: Optional[float] = None) -> Dict[str, Any]:
+    """Returns the row of one change, see `rows`.
+
+    Args:
+      detector: its arithmetic.
+      name: of the change.
+      outputs, starts: of `changed`.
+      usual: bool [N], which of the unchanged frames alarm.
+      fps: frames a second, of driving.
+      promised: false alarms an hour.
+    """
+    alarm = detector.run(outputs, starts)["alarm"]
+    share, before = float(alarm.mean()), float(usual.mean())
+    found: Dict[str, Any] = {"change": name, "alarmed": share, "usual": before,
+                             "silent": share <= max(FACTOR * before, before + SLACK) + 1e-9}
+    if starts is not None:
+        raised = events.false_alarms(alarm, starts, fps)
+        found.update(raised=raised.count, hours=raised.hours, per_hour=raised.per_hour, per_hour_low=raised.low,
+                     per_hour_high=raised.high)
+        found["silent"] = found["silent"] and (promised is None or raised.low <= promised)
     return found
 
 
@@ -59,26 +98,3 @@ def failed(found: Sequence[Mapping[str, Any]]) -> List[str]:
     """Returns "change (share of the frames alarms)" for each row that isn't silent, the loudest first."""
     loud = sorted((row for row in found if not row["silent"]), key=lambda row: -row["alarmed"])
     return [f"{row['change']} ({row['alarmed']:.3f})" for row in loud]
-
-
-def _alarms(detector: detector_.Detector, loaded: network.Network, test: dataset.Dataset, chosen: List[np.ndarray],
-            name: Optional[str]) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns which of the chosen frames alarm after a change (None: as they are), and where sequences begin, [N]."""
-    what = f"scoring {name or 'test frames'}"
-    if not detector.window:
-        def change(frame: np.ndarray, i: int) -> np.ndarray:
-            return frame if name is None else benign.change(name, frames.resize(frame, loaded.size), i, i)
-
-        alarm = detector.run(loaded.run(test, what, change=change).outputs, None)["alarm"]
-        return alarm, np.ones(len(alarm), bool)
-
-    def prepare(job: int) -> np.ndarray:
-        images = np.stack([frames.resize(test.read(int(i)), loaded.size) for i in chosen[job]])
-        return images if name is None else benign.change_sequence(name, images, job)
-
-    def judge(runner: Any, images: np.ndarray) -> np.ndarray:
-        inputs = loaded.inputs(images)
-        return detector.run(runner.each(inputs), np.arange(len(inputs)) == 0)["alarm"]
-
-    alarms = list(loaded.map(prepare, judge, list(range(len(chosen))), what))
-    return np.concatenate(alarms), np.concatenate([np.arange(len(alarm)) == 0 for alarm in alarms])

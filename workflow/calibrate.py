@@ -244,7 +244,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
         detector, score, judged = found.detector, found.nonconformity, np.ones(len(made.split), bool)
     seen["warnings"] = list(detector.nonconformity.warnings)
     if not made.ordered:
-        _set_for_images(detector, score, made.group[judged], made.partition[judged], settings, seen)
+        _set_for_images(detector, score, made.group[judged], made.partition[judged], made.unit, settings, seen)
     elif detector.nonconformity.extrapolates:
         _set_scales(detector, found, made, data.fps, settings, seen)
     else:
@@ -276,7 +276,7 @@ def _held_out(made: material.Material, kind: str, settings: Settings) -> Tuple[d
 
 
 def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.ndarray, partition: np.ndarray,
-                    settings: Settings, seen: Dict[str, Any]) -> None:
+                    unit: str, settings: Settings, seen: Dict[str, Any]) -> None:
     """Sets the threshold on scores of images by fits that saw nothing of their group."""
     rate = settings.false_positive_rate
     found = image_threshold.grouped(score, group, rate, partition)
@@ -288,7 +288,7 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.n
         seen["warnings"].append(f"{found.groups} groups prove nothing below {1 / (found.groups + 1):.1%}: the "
                                 "threshold keeps to their mean")
     seen.update(false_positive_rate=rate, threshold=found._asdict(),
-                promise=f"asked {rate:.1%}; by {found.groups} groups left out in turn: {found.seen:.1%} "
+                promise=f"asked {rate:.1%}; by {found.groups} {unit} left out in turn: {found.seen:.1%} "
                         f"({found.low:.1%} to {found.high:.1%})")
 
 
@@ -297,7 +297,7 @@ def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: mat
     """Sets a threshold for the evidence at each scale."""
     windows = evidence.WINDOWS if settings.scales else (settings.window or 0,)
     chosen = scale_thresholds.choose(left_out.scaled(found, windows), found.starts, made.group, fps,
-                                     settings.false_alarms_per_hour, made.variant)
+                                     settings.false_alarms_per_hour, made.variant, windows)
     values = [min(value, _LAST_RESORT * tail.cautious(math.inf)) for value in chosen.values]
     if max(values) < max(chosen.values):
         seen["warnings"].append(
@@ -306,7 +306,7 @@ def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: mat
     detector.use_scales(windows, values)
     alarms = chosen.left_out
     seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
-                promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} groups left out in turn: "
+                promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} {made.unit} left out in turn: "
                         f"{alarms.per_hour:.1f} ({alarms.low:.1f}–{alarms.high:.1f}), in the worst benign variant "
                         f"{chosen.worst_variant:.1f}",
                 left_out=dataclasses.asdict(alarms), worst_variant_per_hour=chosen.worst_variant,

@@ -45,7 +45,19 @@ class Report:
         return tabular.text(*self._benign_cells()) if self.summary.get("benign") else ""
 
     def plot(self) -> Any:
-        """The ROC of each set, the ten worst, as a Matplotlib figure (a notebook shows it)."""
+        """The ROC of each set, the ten worst, over the gallery, as a Matplotlib figure (a notebook shows it)."""
+        if not self.pictures:
+            return self.plot_roc()
+        (_, above), (width, below) = plots.ROC_SIZE, gallery.SIZE
+        made = plots.empty((width, above + below))
+        top, bottom = made.subfigures(2, 1, height_ratios=(above, below))
+        curves = top.subfigures(1, 2, width_ratios=(plots.ROC_SIZE[0], width - plots.ROC_SIZE[0]))[0]
+        plots.roc(self.roc, {row["set"]: row["auroc"] for row in self.rows}, self._title(), curves)
+        gallery.figure(self.pictures, "", bottom)
+        return made
+
+    def plot_roc(self) -> Any:
+        """The ROC of each set, the ten worst, as a Matplotlib figure."""
         return plots.roc(self.roc, {row["set"]: row["auroc"] for row in self.rows}, self._title())
 
     def plot_example(self) -> Any:
@@ -64,7 +76,7 @@ class Report:
         written = [os.path.join(folder, "evaluation.json")]
         atomic.write_text(written[0], json.dumps(self.summary, indent=1))
         if self.roc:
-            written.append(plots.save(self.plot(), os.path.join(folder, "roc.png")))
+            written.append(plots.save(self.plot_roc(), os.path.join(folder, "roc.png")))
         if self.example:
             written.append(plots.save(self.plot_example(), os.path.join(folder, "score_over_time.png")))
         if self.pictures:
@@ -146,6 +158,10 @@ class Report:
             loud = benign_rows.failed(summary["benign"])
             lines.append(f"silent on {len(summary['benign']) - len(loud)} of {len(summary['benign'])} benign changes"
                          + (f"; not on {', '.join(loud)}" if loud else ""))
+            if summary["mode"] == "sequences":
+                count, hours = (sum(row[key] for row in summary["benign"]) for key in ("raised", "hours"))
+                lines.append(f"false alarms in {hours * 60:.0f} min of benign changes: {count} ({count / hours:.1f} an "
+                             "hour)")
         if summary.get("reconstruction_loss") is not None:
             lines.append(f"test reconstruction loss: {summary['reconstruction_loss']:.1f} nats an image")
         if summary["unreadable"]:

@@ -14,6 +14,7 @@ FALSE_ALARM, MISS = "alarmed and should not have", "should have alarmed and did 
 ODDEST = "in distribution, the oddest that did not alarm"
 KINDS = (FALSE_ALARM, MISS, ODDEST)
 MOST = 6  # pictures a kind
+SIZE = (2.1 * MOST, 2.1 * len(KINDS))  # inches
 _WIDTH = 160  # pixels of a picture
 
 
@@ -78,10 +79,10 @@ def why(scores: Mapping[str, np.ndarray], at: int) -> str:
     return ", ".join([*words, f"score {scores['detector'][at]:.2f}"])
 
 
-def figure(pictures: Sequence[Picture], title: str) -> Any:
-    """The pictures as a Matplotlib figure, a row a kind."""
+def figure(pictures: Sequence[Picture], title: str, into: Any = None) -> Any:
+    """The pictures as a Matplotlib figure, a row a kind; or in a (sub)figure that is there."""
     rows = [(kind, [one for one in pictures if one.kind == kind][:MOST]) for kind in KINDS]
-    made = plots.empty((2.1 * MOST, 2.1 * len(rows)))
+    made = plots.empty(SIZE) if into is None else into
     made.suptitle(title, fontsize=10)
     for row, (kind, chosen) in enumerate(rows):
         for column in range(MOST):

@@ -33,6 +33,7 @@ class Material:
       variant: int [N], 0 where the frame is as it is; else the number of the copy that it belongs to.
       origin: int [N], the place of the frame that it is, or is a variant of.
       ordered: whether the frames are sequences.
+      unit: what the groups are, in the plural.
       validation: the readable frames of that split, for corruptions of them.
     """
 
@@ -44,6 +45,7 @@ class Material:
     variant: np.ndarray
     origin: np.ndarray
     ordered: bool
+    unit: str
     validation: dataset.Dataset
 
     def count(self) -> Dict[str, int]:
@@ -116,7 +118,7 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
             outputs.append(varied.outputs)
             add(name, varied.frames, copy + 1)
     return Material(outputs={name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]},
-                    ordered=ordered, validation=known["validation"],
+                    ordered=ordered, unit=groups.unit(data, group_by), validation=known["validation"],
                     **{column: np.concatenate(values) for column, values in columns.items()})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from leanood.files import atomic
 from leanood.ood import metrics
 
+ROC_SIZE = (5.2, 4.6)  # inches
 _MOST_CURVES = 10
 
 
@@ -17,15 +18,16 @@ def save(figure: Any, path: str) -> str:
     return path
 
 
-def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], title: str) -> Any:
+def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], title: str, into: Any = None) -> Any:
     """The ROC of each set, the worst first, as a Matplotlib figure; more than ten become the ten worst.
 
     Args:
       curves: by set.
       aurocs: by set, for the legend and the order.
       title: above it.
+      into: a (sub)figure to draw in; None: a new one.
     """
-    figure, axes = _axes((5.2, 4.6))
+    figure, axes = _axes(ROC_SIZE, into)
     worst: List[str] = sorted(curves, key=lambda name: aurocs[name])[:_MOST_CURVES]
     for name in worst:
         curve = curves[name]
@@ -65,8 +67,8 @@ def empty(size: Any) -> Any:
     return made
 
 
-def _axes(size: Any) -> Any:
-    made = empty(size)
+def _axes(size: Any, into: Any = None) -> Any:
+    made = empty(size) if into is None else into
     axes = made.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return made, axes

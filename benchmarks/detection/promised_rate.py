@@ -1,6 +1,8 @@
 """Detection at the promised rate of false alarms, on stretches of 15 s, between drives and on fresh driving.
 
-    python benchmarks/detection/promised_rate.py --data=$LEANOOD_TEST_DATA/data --runs=runs --out=docs/promised_rate.md
+    python benchmarks/detection/promised_rate.py --data=$LEANOOD_TEST_DATA/data --runs=runs
+
+It writes docs/promised_rate.md from benchmarks/results/promised_rate.json; what lies in --runs isn't computed again.
 
 For each of two drives on one track a network is trained, calibrated by its own drive alone and judged: by 13 kinds of
 corruption of its test driving, six stretches each, beside an oracle's thresholds (`ood.oracle`); by the *other* drive,
@@ -26,12 +28,13 @@ from leanood.tools import command
 from leanood.workflow import calibrate, network
 
 _OUT = flags.DEFINE_string("out", "docs/promised_rate.md", "the table, in Markdown")
+_RESULTS = flags.DEFINE_string("results", "benchmarks/results/promised_rate.json", "the figures, in JSON")
 _MINUTES = flags.DEFINE_integer("minutes", 60, "minutes of fresh lane driving")
 _STRETCHES = flags.DEFINE_integer("stretches", 6, "test stretches a corruption")
 
 DRIVES = ("donkeycar", "donkeycar2")
 SEVERITIES = (1, 3)
-BEFORE, ODD, AFTER = 100, 300, 40  # frames of a stretch: in-distribution, OOD for 15 s, in-distribution again
+BEFORE, ODD, AFTER = 20, 300, 40  # frames of a stretch: in-distribution, OOD for 15 s, in-distribution again
 
 
 def main(argv: List[str]) -> None:
@@ -43,6 +46,8 @@ def main(argv: List[str]) -> None:
             sets.write(path, json.dumps(_judge(name)))
         with open(path, encoding="utf-8") as stream:
             results[name] = json.load(stream)
+    os.makedirs(os.path.dirname(_RESULTS.value) or ".", exist_ok=True)
+    sets.write(_RESULTS.value, json.dumps(results, indent=1) + "\n")
     text = "\n".join(_text(results)) + "\n"
     sets.write(_OUT.value, text)
     results_.write(__file__, [], results)
@@ -95,17 +100,17 @@ def _rows(detector: detector_.Detector, loaded: network.Network, test: dataset.D
         original = np.stack([test.read(int(i)) for i in where])
         return frames_.resize(sequences.apply(name, original, ood, severity=severity, seed=seed), loaded.size)
 
-    def judge(runner: Any, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def judge(outputs: network.Outputs) -> Tuple[np.ndarray, np.ndarray]:
         begins = np.arange(length) == 0
-        judged = detector.run(runner.each(images), begins)
+        judged = detector.run(outputs, begins)
         scaled = evidence.scaled(evidence.of(judged["p_value"]), begins, detector.scales.windows)
         return judged["alarm"], (scaled > ideal[:, np.newaxis]).any(axis=0)
 
     jobs = [(name, severity, seed, where) for name, severity in kinds for seed, where in enumerate(chosen)]
-    judged = loaded.map(prepare, judge, jobs, "corrupting test stretches")
+    outputs = loaded.map(prepare, lambda runner, images: runner.each(images), jobs, "corrupting test stretches")
     rows = []
     for name, severity in kinds:
-        own, best = zip(*(next(judged) for _ in chosen))
+        own, best = zip(*(judge(next(outputs)) for _ in chosen))
         starts = np.tile(np.arange(length) == 0, len(chosen))
         found = events.detections(np.concatenate(own), starts, np.tile(ood, len(chosen)), test.fps)
         ideally = events.detections(np.concatenate(best), starts, np.tile(ood, len(chosen)), test.fps)
@@ -136,7 +141,7 @@ def _fresh(detector: detector_.Detector, loaded: network.Network) -> Dict[str, A
 def _text(results: Dict[str, Any]) -> List[str]:
     lines = ["# Detection at the promised rate", "",
              "Written by `benchmarks/detection/promised_rate.py`. Detectors are calibrated for three false alarms an",
-             "hour by one drive alone; nothing here was looked at when anything was chosen. Stretches: 100 ordinary",
+             "hour by one drive alone. Stretches: 20 ordinary",
              "frames, 300 OOD (15 s), 40 ordinary ones. The oracle's thresholds know the test driving: the lowest that",
              "raise no more false alarms there than were raised. A miss counts as the stretch's length.", ""]
     titles = {"donkeycar": "drive 1", "donkeycar2": "drive 2", "lanes": "lanes"}

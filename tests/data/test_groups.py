@@ -18,17 +18,23 @@ def test_recordings_are_groups():
     found = _found([f"{drive}/{i}.jpg" for drive in "abc" for i in range(4)], sequence=np.repeat([0, 1, 2], 4))
     assert groups.of(found)["b/3.jpg"] == "b"
     assert len(set(groups.of(found).values())) == 3
+    assert groups.unit(found) == "recordings"
+    assert groups.unit(found, "[a-c]") == "groups"
     assert len(set(groups.of(catalog.open("lanes:frames=2000,scene=50,size=32x32")).values())) > 20
 
 
 def test_one_recording_is_cut_into_ten():
-    made = groups.of(_found([f"drive/{i:03d}.jpg" for i in range(95)], sequence=0))
+    found = _found([f"drive/{i:03d}.jpg" for i in range(95)], sequence=0)
+    made = groups.of(found)
+    assert groups.unit(found) == "blocks of one recording"
     assert [made[f"drive/{i:03d}.jpg"] for i in (0, 9, 10, 94)] == ["block 0", "block 0", "block 1", "block 9"]
 
 
 def test_images_are_cut_into_neighbours_within_their_partition():
     names = [f"{part}/{i:03d}.jpg" for part in ("bright", "medium") for i in range(400)]
-    made = groups.of(_found(names, partition=[name.split("/")[0] for name in names]))
+    found = _found(names, partition=[name.split("/")[0] for name in names])
+    made = groups.of(found)
+    assert groups.unit(found) == "blocks of images"
     assert made["bright/009.jpg"] == "bright, block 0"
     assert made["medium/010.jpg"] == "medium, block 1"
     assert len(set(made.values())) == 80

@@ -1,0 +1,214 @@
+"""Benign changes of frames beside OOD rows, by detectors fitted on frames alone and on benign variants too.
+
+    python benchmarks/detection/benign_changes.py --data=$LEANOOD_TEST_DATA/data --runs=runs
+
+Each set's detector is calibrated twice, on its frames as they are and on benign variants of them too. Benign changes of
+test frames must not alarm; corruptions, unseen transforms and real lightings of them must rank as high as before. It
+writes docs/benign_changes.md from benchmarks/results/benign_changes.json; what lies in --runs isn't computed again.
+"""
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import numpy as np
+import sets
+import unseen
+from absl import flags
+
+from leanood.data import benign, corruptions, dataset, sequences
+from leanood.ood import baselines, metrics, statistics
+from leanood.ood import detector as detector_
+from leanood.tflite import bundle
+from leanood.tools import command
+from leanood.workflow import benign_rows, calibrate, datasets, network
+
+_OUT = flags.DEFINE_string("out", "docs/benign_changes.md", "the table, in Markdown")
+_RESULTS = flags.DEFINE_string("results", "benchmarks/results/benign_changes.json", "the figures, in JSON")
+_STRETCHES = flags.DEFINE_integer("stretches", 6, "test stretches a corruption")
+
+FITS = {"frames alone": calibrate.Settings(benign_variants=0), "and variants": calibrate.Settings()}
+SEVERITIES = (1, 3)
+CODEC = ("JPEG at quality 10",)  # OOD rows that are themselves a codec's doing: not in the mean
+WINDOWS = (1, 10)  # frames that a baseline is averaged over on driving: whichever does best on the row
+Scores = Dict[str, np.ndarray]  # by fit and by baseline
+
+
+def main(argv: List[str]) -> None:
+    os.makedirs(sets.RUNS.value, exist_ok=True)
+    results: Dict[str, Any] = {}
+    for name in sets.SETS.value:
+        path = os.path.join(sets.RUNS.value, f"benign_{name}.json")
+        if not os.path.exists(path):
+            sets.write(path, json.dumps(_Judge(name).result()))
+        with open(path, encoding="utf-8") as stream:
+            results[name] = json.load(stream)
+    os.makedirs(os.path.dirname(_RESULTS.value) or ".", exist_ok=True)
+    sets.write(_RESULTS.value, json.dumps(results, indent=1) + "\n")
+    text = "\n".join(_text(results)) + "\n"
+    sets.write(_OUT.value, text)
+    print(text)
+
+
+class _Judge:
+    """One set's network, detectors and baselines."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._data, _ = sets.load(name)
+        self._network = network.load(bundle.flatbuffer(sets.file(name)))
+        made = {label: calibrate.fit(self._network, self._data, settings) for label, settings in FITS.items()}
+        self._detectors: Dict[str, detector_.Detector] = {label: one.detector for label, one in made.items()}
+        self._promises = {label: one.seen["promise"] for label, one in made.items()}
+        few, _ = datasets.load_split(self._data, "train", self._network.size, 2000)
+        self._trivial: Dict[str, Any] = {"six colour numbers": baselines.Colour().fit(few), "sharpness":
+                                         baselines.Sharpness().fit(few), "mean brightness":
+                                         baselines.Brightness().fit(few)}
+        self._test = self._data.where((self._data.split == "test") & ~self._data.ood)
+        self._ordered = bool(self._detectors["and variants"].window)
+
+    def result(self) -> Dict[str, Any]:
+        """Returns everything, fit for JSON."""
+        rows = list(self._driving() if self._ordered else self._images())
+        return {"promises": self._promises, "benign": self._benign(), "rows": rows, "usual": self._usual(),
+                "test_frames": len(self._test)}
+
+    def _benign(self) -> List[Dict[str, Any]]:
+        """Returns the benign changes' rows, of `benign_rows`, by fit."""
+        unchanged = benign_rows.changed(self._network, self._test, None, self._ordered)
+        usual = {label: one.run(*unchanged)["alarm"] for label, one in self._detectors.items()}
+        found = []
+        for name in benign.available():
+            outputs, starts = benign_rows.changed(self._network, self._test, name, self._ordered)
+            found.append({"change": name, "fits": {
+                label: benign_rows.row(one, name, outputs, starts, usual[label], self._test.fps, 3.0)
+                for label, one in self._detectors.items()}})
+        return found
+
+    def _usual(self) -> Dict[str, Any]:
+        """Returns the share of unchanged test frames that alarm, of all and by partition, by fit."""
+        ran = self._network.run(self._test, f"{self._name}: test frames")
+        found = {}
+        for label, one in self._detectors.items():
+            alarm = one.run(ran.outputs, ran.frames.starts if self._ordered else None)["alarm"]
+            found[label] = {"all": float(alarm.mean()), **{
+                str(part): float(alarm[ran.frames.partition == part].mean())
+                for part in np.unique(ran.frames.partition)}}
+        return found
+
+    def _scores(self, outputs: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray],
+                starts: Optional[np.ndarray]) -> Scores:
+        found = {label: one.run(outputs, starts)["score"] for label, one in self._detectors.items()}
+        for name, values in images.items():
+            for window in WINDOWS if starts is not None else (1,):
+                found[f"{name}, {window}"] = values if window == 1 else baselines.windowed(values, starts, window)
+        return found
+
+    def _simple(self, images: np.ndarray) -> Dict[str, np.ndarray]:
+        return {name: one.score(images) for name, one in self._trivial.items()}
+
+    def _images(self) -> Iterator[Dict[str, Any]]:
+        """Yields a row a set, a corruption, an unseen transform."""
+        def scores(data: dataset.Dataset, what: str, change: Optional[Callable[..., np.ndarray]] = None) -> Scores:
+            ran = self._network.run(data, f"{self._name}: {what}", change=change, also=self._simple)
+            return self._scores(ran.outputs, {name: ran.outputs[name] for name in self._trivial}, None)
+
+        usual = scores(self._test, "test images")
+        for part in sorted(set(self._data.partition[self._data.ood].tolist())):
+            yield _row(part, "real", usual, scores(
+                self._data.where(self._data.ood & (self._data.partition == part)), part))
+        for name, severity in self._kinds():
+            yield _row(f"{name} {severity}", "corruption", usual, scores(
+                self._test, f"{name} {severity}", lambda frame, i, name=name, severity=severity: (
+                    corruptions.corrupt(name, frame, severity, seed=i))))
+        for name, transform in unseen.transforms().items():
+            yield _row(name, "codec" if name in CODEC else "unseen", usual, scores(
+                self._test, name, lambda frame, i, transform=transform: unseen.apply(transform, frame, i)))
+
+    def _driving(self) -> Iterator[Dict[str, Any]]:
+        """Yields a row a corruption, on stretches that are corrupted from a known frame on."""
+        length = int(sets.STRETCH_S[self._name] * self._data.fps)
+        chosen = sequences.stretches(self._test, length, _STRETCHES.value)
+        jobs = [(where, name, severity, sequences.PATTERNS[i % len(sequences.PATTERNS)], i)
+                for name, severity in self._kinds() for i, where in enumerate(chosen)]
+
+        def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[Scores, np.ndarray]:
+            images, ood = prepared
+            return self._scores(runner.each(images), self._simple(images), np.arange(length) == 0), ood
+
+        judged = self._network.map(lambda job: sequences.corrupted(self._test, *job, self._network.size), judge, jobs,
+                                   f"{self._name}: corrupted stretches")
+        group = np.repeat(np.arange(len(chosen)), length)
+        for name, severity in self._kinds():
+            parts, odd = zip(*(next(judged) for _ in chosen))
+            ood = np.concatenate(odd)
+            scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+            yield _row(f"{name} {severity}", "corruption", {key: one[~ood] for key, one in scores.items()},
+                       {key: one[ood] for key, one in scores.items()}, group[~ood], group[ood])
+
+    def _kinds(self) -> List[Tuple[str, int]]:
+        return [(name, severity) for severity in SEVERITIES for name in corruptions.NAMES
+                if (self._ordered or name != "frozen")
+                and corruptions.outside_id(name, severity, self._data.partition_kind)]
+
+
+def _row(name: str, kind: str, usual: Scores, odd: Scores, id_groups: Optional[np.ndarray] = None,
+         ood_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
+    """Returns a set's AUROC by fit and by baseline, and the interval of what the variants change."""
+    auroc = {key: metrics.evaluate(usual[key], odd[key]).auroc for key in usual}
+    before, after = FITS
+    changed = statistics.auroc_difference(usual[before], odd[before], usual[after], odd[after], id_groups=id_groups,
+                                          ood_groups=ood_groups)
+    trivial = {key: value for key, value in auroc.items() if key not in FITS}
+    best = max(trivial, key=lambda key: trivial[key])
+    return {"set": name, "kind": kind, "auroc": {key: auroc[key] for key in FITS}, "delta_low": changed.low,
+            "delta_high": changed.high, "baseline": best.split(",")[0], "baseline_auroc": trivial[best]}
+
+
+def _text(results: Mapping[str, Any]) -> List[str]:
+    before, after = FITS
+    lines = ["# Benign changes beside OOD rows", "",
+             "Written by `benchmarks/detection/benign_changes.py`. Each detector is fitted and calibrated twice: on a",
+             "set's frames as they are, and on benign variants of them too (the default, `calibrate",
+             "--benign_variants`). Changes are made at the network's size. *Silent*: the share of test frames that",
+             "alarm is at most twice that of the unchanged ones, or two points above it.", ""]
+    for name, result in results.items():
+        usual, benign_ = result["usual"], result["benign"]
+        loud = {label: [row["change"] for row in benign_ if not row["fits"][label]["silent"]] for label in FITS}
+        lines += [f"## {name}", "", f"What the promise rests on: {result['promises'][after]}.", "",
+                  f"Unchanged test frames that alarm: {_shares(usual[before])} fitted on frames alone, "
+                  f"{_shares(usual[after])} on variants too.", "",
+                  f"| benign change | alarms, {before} | {after} | silent |", "| --- | --- | --- | --- |"]
+        lines += [f"| {row['change']} | {row['fits'][before]['alarmed']:.3f} | {row['fits'][after]['alarmed']:.3f} | "
+                  f"{'yes' if row['fits'][after]['silent'] else '**no**'} |" for row in benign_]
+        lines += ["", f"Silent on {len(benign_) - len(loud[after])} of {len(benign_)} "
+                      f"({len(benign_) - len(loud[before])} without variants)."]
+        if "raised" in benign_[0]["fits"][after]:
+            for label in FITS:
+                count, hours = (sum(row["fits"][label][key] for row in benign_) for key in ("raised", "hours"))
+                lines.append(f"False alarms in {60 * hours:.0f} minutes of benign changes, {label}: {count}, "
+                             f"{count / hours:.1f} an hour.")
+        rows = result["rows"]
+        lines += ["", f"| OOD | AUROC, {before} | {after} | 95% of the difference | best baseline |",
+                  "| --- | --- | --- | --- | --- |"]
+        lines += [f"| {row['set']} | {row['auroc'][before]:.3f} | {row['auroc'][after]:.3f} | "
+                  f"{row['delta_low']:+.3f} to {row['delta_high']:+.3f} | {row['baseline']} "
+                  f"{row['baseline_auroc']:.3f} |" for row in rows]
+        counted = [row for row in rows if row["kind"] != "codec"]
+        mean = {label: float(np.mean([row["auroc"][label] for row in counted])) for label in FITS}
+        lost = [row["set"] for row in counted
+                if row["auroc"][before] >= row["baseline_auroc"] > row["auroc"][after] + 5e-4]
+        lines += ["", f"Mean over {len(counted)} rows (codecs left out): {mean[before]:.3f} → {mean[after]:.3f} "
+                      f"({mean[after] - mean[before]:+.3f}). Below the best baseline where it wasn't: "
+                      f"{', '.join(lost) or 'none'}.", ""]
+    return lines
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    parts = [f"{name} {share:.1%}" for name, share in shares.items() if name != "all"]
+    return f"{shares['all']:.1%}" + (f" ({', '.join(parts)})" if len(parts) > 1 else "")
+
+
+if __name__ == "__main__":
+    command.run(main, example="python benchmarks/detection/benign_changes.py --data=$LEANOOD_TEST_DATA/data")
