@@ -4,7 +4,8 @@
 
 Each of 200 times three fifths of the groups (lane scenes; blocks of Duckietown's images) are drawn; statistics, tables
 and thresholds come from them as `leanood calibrate` has it, groups left out in turn, benign variants too. The others
-are the next recordings. It writes docs/next_recording.md from benchmarks/results/next_recording.json.
+are the next recordings. It writes docs/next_recording.md and
+benchmarks/results/detection-next_recording.json.
 """
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ from absl import flags
 from leanood.data import catalog
 from leanood.ood import events, evidence, image_threshold, left_out, scale_thresholds, typicality
 from leanood.tflite import bundle
+from leanood.tflite.timing import results as results_
 from leanood.tools import command
 from leanood.workflow import calibrate, material, network, progress
 
 _OUT = flags.DEFINE_string("out", "docs/next_recording.md", "the table, in Markdown")
-_RESULTS = flags.DEFINE_string("results", "benchmarks/results/next_recording.json", "the figures, in JSON")
 _SPLITS = flags.DEFINE_integer("splits", 200, "random splits")
 
 LANES = "lanes:frames=6000,scene=100,seed=31"
@@ -43,8 +44,7 @@ def main(argv: List[str]) -> None:
             sets.write(path, json.dumps(_splits(key, _gather(name, images), images)))
         with open(path, encoding="utf-8") as stream:
             results[key] = json.load(stream)
-    os.makedirs(os.path.dirname(_RESULTS.value) or ".", exist_ok=True)
-    sets.write(_RESULTS.value, json.dumps(results, indent=1) + "\n")
+    results_.write(__file__, [_figure(key, found) for key, found in results.items()], results)
     text = "\n".join(_text(results)) + "\n"
     sets.write(_OUT.value, text)
     print(text)
@@ -91,6 +91,17 @@ def _splits(what: str, made: material.Material, images: bool) -> List[Dict[str, 
             alarms = events.false_alarms(alarm, made.starts[new], 20.0)
             found.append({"said": chosen.left_out.per_hour, "alarms": alarms.count, "hours": alarms.hours})
     return found
+
+
+def _figure(key: str, found: List[Dict[str, Any]]) -> results_.Figure:
+    """Returns what was asked for and what was seen, on the mean of the splits."""
+    if "flagged" in found[0]:
+        seen = float(np.mean([one["flagged"] for one in found]))
+        return results_.Figure(f"images of the next groups flagged where 5% was asked, {key.split(',')[0]}",
+                                     f"{seen:.1%}", "3–7%", abs(seen - RATE) <= TOLERANCE)
+    alarms, hours = (sum(one[name] for one in found) for name in ("alarms", "hours"))
+    return results_.Figure(f"false alarms an hour of the next groups, {key.split(',')[0]}",
+                                 f"{alarms / hours:.1f}", f"≤ {PER_HOUR:g}", alarms <= PER_HOUR * hours)
 
 
 def _text(results: Mapping[str, List[Dict[str, Any]]]) -> List[str]:
