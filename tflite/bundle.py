@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import io
 import os
-from typing import Any, BinaryIO, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, BinaryIO, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union, overload
 
 import numpy as np
 
 from leanood.files import atomic
 from leanood.ood import detector as ood_detector
 from leanood.tflite import runtime as tflite_runtime
+from leanood.tflite import together
 from leanood.tflite.archive import appendix, description
 from leanood.tflite.archive import arrays as npz
 from leanood.tflite.detector import BundledDetector, Verdict
@@ -27,6 +28,7 @@ __all__ = ["BundledDetector", "DetectorFileError", "Parts", "Verdict", "flatbuff
 _MEMBERS = ("detector.json", "calibration.npz")
 _LIMITS = (description.LIMIT, 256 << 20)  # bytes of each member
 _Path = Union[str, "os.PathLike[str]"]
+_Paths = Union[List[_Path], Tuple[_Path, ...]]
 
 
 class DetectorFileError(ValueError):
@@ -77,12 +79,23 @@ def read(path: _Path) -> Parts:
         return Parts(file.read(start), fields, arrays)
 
 
+@overload
 def load(path: _Path, accelerator: str = "cpu", num_threads: int = 1, runtime: str = "auto", *,
-         delegate: Optional[str] = None, allow_cpu: bool = False) -> BundledDetector:
+         delegate: Optional[str] = None, allow_cpu: bool = False) -> BundledDetector: ...
+
+
+@overload
+def load(path: _Paths, accelerator: str = "cpu", num_threads: int = 1, runtime: str = "auto", *,
+         delegate: Optional[str] = None, allow_cpu: bool = False) -> together.Together: ...
+
+
+def load(path: Union[_Path, _Paths], accelerator: str = "cpu", num_threads: int = 1, runtime: str = "auto", *,
+         delegate: Optional[str] = None, allow_cpu: bool = False) -> Union[BundledDetector, together.Together]:
     """A detector that is ready for frames: `verdict = detector(frame)`.
 
     Args:
-      path: a detector file.
+      path: a detector file; or several, such as one of appearance and one of motion, which then judge each frame
+        together.
       accelerator, num_threads, runtime, delegate, allow_cpu: as of `runtime.load`.
 
     Raises:
@@ -90,6 +103,9 @@ def load(path: _Path, accelerator: str = "cpu", num_threads: int = 1, runtime: s
       ValueError: if this machine cannot run it as asked.
       OSError: if it cannot be read.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        return together.Together([load(one, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu)
+                                  for one in path])
     name = os.fspath(path)
     with open(name, "rb") as file:
         fields, arrays, _ = _read_open(file, name)

@@ -2,7 +2,8 @@
 
 Frames of files are never dropped; of a camera only the newest counts. With --jsonl every frame leaves a line; with
 --resume a monitor of files that was stopped, or killed, goes on from there with exactly the numbers that it would have
-had. SIGTERM and Ctrl-C end it with its summary.
+had. Several files, such as one of appearance and one of motion, judge each frame together: the alarm sounds while any
+one's does. SIGTERM and Ctrl-C end it with its summary.
 """
 from __future__ import annotations
 
@@ -39,9 +40,9 @@ _JSON = command.define_json()
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise ValueError(f"{len(argv) - 1} files were given; leanood monitor takes one detector file")
-    summary = monitor.monitor(argv[1], **command.arguments())
+    if len(argv) < 2:
+        raise ValueError("leanood monitor takes a detector file, or several that judge each frame together")
+    summary = monitor.monitor(argv[1] if len(argv) == 2 else tuple(argv[1:]), **command.arguments())
     print(json.dumps(summary) if _JSON.value else summary, file=sys.stderr if _JSONL.value == "-" else sys.stdout)
     if summary.problem:
         raise ValueError(summary.problem)

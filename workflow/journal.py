@@ -8,10 +8,10 @@ import json
 import math
 import os
 import sys
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from leanood.data import frames, stream
-from leanood.tflite import bundle
+from leanood.tflite import bundle, together
 
 _KEPT = 10_000
 
@@ -105,7 +105,10 @@ def read(path: str, keep: int) -> Past:
     return Past(count, list(tail))
 
 
-def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -> Past:
+Detector = Union[bundle.BundledDetector, together.Together]
+
+
+def resume(detector: Detector, source: stream.Stream, path: str) -> Past:
     """Brings the detector to where it was after a journal's last frame, exactly, by the last frames that it looks at.
 
     Args:
@@ -114,8 +117,10 @@ def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -
       path: the journal.
 
     Raises:
-      ValueError: if the journal is of other frames or another detector.
+      ValueError: if the journal is of other frames or another detector, or of several detectors.
     """
+    if isinstance(detector, together.Together):
+        raise ValueError("--resume goes on with one detector file; of several begin anew, without --resume")
     window = max(1, detector.detector.window)
     memory = detector.detector.memory
     past = read(path, max(_KEPT, 2 * memory))
@@ -129,10 +134,15 @@ def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -
     while start - window >= earliest and all(record.get("invalid") for record in past.tail[start - earliest:
                                                                                            seen - earliest]):
         start -= window
+    if detector.memory:
+        start = 0  # of motion: which frames were judged, and so drew a number, depends on all before them
     detector.detector.skip(start)
     number, known = start, start == 0
     for item in itertools.islice((item for item in source.items(start) if item is not None), past.frames - start):
-        verdict, then = judge(detector, item)[0], past.tail[number - earliest]
+        verdict, then = judge(detector, item)[0], past.tail[max(0, number - earliest)]
+        if number < earliest:
+            number += 1
+            continue
         if item.name != then.get("name") or known and not _close(verdict.p_value, then.get("p_value")):
             raise ValueError(f"{path}: frame {number} was {then.get('name')}, or had another p-value: it is of another "
                              "source or detector; give --jsonl another name, or delete the file")
@@ -145,7 +155,7 @@ def resume(detector: bundle.BundledDetector, source: stream.Stream, path: str) -
     return past
 
 
-def judge(detector: bundle.BundledDetector, item: stream.Item) -> Tuple[bundle.Verdict, str]:
+def judge(detector: Detector, item: stream.Item) -> Tuple[bundle.Verdict, str]:
     """(the verdict on an item, what is wrong with it): a missing frame, or one that cannot be judged, is invalid."""
     if item.frame is None:
         return detector.invalid(), item.problem

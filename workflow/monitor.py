@@ -20,11 +20,13 @@ from leanood.tflite import bundle
 from leanood.workflow import journal, tabular
 from leanood.workflow import view as views
 
+_Path = Union[str, "os.PathLike[str]"]
 _KEPT = 10_000  # latencies kept for the summary: memory doesn't grow with time
 
 
-def monitor(detector: Union[str, os.PathLike[str]], source: str, *, frame_size: Optional[Tuple[int, int]] = None,
-            pixel_format: str = "rgb", jsonl: Optional[str] = None, resume: bool = False, jsonl_limit_mb: float = 256.0,
+def monitor(detector: Union[_Path, List[_Path], Tuple[_Path, ...]], source: str, *,
+            frame_size: Optional[Tuple[int, int]] = None, pixel_format: str = "rgb",
+            jsonl: Optional[str] = None, resume: bool = False, jsonl_limit_mb: float = 256.0,
             deadline_ms: Optional[float] = None, on_alarm: Union[str, Callable[[Dict[str, Any]], Any], None] = None,
             on_alarm_timeout_s: float = 60.0, stall_s: float = 5.0, view: str = "none", accelerator: str = "cpu",
             runtime: str = "auto", num_threads: int = 1, delegate: Optional[str] = None,
@@ -34,7 +36,8 @@ def monitor(detector: Union[str, os.PathLike[str]], source: str, *, frame_size: 
     Frames of files are never dropped; of a camera only the newest counts.
 
     Args:
-      detector: a detector file.
+      detector: a detector file; or several, such as one of appearance and one of motion, which judge each frame
+        together.
       source: a folder of images or .npy frames, a .npy stack [N, H, W, 3], a video, a camera's number, or "-" for raw
         frames on standard input.
       frame_size: (height, width) of raw frames.
@@ -72,7 +75,7 @@ def monitor(detector: Union[str, os.PathLike[str]], source: str, *, frame_size: 
                 stack.callback(lines.close)
             if command is not None:
                 stack.callback(command.close)
-            shown = views.make(view, f"{os.path.basename(detector)} · {loaded.runner.placement}",
+            shown = views.make(view, f"{_name(detector)} · {loaded.runner.placement}",
                                loaded.config["threshold"])
             stack.callback(shown.close)
 
@@ -126,7 +129,7 @@ class Watch:
       alarm: whether the alarm was on before it.
     """
 
-    def __init__(self, detector: bundle.BundledDetector, deadline_s: Optional[float], frame: int = 0,
+    def __init__(self, detector: journal.Detector, deadline_s: Optional[float], frame: int = 0,
                  alarm: bool = False) -> None:
         self._detector = detector
         self._deadline_s = deadline_s
@@ -248,7 +251,7 @@ def watch(items: Iterable[Optional[stream.Item]], watching: Watch, stopped: Call
     return problem
 
 
-def _begin(detector: bundle.BundledDetector, items: stream.Stream, source: str, jsonl: Optional[str],
+def _begin(detector: journal.Detector, items: stream.Stream, source: str, jsonl: Optional[str],
            resume: bool) -> journal.Past:
     """What the journal has already; without `resume` it is begun anew, of live sources gone on with."""
     nothing = journal.Past(0, [])
@@ -267,6 +270,11 @@ def _begin(detector: bundle.BundledDetector, items: stream.Stream, source: str, 
 def _goes_on(items: stream.Stream, source: str) -> bool:
     """True if the source goes on by itself, so that its journal can only be added to."""
     return items.live or source == "-"
+
+
+def _name(detector: Any) -> str:
+    files = [detector] if isinstance(detector, (str, os.PathLike)) else detector
+    return " + ".join(os.path.basename(os.fspath(one)) for one in files)
 
 
 def _words(command: str) -> List[str]:

@@ -312,7 +312,7 @@ def test_the_journal_can_be_stdout(tiny_detector, camera):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--source=x"], "0 files were given; leanood monitor takes one detector file"),
+    (["--source=x"], "leanood monitor takes a detector file, or several"),
     (["DETECTOR", "--source=nowhere"], "source nowhere does not exist"),
     (["DETECTOR", "--source=-"], "raw frames on standard input need their size"),
     (["DETECTOR", "--source=-", "--frame_size=big"], "size is 'big'"),

@@ -1,5 +1,6 @@
 """A detector of motion through the steps after training: convert, calibrate, evaluate, and a device that agrees."""
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tf_keras as keras
 from leanood.data import catalog, flow, sequences, stacks
 from leanood.models import flow_vae, run
 from leanood.tflite import bundle
-from leanood.workflow import calibrate, convert, datasets, evaluate, network
+from leanood.workflow import calibrate, convert, datasets, evaluate, monitor, network
 
 SETTINGS = flow.Settings((48, 64), (45, 60), 3, 8.0, "farneback")
 
@@ -107,3 +108,20 @@ def test_a_network_that_was_converted_with_other_settings_is_refused(folder, dri
         network.load(bundle.flatbuffer(folder + "/encoder_int8.tflite"),
                      motion=dataclasses.replace(SETTINGS, length=4))
     assert datasets.motion({}) is None
+
+
+def test_a_monitor_goes_on_with_the_numbers_it_would_have_had(file, drives, tmp_path):
+    test = drives.splits("test")
+    pictures = np.stack([test.read(i) for i in range(40)])
+    pictures[12] = 7  # of one colour: invalid, and a stack begins anew
+    np.save(tmp_path / "frames.npy", pictures)
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    monitor.monitor(file, str(tmp_path / "frames.npy"), jsonl=str(whole))
+    lines = whole.read_text().splitlines(keepends=True)
+    for count in (3, 11, 14, 30):
+        cut.write_text("".join(lines[:count]))
+        monitor.monitor(file, str(tmp_path / "frames.npy"), jsonl=str(cut), resume=True)
+        again = [json.loads(line) for line in cut.read_text().splitlines()]
+        for one, other in zip(again, map(json.loads, lines)):
+            assert {key: one[key] for key in ("score", "p_value", "alarm", "invalid")} == {
+                key: other[key] for key in ("score", "p_value", "alarm", "invalid")}
