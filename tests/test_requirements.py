@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 @pytest.mark.parametrize(("system", "machine", "python", "expected"), [
     ("Linux", "x86_64", "3.8", {"tflite-runtime"}), ("Linux", "x86_64", "3.11", {"tflite-runtime", "ai-edge-litert"}),
     ("Linux", "x86_64", "3.13", {"ai-edge-litert"}), ("Linux", "aarch64", "3.8", {"tflite-runtime"}),
-    ("Linux", "aarch64", "3.10", {"tflite-runtime", "ai-edge-litert"}), ("Linux", "aarch64", "3.12", {"ai-edge-litert"}),
+    ("Linux", "aarch64", "3.10", {"tflite-runtime", "ai-edge-litert"}),
+    ("Linux", "aarch64", "3.12", {"ai-edge-litert"}),
     ("Linux", "aarch64", "3.13", {"ai-edge-litert"}), ("Darwin", "arm64", "3.12", {"ai-edge-litert"}),
     ("Windows", "AMD64", "3.12", {"ai-edge-litert"})])
 def test_a_runtime_comes_with_the_base_install(system, machine, python, expected):
