@@ -1,7 +1,7 @@
 """What detects: real lightings, faint corruptions and changed content of Duckietown's single images, by detector file.
 
     python benchmarks/detection/groups.py --data=$LEANOOD_TEST_DATA/data --runs=runs \
-        --files=full=runs/full/encoder_int8.tflite,half=runs/half/encoder_int8.tflite --out=runs/groups.json
+        --files=backbone=runs/backbone/encoder_int8.tflite,half=runs/half/encoder_int8.tflite
 
 Each network is calibrated as `leanood calibrate` does it and judged on its own file, beside what is left of it without
 its network, without its filter bank, and beside the trivial baselines. Intervals: bootstrap over blocks of ten
@@ -10,6 +10,7 @@ neighbouring frames, all kinds of row drawn together. Times: frame to verdict, o
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -23,12 +24,11 @@ from absl import flags
 from leanood.data import benign, content_changes, corruptions, dataset, frames
 from leanood.ood import baselines, gaussian, image_threshold, typicality
 from leanood.tflite import bundle
-from leanood.tflite.timing import results as results_
+from leanood.tflite.timing import results
 from leanood.tools import command
 from leanood.workflow import calibrate, material, network, progress
 
 _FILES = flags.DEFINE_list("files", None, "LABEL=FILE.tflite,…: converted networks", required=True)
-_OUT = flags.DEFINE_string("out", "groups.json", "the figures")
 _ROUNDS = flags.DEFINE_integer("rounds", 200, "runs of each file, to time it; 0: not timed")
 _BOOTSTRAP = flags.DEFINE_integer("bootstrap", 300, "draws for the intervals")
 
@@ -43,24 +43,40 @@ _ROAD = 500  # frames of another road
 Rows = Dict[str, np.ndarray]  # by "group/kind", uint8 [N, h, w, 3]; "test" and "benign/…" beside them
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     files = dict(pair.split("=", 1) for pair in _FILES.value)
     found = sets.load_data("duckietown")
     kinds = _kinds(found)
-    results: Dict[str, Any] = {"rows": [kind for kind in kinds if kind.split("/")[0] in GROUPS], "files": {}}
-    rng = np.random.default_rng(0)
-    for label, path in files.items():
-        loaded = network.load(bundle.flatbuffer(path))
+    judged = {label: _judged(label, path, found, kinds) for label, path in files.items()}
+    took = _times(files, kinds["test"]()) if _ROUNDS.value else {}
+    details = {"files": judged, "baselines": _trivial(found, kinds), "milliseconds": took}
+    print(table(details))
+    return results.write(__file__, figures(details), details)
+
+
+def _judged(label: str, path: str, found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict:
+    """Returns what became of a file, kept in --runs."""
+    flatbuffer = bundle.flatbuffer(path)
+    kept = os.path.join(sets.RUNS.value, f"groups_{label}_{hashlib.sha256(flatbuffer).hexdigest()[:12]}.json")
+    if not os.path.exists(kept):
+        loaded = network.load(flatbuffer)
         scores, threshold, seen = _scores(loaded, found, kinds)
-        results["files"][label] = {"bytes": len(bundle.flatbuffer(path)), "calibration": seen,
-                                   **_summary(scores, threshold, rng)}
-        print(json.dumps({label: results["files"][label]["detectors"]}, indent=1), flush=True)
-    results["baselines"] = _trivial(found, kinds)
-    if _ROUNDS.value:
-        results["milliseconds"] = _times(files, next(iter(kinds.values()))())
-    sets.write(_OUT.value, json.dumps(results, indent=1) + "\n")
-    results_.write(__file__, [], results)
-    print(table(results))
+        made = {"bytes": len(flatbuffer), "calibration": seen, **_summary(scores, threshold, np.random.default_rng(0))}
+        sets.write(kept, json.dumps(made))
+    with open(kept, encoding="utf-8") as stream:
+        return json.load(stream)
+
+
+def figures(details: Mapping[str, Any]) -> List[results.Figure]:
+    """Returns the lines of docs/benchmarks.md: each file's groups, and what its network adds."""
+    lines = []
+    for label, one in details["files"].items():
+        whole, without = one["detectors"]["whole"], one["detectors"]["without the network"]
+        means = ", ".join(f"{group} {whole[group]:.3f}" for group in (*GROUPS, "all"))
+        lost, low, high = (100 * value for value in without["all_lost"])
+        lines.append(results.Figure(f"single images of Duckietown, `{label}`: mean AUROC", means))
+        lines.append(results.Figure("… taking its network away costs, points", f"{lost:.1f} ({low:.1f} to {high:.1f})"))
+    return lines
 
 
 def _kinds(found: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
@@ -99,7 +115,7 @@ def _kinds(found: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
             lambda frame, i: unseen.apply(albumentations[name], frame, 1000 + i))
     for name in content_changes.NAMES:
         made[f"content/{name}"] = lambda name=name: content(name)
-    for name in benign.NAMES:
+    for name in benign.available():
         made[f"benign/{name}"] = lambda name=name: np.stack(
             [benign.change(name, frame, i, i) for i, frame in enumerate(kept("test"))])
 
@@ -159,7 +175,7 @@ def _summary(scores: Mapping[str, Mapping[str, np.ndarray]], thresholds: Mapping
                        "flagged": above["test"],
                        "benign": float(np.mean([above[kind] for kind in kinds if kind.startswith("benign/")])),
                        "worst_benign": max(above[kind] for kind in kinds if kind.startswith("benign/")),
-                       "aurocs": rows, "alarmed": above}
+                       "aurocs": _rounded(rows), "alarmed": _rounded(above)}
     count = len(scores["whole"]["test"])
     draws: Dict[str, List[Dict[str, float]]] = {name: [] for name in scores}
     for _ in range(_BOOTSTRAP.value):
@@ -187,7 +203,7 @@ def _trivial(found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray
     rows = {kind: {name: _auroc(scored["test"][name], values) for name, values in one.items()}
             for kind, one in scored.items() if kind != "test"}
     best = {kind: max(one.values()) for kind, one in rows.items()}
-    return {"best of three on each row": {**_means(best), "aurocs": best},
+    return {"best of three on each row": {**_means(best), "aurocs": _rounded(best)},
             **{name: _means({kind: one[name] for kind, one in rows.items()}) for name in made}}
 
 
@@ -202,6 +218,10 @@ def _times(files: Mapping[str, str], images: np.ndarray) -> Dict[str, Any]:
             if turn >= 10:
                 taken[label].append(1e3 * (time.perf_counter() - begin))
     return {label: {"least": min(times), "median": float(np.median(times))} for label, times in taken.items()}
+
+
+def _rounded(values: Mapping[str, float]) -> Dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def _auroc(own: np.ndarray, odd: np.ndarray) -> float:
@@ -221,12 +241,12 @@ def _blocks(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.minimum((begins[:, np.newaxis] + np.arange(_BLOCK)).ravel()[:count], count - 1)
 
 
-def table(results: Mapping[str, Any]) -> str:
+def table(details: Mapping[str, Any]) -> str:
     """Returns the figures as a Markdown table."""
     lines = ["| network | detector | real | low | content | all | costs, points | hits | flagged at 5% | benign, mean "
              "(worst) | KiB | ms, least (median) |", "|" + " --- |" * 12]
-    for label, one in results["files"].items():
-        took = results.get("milliseconds", {}).get(label)
+    for label, one in details["files"].items():
+        took = details["milliseconds"].get(label)
         for name, row in one["detectors"].items():
             means = [f"{row[group]:.3f}" for group in (*GROUPS, "all")]
             lost = row.get("all_lost")
@@ -236,7 +256,7 @@ def table(results: Mapping[str, Any]) -> str:
             lines.append("| " + " | ".join([
                 label if name == "whole" else "", name, *means, cost, f"{row['hits']:.3f}", f"{row['flagged']:.3f}",
                 f"{row['benign']:.3f} ({row['worst_benign']:.3f})", *(size if name == "whole" else ["", ""])]) + " |")
-    for name, row in results["baselines"].items():
+    for name, row in details["baselines"].items():
         means = [f"{row[group]:.3f}" for group in (*GROUPS, "all")]
         lines.append("| " + " | ".join(["", name, *means, *[""] * 6]) + " |")
     return "\n".join(lines)
