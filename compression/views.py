@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from leanood.data import input_scales
+from leanood.data import input_scales, spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def scaled(images: Any, scale: str) -> np.ndarray:
 
 def sample(images: np.ndarray, at_most: int) -> np.ndarray:
     """Images spread evenly over all, [min(N, at_most), h, w, c]."""
-    return images[np.linspace(0, len(images) - 1, min(at_most, len(images))).astype(int)]
+    return images[spread.evenly(len(images), at_most)]
 
 
 def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels: np.ndarray | None = None,

@@ -5,7 +5,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leanood.data import corruptions, dataset, flow, motion, stacks
+from leanood.data import corruptions, dataset, flow, motion, spread, stacks
 from leanood.data import frames as frames_
 
 PATTERNS = ("all", "second_half", "middle_half")
@@ -72,7 +72,7 @@ def stretches(data: dataset.Dataset, length: int, at_most: Optional[int] = None,
              for begin, end in zip(begins, [*begins[1:], len(data)])
              if end - begin >= room for offset in range(0, end - begin - length + 1, length)]
     if at_most is not None and len(whole) > at_most:
-        whole = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, at_most).round().astype(int))]
+        whole = [whole[i] for i in spread.evenly(len(whole), at_most)]
     return whole
 
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
-from leanood.data import content_changes, corruptions, dataset, frames, input_scales, variants, wide_pool
+from leanood.data import content_changes, corruptions, dataset, frames, input_scales, spread, variants, wide_pool
 from leanood.ood import gaussian, metrics, typicality
 from leanood.workflow import outcome, progress
 
@@ -136,7 +136,7 @@ def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[st
 
 def _spread(data: dataset.Dataset, count: int) -> dataset.Dataset:
     """At most so many frames, evenly spread."""
-    return data if len(data) <= count else data.where(np.linspace(0, len(data) - 1, count).round().astype(int))
+    return data if len(data) <= count else data.where(spread.evenly(len(data), count))
 
 
 def _extractor(model: Any, input_scale: str) -> Callable[[np.ndarray], Features]:

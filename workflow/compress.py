@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from leanood.data import spread
 from leanood.files import atomic
 from leanood.tflite import silence
 from leanood.workflow import calibrate, datasets, outcome, progress, tabular
@@ -162,7 +163,7 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
     statistics = motion_statistics if "mu_h" in result.model.output else filter_bank
     original, model = (statistics.with_statistics(one) if encoder else one
                        for one in (original, result.model))
-    representative = images[np.unique(np.linspace(0, len(images) - 1, _REPRESENTATIVE).round().astype(int))]
+    representative = images[spread.evenly(len(images), _REPRESENTATIVE)]
     scale = folder.config["input_scale"]
     before = convert.convert(original, input_scale=scale)
     flatbuffer = convert.convert(model, quantize=result.quantize, input_scale=scale, target=target,

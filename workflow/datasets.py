@@ -6,9 +6,7 @@ import json
 import os
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-import numpy as np
-
-from leanood.data import catalog, dataset, flow, stacks
+from leanood.data import catalog, dataset, flow, spread, stacks
 from leanood.workflow import progress
 
 Data = Union[str, "os.PathLike[str]", dataset.Dataset]
@@ -58,7 +56,7 @@ def split(found: dataset.Dataset, name: str, at_most: Optional[int] = None) -> d
     if not len(chosen):
         raise ValueError(f"{found.description} has no in-distribution frame in its split {name!r}")
     if at_most is not None and len(chosen) > at_most:
-        chosen = chosen.where(np.unique(np.linspace(0, len(chosen) - 1, at_most).round().astype(int)))
+        chosen = chosen.where(spread.evenly(len(chosen), at_most))
     return chosen
 
 
@@ -73,7 +71,7 @@ def load_split(found: dataset.Dataset, name: str, size: Union[Tuple[int, int], f
     if isinstance(size, flow.Settings):
         images, readable, unreadable = stacks.load(split(found, name), size)
         if at_most is not None and len(images) > at_most:
-            chosen = np.unique(np.linspace(0, len(images) - 1, at_most).round().astype(int))
+            chosen = spread.evenly(len(images), at_most)
             images, readable = images[chosen], readable.where(chosen)
     else:
         images, readable, unreadable = split(found, name, at_most).load(size)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from leanood.data import dataset
+from leanood.data import dataset, spread
 from leanood.models import latents, run
 from leanood.ood import baselines
 
@@ -21,7 +21,7 @@ def report(folder: run.Run, found: dataset.Dataset) -> latents.Latents:
       found: in-distribution frames, best ones that weren't trained on.
     """
     encoder = folder.encoder()
-    chosen = found.where(np.unique(np.linspace(0, len(found) - 1, min(len(found), _AT_MOST)).round().astype(int)))
+    chosen = found.where(spread.evenly(len(found), _AT_MOST))
     images, readable, _ = chosen.load((int(encoder.input_shape[1]), int(encoder.input_shape[2])))
     outputs = [encoder(images[begin:begin + _BATCH] / np.float32(255), training=False)
                for begin in range(0, len(images), _BATCH)]

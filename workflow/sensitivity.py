@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from leanood.data import corruptions, dataset, sequences
+from leanood.data import corruptions, dataset, sequences, spread
 from leanood.ood import detector as detector_
 from leanood.workflow import network
 
@@ -78,7 +78,7 @@ def _delays(detector: detector_.Detector, loaded: network.Network, validation: d
         length = min(int(_STRETCH_S * validation.fps), longest)
         places = sequences.stretches(validation, length, _STRETCHES)
     else:
-        chosen = np.unique(np.linspace(0, len(validation) - 1, min(_IMAGES, len(validation))).round().astype(int))
+        chosen = spread.evenly(len(validation), _IMAGES)
         places = [np.array([i]) for i in chosen]
 
     def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Optional[int]:
