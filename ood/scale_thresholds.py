@@ -11,10 +11,10 @@ peaks of G groups are worth k = 2KG / (K + G) independent ones. So
 
   rate(τ) = K / hours · (1 + (τ − u) / (kθ))^(−k)
 
-is solved for the scale's share of the rate asked for. Shares add up to one, so that the family keeps the promise
-(Bonferroni), and grow with the square root of the window: what is plainly odd exceeds a short window's threshold
-wherever that is, while what is slightly odd for long hangs on the long ones'. All are raised together until the groups
-themselves raise no more alarms than chance would, at the rate asked for.
+is solved for the scale's share of the rate asked for. Shares grow with the square root of the window: what is plainly
+odd exceeds a short window's threshold wherever that is, while what is slightly odd for long hangs on the long ones'.
+They add up to one (Bonferroni), or to more, as scales alarm together: by how much is counted on the peaks. All are
+raised together until the groups themselves raise no more alarms than chance would, at the rate asked for.
 
 Leave-one-group-out as hierarchical conformal prediction has it: Dunn, Wasserman & Ramdas, arXiv 1809.07441; Barber et
 al., arXiv 2202.13415. What the promise is worth is *measured*: each group in turn is judged by thresholds that it had
@@ -23,7 +23,7 @@ no part in.
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -132,21 +132,39 @@ def _thresholds(parts: Sequence[_Group], per_hour: float, share: np.ndarray, fps
         return peaks[:, 0]
     variants = 1 + max(part.last for part in parts)
 
-    def solved(rate: float) -> np.ndarray:
-        found = np.empty(len(share))
-        for scale, own in enumerate(peaks):
-            highest = np.argsort(-own, kind="stable")[:count]
-            level = float(np.sort(own)[::-1][count])
-            excess = max(float(own[highest].mean()) - level, _SPREAD)
-            known = 2 / (copies / count + 1 / len(np.unique(member[highest])))
-            rarer = max(count / copies / hours / (rate * share[scale]), 1.0)
-            found[scale] = level + excess * known * (rarer ** (1 / known) - 1)
-        return found
-
-    rate = per_hour
+    tails = [_Tail.fit(own, member, count, copies) for own in peaks]
+    # Scales overlap: of what they would count apart, the family counts so much.
+    apart = np.min([tail.share(own) / part for tail, own, part in zip(tails, peaks, share)], axis=0)
+    overlap = max(float((apart <= 1).sum()) / count, 1 / len(share))
+    rate = per_hour / overlap
     while True:
-        found = solved(rate)
+        found = np.array([tail.threshold(count / copies / hours / (rate * part)) for tail, part in zip(tails, share)])
         raised = int(sum(part.alarms(found, variants) for part in parts).max())  # type: ignore[union-attr]
         if events.poisson_interval(raised, _CHANCE)[0] <= per_hour * hours:
             return found
         rate /= _STEP
+
+
+class _Tail(NamedTuple):
+    """The upper tail of one scale's peaks."""
+
+    level: float  # u, nats
+    excess: float  # θ, the mean of what lies beyond it
+    known: float  # k, the independent peaks that it rests on
+
+    @classmethod
+    def fit(cls, peaks: np.ndarray, member: np.ndarray, count: int, copies: float) -> _Tail:
+        """Returns the tail of the `count` highest peaks [P], of which there are `copies`; member [P]: their groups."""
+        falling = np.argsort(-peaks, kind="stable")
+        level = float(peaks[falling[count]])
+        excess = max(float(peaks[falling[:count]].mean()) - level, _SPREAD)
+        return cls(level, excess, 2 / (copies / count + 1 / len(np.unique(member[falling[:count]]))))
+
+    def threshold(self, rarer: float) -> float:
+        """Returns what is exceeded so many times more rarely than the level."""
+        return self.level + self.excess * self.known * (max(rarer, 1.0) ** (1 / self.known) - 1)
+
+    def share(self, peaks: np.ndarray) -> np.ndarray:
+        """Returns how much of what exceeds the level exceeds these peaks too, [P]; infinite below it."""
+        beyond = np.maximum(peaks - self.level, 0.0) / (self.known * self.excess)
+        return np.where(peaks > self.level, (1 + beyond) ** -self.known, np.inf)

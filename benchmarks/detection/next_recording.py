@@ -28,7 +28,7 @@ from leanood.workflow import calibrate, material, network, progress
 _OUT = flags.DEFINE_string("out", "docs/next_recording.md", "the table, in Markdown")
 _SPLITS = flags.DEFINE_integer("splits", 200, "random splits")
 
-LANES = "lanes:frames=6000,scene=100,seed=31"
+LANES = "lanes:frames=3000,scene=100,seed=31"
 CALIBRATED, FITTED = 0.6, 0.7  # of the groups; of those calibrated on, the share that statistics are fitted on
 RATE, PER_HOUR = 0.05, 3.0
 TOLERANCE = 0.02  # of the share of images: five in a hundred asked, three to seven seen
