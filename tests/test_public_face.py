@@ -1,6 +1,9 @@
 """`leanood.train` … `leanood.load`: lazy, documented, and one name for a flag and an argument."""
+import ast
 import inspect
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -10,6 +13,7 @@ import leanood
 from leanood.tools import main as command_line
 from leanood.workflow import datasets
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = ("train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor", "info", "report")
 
 
@@ -72,6 +76,22 @@ def test_a_flag_and_an_argument_have_one_name_and_help_lists_every_flag(verb):
         assert f"  --{flag}  (" in told["usage"]
     if "data_options" in parameters:
         assert {"data", *datasets.OPTIONS} <= set(told["flags"])
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],
+                         ids=lambda path: path.name)
+def test_the_calls_that_a_document_shows_can_be_made(document):
+    """Each leanood.NAME(…) in a document's Python takes the arguments that it is given."""
+    text = document.read_text(encoding="utf-8")
+    shown = []
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"leanood.{name}" for name in leanood.__all__}:
+                shown.append(node.func.attr)
+                inspect.signature(getattr(leanood, node.func.attr)).bind(
+                    *node.args, **{keyword.arg: keyword.value for keyword in node.keywords})
+    if document == ROOT / "README.md":
+        assert shown[:5] == ["train", "convert", "calibrate", "evaluate", "load"]
 
 
 @pytest.mark.parametrize("verb", sorted(set(command_line.VERBS) - {"demo"}))
