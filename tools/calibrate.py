@@ -43,6 +43,7 @@ flags.DEFINE_integer("benign_variants", 6, "variants of a frame, as other camera
 flags.DEFINE_integer("seed", 0, "of the p-values' smoothing", lower_bound=0)
 flags.DEFINE_integer("num_threads", None, "interpreters side by side, a thread each; default: one a core",
                      lower_bound=1)
+flags.DEFINE_boolean("verbose", False, "show all that was seen on the way")
 data_flags.define()
 command.define_json()
 

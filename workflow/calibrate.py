@@ -45,6 +45,7 @@ DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
+_SHOWN = ("out", "frames", "promise", "warnings", "alarm_threshold")  # what the table tells without `verbose`
 _STRETCHES = 4  # validation sequences a corruption
 _LAST_RESORT = 0.99  # of the most evidence that a frame can have
 
@@ -55,7 +56,8 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
               window: Optional[int] = None, sensitivity: str = "normal",
               false_alarms_per_hour: Optional[float] = None, false_positive_rate: Optional[float] = None,
               group_by: Optional[str] = None, benign_variants: int = 6, seed: int = 0,
-              num_threads: Optional[int] = None, **data_options: Any) -> outcome.Outcome:
+              num_threads: Optional[int] = None, verbose: bool = False,
+              **data_options: Any) -> outcome.Outcome:
     """Calibrates a converted network into a detector file; returns its path and what was seen on the way.
 
     `leanood.load` opens the file, `leanood.evaluate` judges it.
@@ -87,6 +89,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         where there are many frames; 0: none.
       seed: of the p-values' smoothing.
       num_threads: so many interpreters side by side; None: one a core.
+      verbose: show all that was seen on the way, not only what matters; the summary holds it either way.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
     Raises:
@@ -126,7 +129,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     made = outcome.Outcome(out, {
         "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **seen,
         "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},
-        tables=[sensitivity_.table(found)])
+        tables=[sensitivity_.table(found)], shown=None if verbose else _SHOWN)
     made.summary["alarms"] = result.seen["alarms"]  # for --json; the table tells a person
     return made
 

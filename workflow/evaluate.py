@@ -171,13 +171,14 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
     test, usual = ran.frames, scorer.scores(ran.outputs, None)
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
+    spread = {evaluation.USUAL: usual["detector"]}
     pictures = gallery.in_distribution(test, usual, None, apart=1)
 
     def add(name: str, chosen: dataset.Dataset) -> None:
         ran = scorer.run(chosen, f"scoring {name}")
         odd = scorer.scores(ran.outputs, None)
         rows.append({"set": name, "ood": True, **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
-        rocs[name] = metrics.roc(usual["detector"], odd["detector"])
+        rocs[name], spread[name] = metrics.roc(usual["detector"], odd["detector"]), odd["detector"]
         for where in np.flatnonzero(~odd["alarm"])[:gallery.MOST, np.newaxis]:
             pictures.extend(gallery.missed(name, _at(odd, where), np.ones(1, bool), ran.frames.where(where).read))
 
@@ -186,6 +187,7 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
     for spec in settings.ood:
         found = catalog.open(spec, fps=data.fps or 20.0)
         add(_short(spec), found.where(found.ood) if found.ood.any() else found)
+    real = bool(rows)
     for name in settings.corruptions:
         # A single image can't freeze, nor move.
         for severity in settings.severities if name not in motion.NAMES else ():
@@ -196,11 +198,15 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
             rows.append({"set": f"{name} {severity}",
                          "ood": corruptions_.outside_id(name, severity, data.partition_kind),
                          **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
+            if rows[-1]["ood"] and not real:  # pictures of what there is
+                rocs[rows[-1]["set"]] = metrics.roc(usual["detector"], odd["detector"])
+                spread[rows[-1]["set"]] = odd["detector"]
     per_partition = {str(name): float(usual["alarm"][test.partition == name].mean())
                      for name in np.unique(test.partition)}
     return evaluation.Report({"mode": "images", "rows": rows, "test_images": len(test),
                               "unreadable": len(ran.unreadable), "false_positive_rate": float(usual["alarm"].mean()),
-                              "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures)
+                              "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures,
+                             spread)
 
 
 def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
@@ -243,6 +249,7 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
         rocs[name] = metrics.roc(usual["detector"], odd["detector"][recording.ood])
         pictures += gallery.missed(name, odd, recording.ood, recording.read)
     example: Dict[str, np.ndarray] = {}
+    spread = {evaluation.USUAL: usual["detector"]}
     for name, severity in kinds:
         parts, odd = zip(*(next(judged) for _ in chosen))
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -260,6 +267,7 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
                                                 number, scorer.network.size)
                 pictures += gallery.missed(rows[-1]["set"], parts[number], odd[number], images.__getitem__)
         rocs[f"{name} {severity}"] = metrics.roc(scores["detector"][~ood], scores["detector"][ood])
+        spread[f"{name} {severity}"] = scores["detector"][ood]
         if not example and severity == settings.severities[-1]:
             shown = min(1, len(parts) - 1)
             example = {"score": parts[shown]["detector"], "ood": odd[shown], "name": np.array(f"{name} {severity}")}
@@ -267,7 +275,7 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
                               "stretches": len(chosen), "unreadable": unreadable,
                               "mean_hit_rate": _mean(rows, "hit_rate"),
                               "mean_oracle_hit_rate": _mean(rows, "oracle_hit_rate"),
-                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures)
+                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures, spread)
 
 
 def _detected(scores: Mapping[str, np.ndarray], starts: np.ndarray, ood: np.ndarray, fps: float,

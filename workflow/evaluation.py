@@ -11,6 +11,7 @@ from leanood.files import atomic
 from leanood.ood import metrics
 from leanood.workflow import benign_rows, gallery, plots, tabular
 
+USUAL = "in-distribution"  # the name of the test frames' own scores
 _MOST_PARTITIONS = 4  # columns of the table; more are in the summary alone
 
 
@@ -22,14 +23,16 @@ class Report:
       roc: by set, its ROC.
       example: of one corrupted test stretch its scores, which frames are OOD and the corruption's name; else empty.
       pictures: frames to look at: false alarms, misses, the oddest of the others.
+      scores: by set the detector's scores [N], the in-distribution ones first; none: no histograms.
     """
 
     def __init__(self, summary: Mapping[str, Any], roc: Mapping[str, metrics.Roc], example: Mapping[str, np.ndarray],
-                 pictures: Sequence[gallery.Picture] = ()):
+                 pictures: Sequence[gallery.Picture] = (), scores: Optional[Mapping[str, np.ndarray]] = None):
         self.summary: Dict[str, Any] = dict(summary)
         self.roc = dict(roc)
         self.example = dict(example)
         self.pictures = list(pictures)
+        self.scores = dict(scores or {})
 
     @property
     def rows(self) -> List[Dict[str, Any]]:
@@ -60,6 +63,11 @@ class Report:
         """The ROC of each set, the ten worst, as a Matplotlib figure."""
         return plots.roc(self.roc, {row["set"]: row["auroc"] for row in self.rows}, self._title())
 
+    def plot_histograms(self) -> Any:
+        """How the scores are spread in-distribution and in the six worst sets, as a Matplotlib figure."""
+        return plots.histograms(self.scores, {row["set"]: row["auroc"] for row in self.rows},
+                                self.summary["threshold"], self._title())
+
     def plot_example(self) -> Any:
         """The score over time of one corrupted test stretch, as a Matplotlib figure; None where frames are images."""
         if not self.example:
@@ -77,6 +85,8 @@ class Report:
         atomic.write_text(written[0], json.dumps(self.summary, indent=1))
         if self.roc:
             written.append(plots.save(self.plot_roc(), os.path.join(folder, "roc.png")))
+        if len(self.scores) > 1:
+            written.append(plots.save(self.plot_histograms(), os.path.join(folder, "histograms.png")))
         if self.example:
             written.append(plots.save(self.plot_example(), os.path.join(folder, "score_over_time.png")))
         if self.pictures:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from leanood.workflow import tabular
 
@@ -18,10 +18,12 @@ class Outcome:
       tables: (rows, headers) of tables that are shown, that of the summary last.
     """
 
-    def __init__(self, path: str, summary: Mapping[str, Any], tables: Sequence[Table] = ()) -> None:
+    def __init__(self, path: str, summary: Mapping[str, Any], tables: Sequence[Table] = (),
+                 shown: Optional[Collection[str]] = None) -> None:
+        """Keeps what there is to tell; of the summary the table shows the names in `shown`, None: all."""
         self.path = os.fspath(path)
         self.summary: Dict[str, Any] = dict(summary)
-        self.tables = [*tables, (self._rows(), ["result", "value"])]
+        self.tables = [*tables, (self._rows(shown), ["result", "value"])]
 
     def __fspath__(self) -> str:
         return self.path
@@ -38,9 +40,11 @@ class Outcome:
     def _repr_html_(self) -> str:
         return "".join(tabular.html(*table) for table in self.tables)
 
-    def _rows(self) -> List[Tuple[str, Any]]:
+    def _rows(self, shown: Optional[Collection[str]]) -> List[Tuple[str, Any]]:
         flat: List[Tuple[str, Any]] = []
         for name, value in self.summary.items():
+            if shown is not None and name not in shown:
+                continue
             if isinstance(value, dict):
                 flat += [(f"{name} {key}".replace("_", " "), inner) for key, inner in value.items()]
             elif isinstance(value, (list, tuple)):

@@ -1,7 +1,8 @@
-"""Pictures of an evaluation: the ROC of every set, and the score over time of one sequence (Matplotlib)."""
+"""Pictures of an evaluation: each set's ROC and histogram of scores, the score over time of a sequence (Matplotlib)."""
 from __future__ import annotations
 
-from typing import Any, List, Mapping
+import re
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from leanood.ood import metrics
 
 ROC_SIZE = (5.2, 4.6)  # inches
 _MOST_CURVES = 10
+_MOST_HISTOGRAMS = 6
+_BINS = 40
+_CYCLE = ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan")  # Matplotlib's tab:…
 
 
 def save(figure: Any, path: str) -> str:
@@ -29,15 +33,58 @@ def roc(curves: Mapping[str, metrics.Roc], aurocs: Mapping[str, float], title: s
     """
     figure, axes = _axes(ROC_SIZE, into)
     worst: List[str] = sorted(curves, key=lambda name: aurocs[name])[:_MOST_CURVES]
+    colour = colours(worst)
     for name in worst:
         curve = curves[name]
-        axes.plot(curve.false_positive_rate, curve.true_positive_rate, label=f"{name}  {aurocs[name]:.3f}")
+        axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour[name],
+                  label=f"{name}  {aurocs[name]:.3f}")
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1, zorder=0)
     axes.set_xlabel("in-distribution frames flagged")
     axes.set_ylabel("OOD frames flagged")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="lower right", fontsize=7, frameon=False)
     return figure
+
+
+def histograms(scores: Mapping[str, np.ndarray], aurocs: Mapping[str, float], threshold: float, title: str) -> Any:
+    """How scores are spread, in-distribution and in the worst sets, as a Matplotlib figure.
+
+    Args:
+      scores: [N] by set; the first is the in-distribution one, filled.
+      aurocs: by set, for the order.
+      threshold: of the alarm.
+      title: above it.
+    """
+    figure, axes = _axes(ROC_SIZE)
+    usual, *others = scores
+    worst = sorted(others, key=lambda name: aurocs[name])[:_MOST_HISTOGRAMS]
+    known = {name: np.asarray(scores[name])[~np.isnan(scores[name])] for name in (usual, *worst)}
+    everything = np.concatenate(list(known.values()))
+    everything = everything[np.isfinite(everything)]
+    low, high = np.quantile(everything, (0.0, 0.99)) if len(everything) else (0.0, 1.0)
+    bins = np.linspace(low, max(high, low + 1e-9, threshold if np.isfinite(threshold) else low), _BINS + 1)
+    shares = {name: np.histogram(np.clip(values, bins[0], bins[-1]), bins)[0] / max(len(values), 1)
+              for name, values in known.items()}
+    axes.stairs(shares[usual], bins, fill=True, color="0.75", label=usual)
+    colour = colours(worst)
+    for name in worst:
+        axes.stairs(shares[name], bins, color=colour[name], linewidth=1.3, label=name)
+    if np.isfinite(threshold):
+        axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label="alarm threshold")
+    axes.set_xlabel("score (the last bin holds all above it)")
+    axes.set_ylabel("share of frames")
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def colours(names: Sequence[str]) -> Dict[str, str]:
+    """A colour for each name: its own where the name says one (a set "red" isn't drawn green), else one of the rest."""
+    said = {name: next((f"tab:{word}" for word in re.findall("[a-z]+", name.lower()) if word in _CYCLE), "")
+            for name in names}
+    left = [f"tab:{word}" for word in _CYCLE if f"tab:{word}" not in said.values()] or ["0.5"]
+    plain = [name for name in names if not said[name]]
+    return {**said, **{name: left[i % len(left)] for i, name in enumerate(plain)}}
 
 
 def score_over_time(score: np.ndarray, ood: np.ndarray, threshold: float, fps: float, title: str) -> Any:

@@ -2,26 +2,58 @@
 from __future__ import annotations
 
 import html as html_
-from typing import Any, Sequence
+import shutil
+import sys
+import textwrap
+from typing import Any, List, Optional, Sequence
+
+_LEAST = 24  # characters that a wrapped column has at least
 
 
-def text(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+def text(rows: Sequence[Sequence[Any]], headers: Sequence[str], width: Optional[int] = None) -> str:
     """An aligned text table: text to the left, numbers to the right, None as a dash.
 
     Args:
       rows: one sequence a row, as long as `headers`; floats are shown with four significant digits.
       headers: column titles.
+      width: characters that a line may have: a wider table is cut into several under one another, each with the first
+        column, and a last column of texts is wrapped; None: the terminal's, or any where stdout is none.
     """
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else sys.maxsize
     cells = [[cell(value) for value in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows)
                for i in range(len(headers))]
     widths = [max([len(title)] + [len(row[i]) for row in cells]) for i, title in enumerate(headers)]
 
-    def line(row: Sequence[str]) -> str:
-        padded = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric))
-        return "  ".join(padded).rstrip()
+    room = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    if len(widths) > 1 and _LEAST <= room < widths[-1] and not numeric[-1]:
+        widths[-1] = room
+        cells = [line for row in cells for line in _wrapped(row, room)]
 
-    return "\n".join([line(list(headers)), line(["-" * width for width in widths]), *map(line, cells)])
+    def lines(columns: Sequence[int]) -> List[str]:
+        def line(row: Sequence[str]) -> str:
+            return "  ".join(row[i].rjust(widths[i]) if numeric[i] else row[i].ljust(widths[i])
+                             for i in columns).rstrip()
+
+        return [line(headers), line(["-" * one for one in widths]), *map(line, cells)]
+
+    return "\n\n".join("\n".join(lines(columns)) for columns in _blocks(widths, width))
+
+
+def _wrapped(row: Sequence[str], room: int) -> List[List[str]]:
+    first, *more = textwrap.wrap(row[-1], room) or [""]
+    return [[*row[:-1], first], *([*[""] * (len(row) - 1), other] for other in more)]
+
+
+def _blocks(widths: Sequence[int], width: int) -> List[List[int]]:
+    """Columns that fit beside the first one, block by block."""
+    blocks: List[List[int]] = [[0]]
+    for column in range(1, len(widths)):
+        if len(blocks[-1]) > 1 and sum(widths[i] + 2 for i in (*blocks[-1], column)) - 2 > width:
+            blocks.append([0])
+        blocks[-1].append(column)
+    return blocks
 
 
 def html(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
