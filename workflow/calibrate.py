@@ -124,8 +124,9 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         from leanood.tflite.rewrite import whole
 
         flatbuffer = whole.fold_all(flatbuffer, result.detector)
-    bundle.write(out, flatbuffer, fields(result, loaded, frames.fps, data=opened, converted=converted),
-                 result.detector.to_arrays())
+    told = fields(result, loaded, frames.fps, data=opened, converted=converted)
+    told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(out))
+    bundle.write(out, flatbuffer, told, result.detector.to_arrays())
     made = outcome.Outcome(out, {
         "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **seen,
         "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},

@@ -109,6 +109,41 @@ def absolute(value: Any) -> Any:
     if not isinstance(value, (str, os.PathLike)):
         return value
     value = os.fspath(value)
-    prefix = "sequences:" if value.startswith("sequences:") else ""
-    rest = value[len(prefix):]
+    prefix, rest = _parted(value)
     return prefix + os.path.abspath(rest) if rest and os.path.exists(rest) else value
+
+
+def relative(value: Any, folder: str) -> Any:
+    """The value, with each path from the root in it as seen from a folder, "./…" or "../…": no machine's places.
+
+    Args:
+      value: fit for JSON; mappings and lists are gone through.
+      folder: where the file lies.
+    """
+    if isinstance(value, Mapping):
+        return {name: relative(inner, folder) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [relative(inner, folder) for inner in value]
+    if not isinstance(value, str):
+        return value
+    prefix, rest = _parted(value)
+    if not os.path.isabs(rest):
+        return value
+    seen = os.path.relpath(rest, os.path.abspath(folder))
+    return prefix + (seen if seen.startswith(os.curdir) else os.path.join(os.curdir, seen))
+
+
+def seen_from(recorded: Any, folder: str) -> Any:
+    """What `relative` wrote, its paths from the root again: those that are there, seen from the folder."""
+    if isinstance(recorded, Mapping):
+        return {name: seen_from(inner, folder) for name, inner in recorded.items()}
+    if not isinstance(recorded, str):
+        return recorded
+    prefix, rest = _parted(recorded)
+    place = os.path.normpath(os.path.join(os.path.abspath(folder), rest))
+    return prefix + place if rest.startswith(os.curdir) and os.path.exists(place) else recorded
+
+
+def _parted(value: str) -> Tuple[str, str]:
+    prefix = "sequences:" if value.startswith("sequences:") else ""
+    return prefix, value[len(prefix):]

@@ -65,7 +65,7 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
     opened = bundle.load(path, accelerator, 1, runtime)
     if corruptions is None and datasets.motion(opened.config["input"]):
         settings = dataclasses.replace(settings, corruptions=sequences.OF_MOTION)
-    provenance = opened.config.get("provenance", {})
+    provenance = datasets.seen_from(opened.config.get("provenance", {}), os.path.dirname(path))
     frames, _ = datasets.open(data, data_options, provenance.get("data", {}))
     if out:
         os.makedirs(out, exist_ok=True)

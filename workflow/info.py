@@ -71,7 +71,7 @@ class Info:
         if detector is None:
             blocks.append("A plain TFLite model, not calibrated: leanood calibrate makes a detector file of it.")
         else:
-            blocks.append(_metrics(detector.get("metrics")) or "No metrics: leanood evaluate --record keeps them here.")
+            blocks.append(_metrics(detector.get("metrics")) or "No metrics are recorded.")
             blocks += _benign(detector.get("metrics"))
             provenance = _flat(detector.get("provenance"))
             if provenance:

@@ -61,6 +61,7 @@ def test_a_whole_detector_is_still_a_detector_file(tiny_models, images, tmp_path
     done = _leanood("calibrate", tiny_models / "classifier_float32.tflite", f"--data={images}", f"--out={out}",
                     "--fold=full")
     assert done.returncode == 0, done.stderr
+    assert str(images).encode() not in out.read_bytes()
     loaded = bundle.load(out)
     assert {"score", "p_value", "nonconformity", "alarm"} <= set(loaded.runner.outputs)
     for name in ("bright", "medium"):
