@@ -45,25 +45,6 @@ def log_mixture(n: int, x: float) -> float:
     return x - (n + 1) * log_x + log_factorial + math.log1p(-tail)
 
 
-def log_mixtures(n: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Returns ln M of many windows, float64 of the broadcast shape; `log_mixture` to within rounding.
-
-    Args:
-      n: numbers of p-values, integers ≥ 0.
-      x: −Σ ln p over each, in nats, finite and ≥ 0.
-    """
-    n, x = np.broadcast_arrays(np.asarray(n), np.asarray(x, dtype=np.float64))
-    if n.dtype.kind not in "iu":
-        raise ValueError(f"n counts p-values: integers are needed, not {n.dtype}")
-    if n.size and (n.min() < 0 or not np.all((x >= 0) & np.isfinite(x))):
-        raise ValueError("n and x = −Σ ln p must be finite and not negative")
-    result = np.empty(x.shape, dtype=np.float64)
-    near = x <= n + 1
-    result[near] = _series(n[near], x[near])
-    result[~near] = _closed_form(n[~near], x[~near])
-    return result
-
-
 def tempered(log_martingale: float, evidence: float) -> float:
     """Returns ln M, of which less counts where the present frame has little to say: ln M · min(1, evidence / 5 nats)².
 
@@ -123,28 +104,3 @@ def windowed(p: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
             window.reset()
         result.append(window.push(value))
     return np.array(result, dtype=np.float64)
-
-
-def _series(n: np.ndarray, x: np.ndarray) -> np.ndarray:
-    total = np.ones(x.shape)
-    term = np.ones(x.shape)
-    k = n + 1.0
-    while np.any(term > _NEGLIGIBLE * total):
-        k = k + 1
-        term *= x / k
-        total += term
-    return np.log(total / (n + 1))
-
-
-def _closed_form(n: np.ndarray, x: np.ndarray) -> np.ndarray:
-    log_x = np.log(x)
-    values, where = np.unique(n, return_inverse=True)
-    log_factorial = np.array([math.lgamma(value + 1) for value in values.tolist()], dtype=np.float64)[where]
-    j = n.astype(np.float64)
-    term = np.exp(n * log_x - x - log_factorial)
-    tail = term.copy()
-    while np.any((j > 0) & (term > _NEGLIGIBLE)):
-        term = term * (j / x)  # zero from j = 0 on
-        tail += term
-        j = np.maximum(j - 1, 0.0)
-    return x - (n + 1) * log_x + log_factorial + np.log1p(-tail)

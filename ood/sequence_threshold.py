@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Tuple
 
 import numpy as np
 
-from leanood.ood import detector as detector_
-from leanood.ood import events, nonconformity
+from leanood.ood import events
 
-FOLDS = 10
 _LAST_RESORT = 0.99  # of the highest score there is
 _COUNTABLE = 10  # so many expected crossings are counted, not extrapolated: ±30%
 _FEWEST_PEAKS = 5
@@ -85,40 +83,6 @@ def choose(score: np.ndarray, starts: np.ndarray, fps: float, per_hour: float) -
                           warning=warning)
 
 
-def cross_fitted(make: Callable[[], nonconformity.Nonconformity], outputs: Mapping[str, np.ndarray],
-                 partition: Optional[np.ndarray], starts: np.ndarray, *, partition_kind: str, window: int,
-                 seed: int = 0, track: Callable[[List[np.ndarray]], Iterable[np.ndarray]] = iter
-                 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns ln M on in-distribution driving, each tenth judged by a detector that hasn't seen it; its starts.
-
-    So that driving that fitted the statistics can also tell how often the alarm would sound. For each tenth, the next
-    in turn gives the tables and the other eight the statistics.
-
-    Args:
-      make: returns an unfitted nonconformity.
-      outputs: of the network, named arrays [N, …].
-      partition: each frame's, str [N]; None: all are of one.
-      starts: bool [N], true on the first frame of each sequence.
-      partition_kind, window, seed: of the detectors.
-      track: shows progress over the folds.
-    """
-    logs = np.empty(len(starts))
-    begins = np.zeros(len(starts), bool)
-    folds = np.array_split(np.arange(len(starts)), FOLDS)
-    for number, fold in enumerate(track(folds)):
-        begins[fold] = starts[fold]
-        begins[fold[0]] = True
-        table = folds[(number + 1) % FOLDS]
-        rest = np.setdiff1d(np.arange(len(starts)), np.concatenate([fold, table]))
-        fitted = make().fit(_at(outputs, rest), None if partition is None else partition[rest], _starts(starts, rest))
-        told = partition is not None and len(fitted.partitions) > 1
-        calibrated = detector_.Detector.calibrate(
-            fitted, _at(outputs, table), partition=partition[table] if told else None,  # type: ignore[index]
-            starts=_starts(starts, table), partition_kind=partition_kind, window=window, seed=seed)
-        logs[fold] = calibrated.run(_at(outputs, fold), begins[fold])["log_martingale"]
-    return logs, begins
-
-
 def within_reach(threshold: float, highest: float, largest: float) -> float:
     """Returns the threshold, lowered to between what was seen and what the score can reach, where it lies beyond.
 
@@ -166,12 +130,3 @@ def _counted(score: np.ndarray, starts: np.ndarray, allowed: float) -> float:
         - np.searchsorted(np.sort(score[rises]), levels, "right")
     too_many = np.flatnonzero(count > allowed)
     return float(levels[too_many[-1] + 1]) if len(too_many) else 0.0
-
-
-def _at(outputs: Mapping[str, np.ndarray], where: np.ndarray) -> Dict[str, np.ndarray]:
-    return {name: array[where] for name, array in outputs.items()}
-
-
-def _starts(starts: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Returns the starts of the chosen frames: where frames were left out, a sequence begins."""
-    return starts[where] | np.append(True, np.diff(where) != 1)

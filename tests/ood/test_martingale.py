@@ -32,14 +32,13 @@ def test_equals_the_series_in_sixty_digits(n):
     xs = [x for x in XS if x <= 1e4]
     expected = [exact(n, x) for x in xs]
     np.testing.assert_allclose([martingale.log_mixture(n, x) for x in xs], expected, rtol=1e-13, atol=1e-11)
-    np.testing.assert_allclose(martingale.log_mixtures(n, xs), expected, rtol=1e-13, atol=1e-11)
 
 
 @pytest.mark.parametrize("n", COUNTS)
 def test_equals_the_incomplete_gamma(n):
     xs = np.array([x for x in XS if x > n / 2 and x >= 1.0])  # below, SciPy's γ underflows
     expected = xs - (n + 1) * np.log(xs) + np.log(special.gammainc(n + 1, xs)) + special.gammaln(n + 1)
-    np.testing.assert_allclose(martingale.log_mixtures(n, xs), expected, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose([martingale.log_mixture(n, x) for x in xs.tolist()], expected, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize("p", [[0.5], [1.0, 1.0, 1.0], [0.01, 0.9, 0.3, 0.2], [1e-4] * 20])
@@ -53,10 +52,9 @@ def test_equals_the_integral(p):
 
 @settings(max_examples=200)
 @given(st.integers(0, 200), st.floats(0, 1e5), st.floats(0, 1e3))
-def test_rises_with_x_and_both_paths_agree(n, x, more):
+def test_rises_with_x(n, x, more):
     low, high = martingale.log_mixture(n, x), martingale.log_mixture(n, x + more)
     assert high >= low - 1e-9
-    np.testing.assert_allclose(martingale.log_mixtures([n, n], [x, x + more]), [low, high], rtol=1e-12, atol=1e-10)
 
 
 @pytest.mark.parametrize("n", [1, 3, 20])
@@ -84,11 +82,6 @@ def test_window_equals_direct_sums_and_does_not_drift():
 def test_refuses_what_is_no_window():
     with pytest.raises(ValueError, match="at least one p-value"):
         martingale.Window(0)
-    with pytest.raises(ValueError, match="integers are needed, not float64"):
-        martingale.log_mixtures([1.5], [1.0])
-    for x in (-1.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="must be finite and not negative"):
-            martingale.log_mixtures([1], [x])
 
 
 @given(st.floats(-20, 100), st.floats(0, 20))
