@@ -56,10 +56,10 @@ def _shadow(frame: np.ndarray, rng: np.random.Generator, _: np.ndarray) -> np.nd
     """Half the light on one or two polygons of five corners in the lower half."""
     height, width = frame.shape[:2]
     out = frame.copy()
-    for _ in range(int(rng.integers(1, 3))):
+    for _polygon in range(int(rng.integers(1, 3))):
         corners = np.stack([rng.uniform(0, width, 5), rng.uniform(height / 2, height, 5)], axis=1)
         mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
+        cv2.fillPoly(mask, [corners.astype(np.int32)], (1,))
         out[mask > 0] //= 2
     return out
 

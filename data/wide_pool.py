@@ -8,7 +8,7 @@ see by looking at noise", NeurIPS 2021).
 """
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -72,14 +72,14 @@ def leaves(size: Tuple[int, int], seed: int) -> np.ndarray:
         mask = np.zeros(size, np.uint8)
         kind = rng.integers(3)
         if kind == 0:
-            cv2.ellipse(mask, ((x, y), (2 * radius, 2 * radius * rng.uniform(0.3, 1)), rng.uniform(0, 180)), 255, -1)
+            cv2.ellipse(mask, ((x, y), (2 * radius, 2 * radius * rng.uniform(0.3, 1)), rng.uniform(0, 180)), (255,), -1)
         elif kind == 1:
             box = cv2.boxPoints(((x, y), (2 * radius, 2 * radius * rng.uniform(0.1, 1)), rng.uniform(0, 180)))
-            cv2.fillConvexPoly(mask, box.astype(np.int32), 255)
+            cv2.fillConvexPoly(mask, box.astype(np.int32), (255,))
         else:
             angle = np.sort(rng.uniform(0, 2 * np.pi, 5))
             corners = np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
-            cv2.fillPoly(mask, [corners.astype(np.int32)], 255)
+            cv2.fillPoly(mask, [corners.astype(np.int32)], (255,))
         colour = palette[int(min(max(y, 0), height - 1)), int(min(max(x, 0), width - 1))].astype(np.float32)
         if rng.random() < 0.4:
             texture = textures[int(rng.integers(3))][mask > 0]
@@ -138,7 +138,7 @@ def _pasted(rng: np.random.Generator, image: np.ndarray, other: np.ndarray) -> n
     top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
     kind = rng.random()
     if kind < 0.25:
-        patch = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (h, w, 3))
+        patch: Any = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (h, w, 3))
     elif kind < 0.45:
         y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
         patch = other[y:y + h, x:x + w]
@@ -147,7 +147,7 @@ def _pasted(rng: np.random.Generator, image: np.ndarray, other: np.ndarray) -> n
     mask = np.full((h, w, 1), 255, np.uint8)
     if rng.random() < 0.4:
         mask[:] = 0
-        cv2.ellipse(mask, ((w / 2, h / 2), (w, h), 0), 255, -1)
+        cv2.ellipse(mask, ((w / 2, h / 2), (w, h), 0), (255,), -1)
     out = image.copy()
     place = out[top:top + h, left:left + w]
     place[:] = np.where(mask > 0, patch, place)
@@ -159,7 +159,7 @@ def _bent(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     cells = int(rng.integers(3, 12))
     far = np.float32(rng.uniform(0.5, 0.35 * height / cells))
-    shift = rng.standard_normal((cells, cells, 2)).astype(np.float32) * far
+    shift: Any = rng.standard_normal((cells, cells, 2)).astype(np.float32) * far
     shift = cv2.resize(shift, (width, height), interpolation=cv2.INTER_CUBIC)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(image, x + shift[..., 0], y + shift[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
@@ -167,7 +167,8 @@ def _bent(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 def _relit(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Light and colour: one gain for all channels, one for each, and at times a power."""
-    gain = np.exp(rng.uniform(*np.log(_SHADES))) * np.exp(rng.uniform(*np.log(_SHADES), 3) * (rng.random() < 0.5))
+    low, high = np.log(_SHADES)
+    gain = np.exp(rng.uniform(low, high)) * np.exp(rng.uniform(low, high, 3) * (rng.random() < 0.5))
     levels = np.linspace(0, 1, 256)[:, np.newaxis] ** (np.exp(rng.uniform(-0.5, 0.5)) if rng.random() < 0.3 else 1.0)
     table = np.clip(255 * levels * gain, 0, 255).astype(np.uint8)
     return cv2.LUT(image, table[np.newaxis])
@@ -176,9 +177,9 @@ def _relit(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 def _shaded(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """A soft-edged polygon of shadow or light."""
     height, width = image.shape[:2]
-    mask = np.zeros((height, width), np.float32)
+    mask: Any = np.zeros((height, width), np.float32)
     corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 6)), 2)) * (width, height)
-    cv2.fillPoly(mask, [corners.astype(np.int32)], 1.0)
+    cv2.fillPoly(mask, [corners.astype(np.int32)], (1.0,))
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 8))[..., np.newaxis]
     return np.clip(image * (1 + mask * np.float32(rng.uniform(-0.7, 0.5))), 0, 255).astype(np.uint8)
 

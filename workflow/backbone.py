@@ -7,6 +7,7 @@ cheapest.
 """
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
@@ -123,15 +124,15 @@ def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[st
         def other(i: int, like: np.ndarray) -> np.ndarray:
             if name != "blended":
                 return wide_pool.leaves((64, 64), seed + i)
-            return frames.resize(judged.read((i + shift) % len(judged)), like.shape[:2])
+            return frames.resize(judged.read((i + shift) % len(judged)), (like.shape[0], like.shape[1]))
 
         return every(lambda frame, one: content_changes.change(name, frame, one, other(one - seed, frame)))
 
-    kinds: Dict[str, Callable[[], np.ndarray]] = {}
-    for name, severity in CORRUPTIONS:
-        kinds[f"{name} {severity}"] = lambda name=name, severity=severity: every(
-            lambda frame, one: corruptions.corrupt(name, frame, severity, seed=one))
-    return {**kinds, **{name: lambda name=name: content(name) for name in content_changes.NAMES}}
+    def corrupted(name: str, severity: int) -> np.ndarray:
+        return every(lambda frame, one: corruptions.corrupt(name, frame, severity, seed=one))
+
+    return {**{f"{name} {severity}": functools.partial(corrupted, name, severity) for name, severity in CORRUPTIONS},
+            **{name: functools.partial(content, name) for name in content_changes.NAMES}}
 
 
 def _spread(data: dataset.Dataset, count: int) -> dataset.Dataset:

@@ -92,7 +92,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
     silence.tensorflow()
     if model == "backbone":
         return backbone_.train(images, validation, opened, os.fspath(out), name=backbone, cut=cut, shrink=shrink,
-                               input_scale=input_scale, size=tuple(size or _SIZES[model]), seed=seed)
+                               input_scale=input_scale, size=size or _SIZES[model], seed=seed)
     import tensorflow as tf
 
     from leanood.models import precision as precision_
