@@ -28,7 +28,7 @@ base-install: $(INSTALLED)
 # A page for every module of the library, from its docstrings; the verbs' flags are what `leanood VERB --help` shows.
 docs: $(INSTALLED)  ## the API reference, in .build/docs
 	mkdir -p .build && cd .build && TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=3 ../$(BIN)/pdoc --docformat google --output-directory docs \
-	  leanood '!leanood.tools' '!leanood.tflite.timing.measure'
+	  leanood $(addprefix leanood.,ood data models compression tflite files workflow) '!leanood.tflite.timing.measure'
 
 # The same on arm64, under qemu, against this machine's scores: minutes, and not part of `test`.
 arm64: $(INSTALLED)
