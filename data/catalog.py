@@ -67,25 +67,25 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
                                               "fps": fps, "seed": seed, "limit": limit})
 
 
-def _mark_ood(found: dataset.Dataset, partitions: Sequence[str]) -> dataset.Dataset:
-    known = sorted(set(found.partition.tolist()))
+def _mark_ood(data: dataset.Dataset, partitions: Sequence[str]) -> dataset.Dataset:
+    known = sorted(set(data.partition.tolist()))
     for name in partitions:
         if name not in known:
-            raise ValueError(f"ood_partitions: {name!r} is no partition; {found.description} has {', '.join(known)}")
+            raise ValueError(f"ood_partitions: {name!r} is no partition; {data.description} has {', '.join(known)}")
     if not partitions:
-        return found
-    marked = np.isin(found.partition, list(partitions))
-    return dataclasses.replace(found, ood=found.ood | marked, split=np.where(marked, "ood", found.split))
+        return data
+    marked = np.isin(data.partition, list(partitions))
+    return dataclasses.replace(data, ood=data.ood | marked, split=np.where(marked, "ood", data.split))
 
 
-def _limited(found: dataset.Dataset, limit: int) -> dataset.Dataset:
+def _limited(data: dataset.Dataset, limit: int) -> dataset.Dataset:
     if limit < 1:
         raise ValueError(f"limit: {limit} leaves no frame")
-    keep = np.zeros(len(found), bool)
-    groups = np.stack([found.partition, found.split], axis=1)
+    keep = np.zeros(len(data), bool)
+    groups = np.stack([data.partition, data.split], axis=1)
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))
-        wanted = min(len(members), -(-limit * len(members) // len(found)))
-        ordered = found.sequence[members[0]] >= 0  # frames that follow each other stay together
+        wanted = min(len(members), -(-limit * len(members) // len(data)))
+        ordered = data.sequence[members[0]] >= 0  # frames that follow each other stay together
         keep[members[:wanted] if ordered else members[np.arange(wanted) * len(members) // wanted]] = True
-    return found.where(keep)
+    return data.where(keep)

@@ -18,11 +18,11 @@ BLOCKS = 10  # of a single recording
 FITTED = ("train", "calibration", "validation")
 
 
-def of(found: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
+def of(data: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
     """Each in-distribution frame's group by its name, of the splits that a detector is fitted and calibrated on.
 
     Args:
-      found: the data set.
+      data: the data set.
       by: a regular expression to be found in the names, of which the groups in brackets (or all that it matched) name
         the group; or "FILE.csv:COLUMN", a table `image,COLUMN`. None: a sequence's
         recording is its folder, and a single recording is cut into BLOCKS by time; unordered images are cut into blocks
@@ -31,11 +31,11 @@ def of(found: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
     Raises:
       ValueError: in one line, if a name doesn't match, or all frames are of one group.
     """
-    chosen = np.isin(found.split, FITTED) & ~found.ood
-    used = found.where(chosen)
+    chosen = np.isin(data.split, FITTED) & ~data.ood
+    used = data.where(chosen)
     if by:
         table = ".csv:" in by
-        labels = _from_csv(by, found.names)[chosen].tolist() if table else _matched(by, used.names)
+        labels = _from_csv(by, data.names)[chosen].tolist() if table else _matched(by, used.names)
         if len(set(labels)) == 1:
             raise ValueError(f"group_by: all frames are of one group, {labels[0]!r}; a promise for the next takes two")
     elif (used.sequence >= 0).all():
@@ -49,9 +49,9 @@ def of(found: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
     return dict(zip(used.names, labels))
 
 
-def unit(found: dataset.Dataset, by: Optional[str] = None) -> str:
+def unit(data: dataset.Dataset, by: Optional[str] = None) -> str:
     """What `of`'s groups are, in the plural: "recordings", "blocks of one recording", "blocks of images", "groups"."""
-    used = found.where(np.isin(found.split, FITTED) & ~found.ood)
+    used = data.where(np.isin(data.split, FITTED) & ~data.ood)
     if by:
         return "groups"
     if not (used.sequence >= 0).all():

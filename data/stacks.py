@@ -65,14 +65,14 @@ class Stacks:
         return found if dtype is None else found.astype(dtype)
 
 
-def load(found: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, dataset.Dataset, Tuple[str, ...]]:
+def load(data: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, dataset.Dataset, Tuple[str, ...]]:
     """All stacks of a data set's sequences.
 
     A frame that begins a sequence, follows a gap (`gaps`) or cannot be read breaks them: the next stack ends n frames
     later.
 
     Args:
-      found: ordered frames.
+      data: ordered frames.
       settings: how flow is computed.
 
     Returns:
@@ -81,20 +81,20 @@ def load(found: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, datas
     Raises:
       ValueError: if the frames are unordered images, or too few follow each other.
     """
-    if not len(found) or (found.sequence < 0).any():
-        raise ValueError(f"{found.description}: motion needs frames that follow each other in time; give recordings "
+    if not len(data) or (data.sequence < 0).any():
+        raise ValueError(f"{data.description}: motion needs frames that follow each other in time; give recordings "
                          "(sequences:DIR, a video, or --times_csv), not unordered images")
-    broken = gaps(found)
-    flows = np.zeros((len(found),) + settings.shape[:2], np.uint8)
-    reasons: List[Optional[str]] = [None] * len(found)
+    broken = gaps(data)
+    flows = np.zeros((len(data),) + settings.shape[:2], np.uint8)
+    reasons: List[Optional[str]] = [None] * len(data)
 
     def fill(begin: int) -> None:
         computing, before = flow.Flow(settings), None
-        for i in range(begin - 1 if begin and not broken[begin] else begin, min(begin + _CHUNK, len(found))):
+        for i in range(begin - 1 if begin and not broken[begin] else begin, min(begin + _CHUNK, len(data))):
             try:
-                now = computing.prepare(found.read(i))
+                now = computing.prepare(data.read(i))
             except frames.FrameError as error:
-                reasons[i] = dataset.named(found.names[i], str(error))
+                reasons[i] = dataset.named(data.names[i], str(error))
                 before = None
                 continue
             if before is not None and not broken[i]:
@@ -102,21 +102,21 @@ def load(found: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, datas
             before = now
 
     with concurrent.futures.ThreadPoolExecutor(dataset.THREADS) as pool:
-        list(pool.map(fill, range(0, len(found), _CHUNK)))  # list: a thread's exception is raised here
+        list(pool.map(fill, range(0, len(data), _CHUNK)))  # list: a thread's exception is raised here
     unreadable = np.array([reason is not None for reason in reasons], bool)
     ends = complete(broken, unreadable, settings.length)
     if not len(ends):
-        raise ValueError(f"{found.description}: nowhere do {settings.length + 1} readable frames follow each other "
+        raise ValueError(f"{data.description}: nowhere do {settings.length + 1} readable frames follow each other "
                          "without a gap, which a stack of flows takes")
-    return Stacks(flows, ends, settings.length), found.where(ends), tuple(line for line in reasons if line)
+    return Stacks(flows, ends, settings.length), data.where(ends), tuple(line for line in reasons if line)
 
 
-def cut(found: dataset.Dataset, chunk: range, settings: flow.Settings, broken: np.ndarray,
+def cut(data: dataset.Dataset, chunk: range, settings: flow.Settings, broken: np.ndarray,
         change: Optional[Callable[[np.ndarray, int], np.ndarray]] = None) -> Tuple[Stacks, List[int], List[str]]:
     """The stacks that end within a chunk of a data set, for who goes through it chunk by chunk.
 
     Args:
-      found: ordered frames.
+      data: ordered frames.
       chunk: of their indices.
       settings: how flow is computed.
       broken: of all frames, `gaps`.
@@ -132,11 +132,11 @@ def cut(found: dataset.Dataset, chunk: range, settings: flow.Settings, broken: n
     unreadable = np.zeros(len(torn), bool)
     for i in range(before, chunk.stop):
         try:
-            frame = found.read(i)
+            frame = data.read(i)
             images.append(frame if change is None else change(frame, i))
         except frames.FrameError as error:
             if i >= chunk.start:
-                reasons.append(dataset.named(found.names[i], str(error)))
+                reasons.append(dataset.named(data.names[i], str(error)))
             unreadable[i - before] = True
             images.append(np.zeros((*settings.size, 3), np.uint8))
     torn |= unreadable
@@ -181,20 +181,20 @@ def complete(broken: np.ndarray, unreadable: np.ndarray, length: int) -> np.ndar
     return np.flatnonzero(frame - last >= length)
 
 
-def gaps(found: dataset.Dataset) -> np.ndarray:
+def gaps(data: dataset.Dataset) -> np.ndarray:
     """bool [N], true where a frame begins a sequence, or a frame is missing between it and the one before.
 
     By the frames' times where the data set knows them: more than `flow.LATE` frame intervals, or back in time. A frame
     of unknown time follows the one before it.
     """
-    broken = found.starts.copy()
-    if found.seconds is not None and found.fps > 0:
-        known = np.flatnonzero(np.isfinite(found.seconds))
-        step = np.diff(found.seconds[known]) * found.fps / np.maximum(np.diff(known), 1)
+    broken = data.starts.copy()
+    if data.seconds is not None and data.fps > 0:
+        known = np.flatnonzero(np.isfinite(data.seconds))
+        step = np.diff(data.seconds[known]) * data.fps / np.maximum(np.diff(known), 1)
         broken[known[1:][(step <= 0) | (step > flow.LATE)]] = True
     return broken
 
 
-def unbroken(found: dataset.Dataset) -> dataset.Dataset:
+def unbroken(data: dataset.Dataset) -> dataset.Dataset:
     """The data set with a new sequence wherever a frame is missing."""
-    return dataclasses.replace(found, sequence=np.cumsum(gaps(found)) - 1)
+    return dataclasses.replace(data, sequence=np.cumsum(gaps(data)) - 1)

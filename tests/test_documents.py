@@ -51,7 +51,7 @@ def test_the_map_names_constants_that_are_there():
 
 
 def test_the_reference_has_a_page_for_every_package():
-    """pdoc takes a package's own submodules, but not those of one that lists its names in `__all__`, as leanood does."""
+    """pdoc takes a package's own submodules, but none of one that lists names in `__all__`, as leanood does."""
     target = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndocs:")[2].partition("\n\n")[0]
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tools"}
     assert packages <= set(re.findall(r"\w+", target))

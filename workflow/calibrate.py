@@ -115,8 +115,8 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         benign_variants=benign_variants))
     found = sensitivity_.find(result.detector, loaded, result.validation,
                               sequences.OF_MOTION if loaded.motion else corruptions.NAMES)
-    seen = dict(result.seen)
-    result.seen["alarms"] = [one._asdict() for one in found]
+    summary = dict(result.summary)
+    result.summary["alarms"] = [one._asdict() for one in found]
     out = os.fspath(out) if out else os.path.join(
         os.path.dirname(path), f"detector_{os.path.splitext(os.path.basename(path))[0]}.tflite")
     if fold == "full":
@@ -128,10 +128,10 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(out))
     bundle.write(out, flatbuffer, told, result.detector.to_arrays())
     made = outcome.Outcome(out, {
-        "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **seen,
+        "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **summary,
         "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},
         tables=[sensitivity_.table(found)], shown=None if verbose else _SHOWN)
-    made.summary["alarms"] = result.seen["alarms"]  # for --json; the table tells a person
+    made.summary["alarms"] = result.summary["alarms"]  # for --json; the table tells a person
     return made
 
 
@@ -156,7 +156,7 @@ class Calibration:
     """A detector, and what was seen while it was calibrated, fit for JSON."""
 
     detector: detector_.Detector
-    seen: Dict[str, Any]
+    summary: Dict[str, Any]
     validation: dataset.Dataset  # the readable frames of that split
 
 
@@ -179,7 +179,7 @@ def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Ma
             "input": {"name": tensor.name, "size": list(loaded.size), "dtype": str(np.dtype(tensor.dtype)),
                       "range": [0.0, 1.0], "channels": "RGB",
                       **({"flow": loaded.motion.to_json()} if loaded.motion else {})},
-            "calibration": result.seen, "metrics": [],
+            "calibration": result.summary, "metrics": [],
             "provenance": {"runtime": loaded.runner.runtime, "data": dict(data), "network": dict(converted)}}
 
 
@@ -239,21 +239,21 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
                            vary=material.SPLITS[1:] if classifier else material.SPLITS)
     if not made.ordered:
         settings = dataclasses.replace(settings, window=0)
-    seen: Dict[str, Any] = {"frames": made.count(), "ordered": made.ordered, "groups": len(np.unique(made.group))}
+    summary: Dict[str, Any] = {"frames": made.count(), "ordered": made.ordered, "groups": len(np.unique(made.group))}
     if classifier:
         detector, score = _held_out(made, data.partition_kind, settings)
         judged = made.split != "train"
     else:
         found = _left_out(made, data.partition_kind, settings)
         detector, score, judged = found.detector, found.nonconformity, np.ones(len(made.split), bool)
-    seen["warnings"] = list(detector.nonconformity.warnings)
+    summary["warnings"] = list(detector.nonconformity.warnings)
     if not made.ordered:
-        _set_for_images(detector, score, made.group[judged], made.partition[judged], made.unit, settings, seen)
+        _set_for_images(detector, score, made.group[judged], made.partition[judged], made.unit, settings, summary)
     elif detector.nonconformity.extrapolates:
-        _set_scales(detector, found, made, data.fps, settings, seen)
+        _set_scales(detector, found, made, data.fps, settings, summary)
     else:
-        _set_decay(detector, loaded, found, made, data.fps, settings, seen)
-    return Calibration(detector, seen, made.validation)
+        _set_decay(detector, loaded, found, made, data.fps, settings, summary)
+    return Calibration(detector, summary, made.validation)
 
 
 def _left_out(made: material.Material, kind: str, settings: Settings) -> left_out.LeftOut:
@@ -280,36 +280,36 @@ def _held_out(made: material.Material, kind: str, settings: Settings) -> Tuple[d
 
 
 def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.ndarray, partition: np.ndarray,
-                    unit: str, settings: Settings, seen: Dict[str, Any]) -> None:
+                    unit: str, settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets the threshold on scores of images by fits that saw nothing of their group."""
     rate = settings.false_positive_rate
     found = image_threshold.grouped(score, group, rate, partition)
     detector.threshold = found.value
     if np.ptp(score) == 0:
-        seen["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
+        summary["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
                                 "alarm would never sound; look at the network's latents")
     if not found.proven:
-        seen["warnings"].append(f"{found.groups} groups prove nothing below {1 / (found.groups + 1):.1%}: the "
+        summary["warnings"].append(f"{found.groups} groups prove nothing below {1 / (found.groups + 1):.1%}: the "
                                 "threshold keeps to their mean")
-    seen.update(false_positive_rate=rate, threshold=found._asdict(),
+    summary.update(false_positive_rate=rate, threshold=found._asdict(),
                 promise=f"asked {rate:.1%}; by {found.groups} {unit} left out in turn: {found.seen:.1%} "
                         f"({found.low:.1%} to {found.high:.1%})")
 
 
 def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: material.Material, fps: float,
-                settings: Settings, seen: Dict[str, Any]) -> None:
+                settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets a threshold for the evidence at each scale."""
     windows = evidence.WINDOWS if settings.scales else (settings.window or 0,)
     chosen = scale_thresholds.choose(left_out.scaled(found, windows), found.starts, made.group, fps,
                                      settings.false_alarms_per_hour, made.variant, windows)
     values = [min(value, _LAST_RESORT * tail.cautious(math.inf)) for value in chosen.values]
     if max(values) < max(chosen.values):
-        seen["warnings"].append(
+        summary["warnings"].append(
             f"{chosen.groups} groups are too few to promise {settings.false_alarms_per_hour:g} false alarms an hour; "
             "thresholds lie as high as evidence goes, calibrate on more")
     detector.use_scales(windows, values)
     alarms = chosen.left_out
-    seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
+    summary.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
                 promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} {made.unit} left out in turn: "
                         f"{alarms.per_hour:.1f} ({alarms.low:.1f}–{alarms.high:.1f}), in the worst benign variant "
                         f"{chosen.worst_variant:.1f}",
@@ -318,22 +318,22 @@ def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: mat
 
 
 def _set_decay(detector: detector_.Detector, loaded: network.Network, found: left_out.LeftOut, made: material.Material,
-               fps: float, settings: Settings, seen: Dict[str, Any]) -> None:
+               fps: float, settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets decay and threshold of evidence that is carried over."""
     ood_logs, ood_starts, ood = _corrupted(loaded, made.validation, detector)
     tuned = tuning.tune(found.log_martingale, found.starts, ood_logs, ood_starts, fps=fps, ood=ood,
                         false_alarms_per_hour=settings.false_alarms_per_hour)
     detector.decay = tuned.decay
-    seen["warnings"] += [tuned.warning] if tuned.warning else []
+    summary["warnings"] += [tuned.warning] if tuned.warning else []
     detector.threshold = sequence_threshold.within_reach(
         tuned.threshold.value, detector.highest_score(), float(found.log_martingale.max()))
     hours = len(found.starts) / fps / 3600
     if detector.threshold != tuned.threshold.value:
-        seen["warnings"].append(
+        summary["warnings"].append(
             f"{60 * hours:.1f} minutes of in-distribution driving are too few to promise "
             f"{settings.false_alarms_per_hour:g} false alarms an hour; the threshold lies as high as the score goes, "
             "calibrate on more")
-    seen.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=hours,
+    summary.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=hours,
                 threshold=dataclasses.asdict(tuned.threshold), validation_auroc=tuned.auroc,
                 validation_hit_rate=tuned.hit_rate, validation_mean_delay=tuned.mean_delay)
 

@@ -46,21 +46,21 @@ def open(data: Optional[Data], options: Mapping[str, Any],  # noqa: A001
                     "description": opened.description}
 
 
-def split(found: dataset.Dataset, name: str, at_most: Optional[int] = None) -> dataset.Dataset:
+def split(data: dataset.Dataset, name: str, at_most: Optional[int] = None) -> dataset.Dataset:
     """The in-distribution frames of a split; with `at_most`, so many evenly spread ones.
 
     Raises:
       ValueError: if there are none.
     """
-    chosen = found.where((found.split == name) & ~found.ood)
+    chosen = data.where((data.split == name) & ~data.ood)
     if not len(chosen):
-        raise ValueError(f"{found.description} has no in-distribution frame in its split {name!r}")
+        raise ValueError(f"{data.description} has no in-distribution frame in its split {name!r}")
     if at_most is not None and len(chosen) > at_most:
         chosen = chosen.where(spread.evenly(len(chosen), at_most))
     return chosen
 
 
-def load_split(found: dataset.Dataset, name: str, size: Union[Tuple[int, int], flow.Settings],
+def load_split(data: dataset.Dataset, name: str, size: Union[Tuple[int, int], flow.Settings],
                at_most: Optional[int] = None) -> Tuple[Any, dataset.Dataset]:
     """The readable in-distribution frames of a split, uint8 [N, h, w, 3], and what is known of each.
 
@@ -69,15 +69,15 @@ def load_split(found: dataset.Dataset, name: str, size: Union[Tuple[int, int], f
     """
     images: Any
     if isinstance(size, flow.Settings):
-        images, readable, unreadable = stacks.load(split(found, name), size)
+        images, readable, unreadable = stacks.load(split(data, name), size)
         if at_most is not None and len(images) > at_most:
             chosen = spread.evenly(len(images), at_most)
             images, readable = images[chosen], readable.where(chosen)
     else:
-        images, readable, unreadable = split(found, name, at_most).load(size)
+        images, readable, unreadable = split(data, name, at_most).load(size)
     say_unreadable(unreadable)
     if not len(images):
-        raise ValueError(f"{found.description} has no readable in-distribution frame in its split {name!r}")
+        raise ValueError(f"{data.description} has no readable in-distribution frame in its split {name!r}")
     return images, readable
 
 

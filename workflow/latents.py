@@ -13,15 +13,15 @@ _AT_MOST = 1000  # frames, evenly spread
 _BATCH = 64
 
 
-def report(folder: run.Run, found: dataset.Dataset) -> latents.Latents:
+def report(folder: run.Run, data: dataset.Dataset) -> latents.Latents:
     """Returns nats, activity and correlations of the run's latents; the chief writes them into its folder too.
 
     Args:
       folder: a finished β-VAE's run.
-      found: in-distribution frames, best ones that weren't trained on.
+      data: in-distribution frames, best ones that weren't trained on.
     """
     encoder = folder.encoder()
-    chosen = found.where(spread.evenly(len(found), _AT_MOST))
+    chosen = data.where(spread.evenly(len(data), _AT_MOST))
     images, readable, _ = chosen.load((int(encoder.input_shape[1]), int(encoder.input_shape[2])))
     outputs = [encoder(images[begin:begin + _BATCH] / np.float32(255), training=False)
                for begin in range(0, len(images), _BATCH)]

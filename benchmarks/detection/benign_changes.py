@@ -60,7 +60,7 @@ class _Judge:
         self._network = network.load(bundle.flatbuffer(sets.file(name)))
         made = {label: calibrate.fit(self._network, self._data, settings) for label, settings in FITS.items()}
         self._detectors: Dict[str, detector_.Detector] = {label: one.detector for label, one in made.items()}
-        self._promises = {label: one.seen["promise"] for label, one in made.items()}
+        self._promises = {label: one.summary["promise"] for label, one in made.items()}
         few, _ = datasets.load_split(self._data, "train", self._network.size, 2000)
         self._trivial: Dict[str, Any] = {"six colour numbers": baselines.Colour().fit(few), "sharpness":
                                          baselines.Sharpness().fit(few), "mean brightness":

@@ -57,7 +57,7 @@ def _judge(name: str) -> Dict[str, Any]:
     found, _ = sets.load(name)
     loaded = network.load(bundle.flatbuffer(sets.file(name)))
     made = calibrate.fit(loaded, found, calibrate.Settings())
-    result: Dict[str, Any] = {"promise": made.seen["promise"], "thresholds": made.seen["thresholds"]}
+    result: Dict[str, Any] = {"promise": made.summary["promise"], "thresholds": made.summary["thresholds"]}
     if name == "lanes":
         return {**result, "fresh": _fresh(made.detector, loaded)}
     test = loaded.run(found.where((found.split == "test") & ~found.ood), f"{name}: test driving")

@@ -119,7 +119,7 @@ def _set(name: str) -> Set:
                                           window=result.detector.window)
         one.decay = result.detector.decay
         detectors[label] = one
-    return Set(name, found, runner, detectors, trivial, result.seen)
+    return Set(name, found, runner, detectors, trivial, result.summary)
 
 
 def _image_rows(made: Set) -> Dict[str, Any]:

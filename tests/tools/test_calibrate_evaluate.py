@@ -54,15 +54,15 @@ def evaluated(file, network, lanes):
 
 def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
     for split in ("train", "calibration", "validation"):
-        assert calibrated.seen["frames"][split] == int((lanes.split == split).sum())
-    assert calibrated.seen["ordered"]
-    held_out = sum(calibrated.seen["frames"][split] for split in ("train", "calibration", "validation"))
-    assert calibrated.seen["held_out_hours"] == pytest.approx(held_out / lanes.fps / 3600)
+        assert calibrated.summary["frames"][split] == int((lanes.split == split).sum())
+    assert calibrated.summary["ordered"]
+    held_out = sum(calibrated.summary["frames"][split] for split in ("train", "calibration", "validation"))
+    assert calibrated.summary["held_out_hours"] == pytest.approx(held_out / lanes.fps / 3600)
     assert np.isfinite(calibrated.detector.threshold)
 
 
 def test_calibration_says_what_its_promise_rests_on(calibrated, lanes):
-    seen = calibrated.seen
+    seen = calibrated.summary
     scenes = {name.split("/")[0] for name, split in zip(lanes.names, lanes.split)
               if split in ("train", "calibration", "validation")}
     assert seen["groups"] == len(scenes)
