@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from leanood.workflow.info import info
     from leanood.workflow.monitor import monitor
     from leanood.workflow.report import report
+    from leanood.workflow.study import study
     from leanood.workflow.train import train
 
 __version__ = "0.1.0"
-__all__ = ["benchmark", "calibrate", "compress", "convert", "evaluate", "info", "load", "monitor", "report", "train"]
+__all__ = ["benchmark", "calibrate", "compress", "convert", "evaluate", "info", "load", "monitor", "report", "study",
+           "train"]
 
 
 def __getattr__(name: str) -> Any:

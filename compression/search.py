@@ -202,7 +202,7 @@ def _study(settings: Settings, objectives: Sequence[Objective], rung: int) -> An
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     seed = settings.seed + 1000 * rung
-    sampler = samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False) \
+    sampler = samplers.TPESampler(seed=seed, multivariate=True, group=True) \
         if settings.sampler == "tpe" else samplers.RandomSampler(seed=seed)
     try:
         storage = storages.RDBStorage(

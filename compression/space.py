@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, Sequence
+from typing import TYPE_CHECKING, Protocol, Sequence
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from leanood.compression import sensitivity
 
 EPOCHS = "{epochs}"  # stands for the fidelity's epochs in a recipe that was drawn
 
@@ -20,6 +23,7 @@ class Space:
 
     Attributes:
       ratios: shares of channels that `shrink` may remove.
+      by_layer: widths that follow the layers' sensitivities, as `shrink(layers=…)` takes them; see `informed_by`.
       widths: channels of the plain students' convolutions, as `student(plain, widths=…)` takes them.
       stems: strides of the plain students' first convolutions.
       sparsities: of `prune`; 0 prunes nothing.
@@ -29,6 +33,7 @@ class Space:
     """
 
     ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
+    by_layer: tuple[str, ...] = ()
     widths: tuple[str, ...] = ("8,16,16,16", "16,32,32,32", "16,24,40,80", "32,64,64,64")
     stems: tuple[int, ...] = (2, 4)
     sparsities: tuple[float, ...] = (0.0, 0.5, 0.8)
@@ -47,10 +52,13 @@ class Space:
         Args:
           trial: chooses; an Optuna trial.
         """
-        families = ["shrink", *(["student"] if self.widths else [])]
+        families = ["shrink", *(["student"] if self.widths else []), *(["by_layer"] if self.by_layer else [])]
         steps: list[str] = []
         trains = f"distill(epochs={EPOCHS}"
-        if trial.suggest_categorical("network", families) == "student":
+        family = trial.suggest_categorical("network", families)
+        if family == "by_layer":
+            steps.append(f"shrink(layers='{trial.suggest_categorical('by_layer', self.by_layer)}', epochs=0)")
+        elif family == "student":
             widths = trial.suggest_categorical("widths", self.widths)
             stem = trial.suggest_categorical("stem", self.stems)
             steps.append(f"student(plain, widths='{widths}', stem={stem}, epochs=0)")
@@ -74,6 +82,23 @@ class Space:
         else:
             steps.append(format_)
         return "+".join(steps)
+
+
+def informed_by(analysis: sensitivity.Sensitivity, shares: Sequence[float] = (0.05, 0.15, 0.4)) -> tuple[str, ...]:
+    """Returns widths by layer for `Space.by_layer`: each layer as narrow as its sensitivity allows, at several costs.
+
+    Args:
+      analysis: how far shrinking each layer alone moves the outputs.
+      shares: of the largest move that was seen; each is a tolerance.
+    """
+    most = float(analysis.values.max() - analysis.baseline)
+    texts = []
+    for share in shares:
+        ratios = {name: ratio for name, ratio in analysis.ratios_within(share * most).items() if ratio}
+        text = ",".join(f"{name}={ratio:g}" for name, ratio in ratios.items())
+        if text and text not in texts:
+            texts.append(text)
+    return tuple(texts)
 
 
 def at(recipe: str, epochs: int) -> str:

@@ -87,27 +87,51 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Shrink(Step):
-    """Removes filters and units, see `shrink.shrink`."""
+    """Removes filters and units, see `shrink.shrink`.
+
+    Attributes:
+      ratio: share of the channels to remove, of every layer.
+      layers: instead, a share for each of these layers, e.g. "conv1=0.5,conv2=0.25"; the others keep their channels.
+    """
     once: ClassVar[bool] = False
     ratio: float = 0.5
     importance: str = "activation"
     scope: str = "layer"
     multiple: int = 4
+    layers: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._share("ratio")
+        for name, share in self.shares.items():
+            if not name or not 0 < share < 1:
+                self.refuse("layers", "shares between 0 and 1 by layer, e.g. 'conv1=0.5,conv2=0.25'")
         self._one_of("importance", importance.CRITERIA)
         self._one_of("scope", shrink.SCOPES)
         if self.multiple < 1:
             self.refuse("multiple", "at least 1")
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """The single layers' shares by name; empty where all shrink by the ratio."""
+        pairs = [pair.rpartition("=") for pair in self.layers.split(",")] if self.layers.strip() else []
+        try:
+            return {name.strip(): float(share) for name, _, share in pairs}
+        except ValueError:
+            self.refuse("layers", "shares between 0 and 1 by layer, e.g. 'conv1=0.5,conv2=0.25'")
+            raise
+
     def check(self, model: tf_keras.Model) -> None:
         shrink.dependencies(model)
+        known = [layer.name for layer in model.layers]
+        for name in self.shares:
+            if name not in known:
+                self.refuse("layers", f"of the model's layers, and {name!r} is none: {', '.join(known)}")
 
     def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
-        return shrink.shrink(model, self.ratio, importance=self.importance, scope=self.scope, multiple=self.multiple,
-                             images=context.samples, finetune=context.finetune(self.epochs), teacher=context.teacher)
+        return shrink.shrink(model, self.shares or self.ratio, importance=self.importance, scope=self.scope,
+                             multiple=self.multiple, images=context.samples, finetune=context.finetune(self.epochs),
+                             teacher=context.teacher)
 
 
 @dataclasses.dataclass(frozen=True)

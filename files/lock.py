@@ -13,14 +13,15 @@ class Held(OSError):
 
 
 @contextlib.contextmanager
-def exclusive(path: str) -> Iterator[None]:
+def exclusive(path: str, *, wait: bool = False) -> Iterator[None]:
     """Holds the lock while the block runs; on Windows, which has no such locks, it holds nothing.
 
     Args:
       path: the lock's file, made if it is not there; it stays behind, empty. A link is refused.
+      wait: for another process to give it up.
 
     Raises:
-      Held: if another process has it.
+      Held: if another process has it, and `wait` is false.
       OSError: if the file cannot be made.
     """
     try:
@@ -31,7 +32,7 @@ def exclusive(path: str) -> Iterator[None]:
     handle = os.open(path, _FLAGS, 0o666)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise Held(error.errno, f"{path}: another process holds it") from error
         yield

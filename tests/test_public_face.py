@@ -14,7 +14,7 @@ from leanood.tools import main as command_line
 from leanood.workflow import datasets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STEPS = ("train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor", "info", "report")
+STEPS = ("train", "compress", "convert", "calibrate", "evaluate", "benchmark", "monitor", "info", "report", "study")
 
 
 def _child(code):

@@ -19,7 +19,8 @@ VERBS = {
     "benchmark": "time any TFLite file and measure its memory",
     "monitor": "watch a video, a folder, a camera or raw frames",
     "info": "say what a detector file holds and whether it runs here",
-    "report": "write an evaluation as one HTML page, or as Markdown",
+    "study": "search compressions, recommend the fastest that still detects",
+    "report": "write an evaluation or a study as one HTML page, or as Markdown",
 }
 
 

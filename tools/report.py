@@ -1,6 +1,7 @@
-"""Writes a report of an evaluation: one HTML page that needs nothing else, or Markdown for a model card.
+"""Writes a report of an evaluation or a study: one HTML page that needs nothing else, or Markdown for a model card.
 
-The folder is what `leanood evaluate DETECTOR --out=FOLDER` filled: its table, intervals, pictures.
+The folder is what `leanood evaluate DETECTOR --out=FOLDER` filled (table, intervals, pictures), or a study's: its front
+of candidates, sensitivities, verdict and certificate, and the recommended detector's pictures.
 """
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ command.define_json()
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
-        raise ValueError("name one folder that `leanood evaluate` wrote, e.g. leanood report results")
+        raise ValueError("name one folder that `leanood evaluate` or `leanood study` wrote, e.g. leanood report "
+                         "results")
     command.show(report.report(argv[1], **command.arguments()))
 
 

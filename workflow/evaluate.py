@@ -91,6 +91,8 @@ class Settings:
     stretch_s: float = 10.0  # length of a test stretch in seconds
     stretches: int = 12  # test stretches a corruption
     ood: Tuple[str, ...] = ()  # further recordings or images that are out of distribution
+    split: str = "test"  # whose in-distribution frames are judged
+    at_most: Optional[int] = None  # of that split's images, evenly spread; None: all
 
     def __post_init__(self) -> None:
         for severity in self.severities:
@@ -115,7 +117,7 @@ def score(detector: bundle.BundledDetector, loaded: network.Network, data: datas
       settings: what to evaluate on.
     """
     scorer = _Scorer(detector, loaded, data)
-    test = datasets.split(data, "test")
+    test = datasets.split(data, settings.split, settings.at_most)
     report = _images(scorer, data, test, settings) if detector.detector.window == 0 else _sequences(
         scorer, data, test, settings)
     if report.rows and all(row["constant"] for row in report.rows):
@@ -172,6 +174,7 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
     spread = {evaluation.USUAL: usual["detector"]}
+    clustered: Dict[str, evaluation.Clustered] = {}
     pictures = gallery.in_distribution(test, usual, None, apart=1)
 
     def add(name: str, chosen: dataset.Dataset) -> None:
@@ -179,6 +182,8 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
         odd = scorer.scores(ran.outputs, None)
         rows.append({"set": name, "ood": True, **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
         rocs[name], spread[name] = metrics.roc(usual["detector"], odd["detector"]), odd["detector"]
+        clustered[name] = evaluation.Clustered(usual["detector"], odd["detector"], np.arange(len(test)),
+                                               len(test) + np.arange(len(odd["detector"])))
         for where in np.flatnonzero(~odd["alarm"])[:gallery.MOST, np.newaxis]:
             pictures.extend(gallery.missed(name, _at(odd, where), np.ones(1, bool), ran.frames.where(where).read))
 
@@ -195,6 +200,8 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
                 return corruptions_.corrupt(name, frame, severity, seed=i)
 
             odd = scorer.scores(scorer.run(test, f"scoring {name} {severity}", change=corrupt).outputs, None)
+            images = np.arange(len(test))
+            clustered[f"{name} {severity}"] = evaluation.Clustered(usual["detector"], odd["detector"], images, images)
             rows.append({"set": f"{name} {severity}",
                          "ood": corruptions_.outside_id(name, severity, data.partition_kind),
                          **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
@@ -205,8 +212,8 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
                      for name in np.unique(test.partition)}
     return evaluation.Report({"mode": "images", "rows": rows, "test_images": len(test),
                               "unreadable": len(ran.unreadable), "false_positive_rate": float(usual["alarm"].mean()),
-                              "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures,
-                             spread)
+                              "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures, spread,
+                             clustered)
 
 
 def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
@@ -240,10 +247,11 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
                                 "scoring corrupted test sequences")
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
+    clustered: Dict[str, evaluation.Clustered] = {}
     for name, recording in _recordings(data, settings, fps):
         ran = scorer.run(recording, f"scoring {name}")
         recording, odd = ran.frames, scorer.scores(ran.outputs, ran.frames.starts)
-        row = _recording_row(scorer, test, usual, recording, odd)
+        row, clustered[name] = _recording_row(scorer, test, usual, recording, odd)
         rows.append({"set": name, "ood": True, **row,
                      **_detected(odd, recording.starts, recording.ood, fps, ideal)})
         rocs[name] = metrics.roc(usual["detector"], odd["detector"][recording.ood])
@@ -257,6 +265,8 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
         start = np.concatenate([np.arange(len(part)) == 0 for part in odd])
         group = np.repeat(np.arange(len(chosen)), [len(part) for part in odd])
         row = _row(scorer, _at(scores, ~ood), _at(scores, ood), group[~ood], group[ood])
+        clustered[f"{name} {severity}"] = evaluation.Clustered(
+            scores["detector"][~ood], scores["detector"][ood], group[~ood], group[ood])
         row.update(_detected(scores, start, ood, fps, ideal))
         rows.append({"set": f"{name} {severity}",
                      "ood": sequences.outside_id(name, severity, test.partition_kind), **row})
@@ -275,7 +285,8 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
                               "stretches": len(chosen), "unreadable": unreadable,
                               "mean_hit_rate": _mean(rows, "hit_rate"),
                               "mean_oracle_hit_rate": _mean(rows, "oracle_hit_rate"),
-                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures, spread)
+                              "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures, spread,
+                             clustered)
 
 
 def _detected(scores: Mapping[str, np.ndarray], starts: np.ndarray, ood: np.ndarray, fps: float,
@@ -305,12 +316,15 @@ def _short(spec: str) -> str:
 
 
 def _recording_row(scorer: _Scorer, test: dataset.Dataset, usual: Mapping[str, np.ndarray],
-                   recording: dataset.Dataset, odd: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    """Returns the row of a recording's OOD frames against the test driving and its own in-distribution frames."""
+                   recording: dataset.Dataset, odd: Mapping[str, np.ndarray],
+                   ) -> Tuple[Dict[str, Any], evaluation.Clustered]:
+    """Returns row and scores of a recording's OOD frames against test driving and its own in-distribution frames."""
     inside, outside = _at(odd, ~recording.ood), _at(odd, recording.ood)
     normal = {name: np.concatenate([usual[name], inside[name]]) for name in usual}
-    groups = np.concatenate([test.sequence, test.sequence.max() + 1 + recording.sequence[~recording.ood]])
-    return _row(scorer, normal, outside, groups, recording.sequence[recording.ood])
+    own = test.sequence.max() + 1 + recording.sequence  # no sequence of the test split's
+    groups = np.concatenate([test.sequence, own[~recording.ood]])
+    return (_row(scorer, normal, outside, groups, own[recording.ood]),
+            evaluation.Clustered(normal["detector"], outside["detector"], groups, own[recording.ood]))
 
 
 def _promised(config: Mapping[str, Any]) -> Optional[float]:

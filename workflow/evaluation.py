@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +15,15 @@ USUAL = "in-distribution"  # the name of the test frames' own scores
 _MOST_PARTITIONS = 4  # columns of the table; more are in the summary alone
 
 
+class Clustered(NamedTuple):
+    """A detector's scores of one set's frames, and which of them depend on each other: a stretch's, or one image's."""
+
+    id_scores: np.ndarray  # [N]
+    ood_scores: np.ndarray  # [M]
+    id_groups: np.ndarray  # int [N]
+    ood_groups: np.ndarray  # int [M]; a number in both is one stretch, or one image and what was made of it
+
+
 class Report:
     """The results of `leanood.evaluate`. In a notebook it shows itself as a table.
 
@@ -24,15 +33,18 @@ class Report:
       example: of one corrupted test stretch its scores, which frames are OOD and the corruption's name; else empty.
       pictures: frames to look at: false alarms, misses, the oddest of the others.
       scores: by set the detector's scores [N], the in-distribution ones first; none: no histograms.
+      clustered: by set, the scores of both sides, for comparing two detectors on the same frames.
     """
 
     def __init__(self, summary: Mapping[str, Any], roc: Mapping[str, metrics.Roc], example: Mapping[str, np.ndarray],
-                 pictures: Sequence[gallery.Picture] = (), scores: Optional[Mapping[str, np.ndarray]] = None):
+                 pictures: Sequence[gallery.Picture] = (), scores: Optional[Mapping[str, np.ndarray]] = None,
+                 clustered: Optional[Mapping[str, Clustered]] = None):
         self.summary: Dict[str, Any] = dict(summary)
         self.roc = dict(roc)
         self.example = dict(example)
         self.pictures = list(pictures)
         self.scores = dict(scores or {})
+        self.clustered = dict(clustered or {})
 
     @property
     def rows(self) -> List[Dict[str, Any]]:

@@ -32,6 +32,7 @@ import numpy as np
 from leanood.data import dataset, flow, frames, stacks, storage
 from leanood.tflite import runtime as tflite_runtime
 from leanood.workflow import datasets, progress
+from leanood.workflow.prepared import Prepared
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,7 +50,8 @@ class Ran(NamedTuple):
 
 
 def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, accelerator: str = "cpu",
-         runtime: str = "auto", trusted: bool = False, motion: Optional[flow.Settings] = None) -> Network:
+         runtime: str = "auto", trusted: bool = False, motion: Optional[flow.Settings] = None,
+         prepared: Optional[Prepared] = None) -> Network:
     """Returns the network of a file, in one interpreter a core.
 
     Each interpreter has one thread, so that numbers don't depend on how many cores there are.
@@ -59,6 +61,7 @@ def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, acce
       num_threads: so many interpreters side by side; None: one a core. A GPU has one.
       accelerator, runtime, trusted: see `runtime.load`.
       motion: how the stacks of flows are computed that it takes; None: it takes frames.
+      prepared: where frames that were prepared for an earlier network are found; None: nothing is kept.
 
     Raises:
       ValueError: if the file takes something else than one frame, rows of pixels, or those stacks.
@@ -75,7 +78,7 @@ def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, acce
     if motion is not None and tuple(tensor.shape[1:]) != motion.shape:
         raise ValueError(f"the network takes {list(tensor.shape)}, its stacks of flows are {[1, *motion.shape]}; "
                          "convert it again")
-    return Network(runners, motion.size if motion else (int(tensor.shape[1]), int(tensor.shape[2])), motion)
+    return Network(runners, motion.size if motion else (int(tensor.shape[1]), int(tensor.shape[2])), motion, prepared)
 
 
 class Network:
@@ -85,6 +88,7 @@ class Network:
       runners: of the same model.
       size: (h, w) that frames are resized to for it.
       motion: how the stacks of flows are computed that it takes; None: it takes frames.
+      prepared: where frames that were prepared for an earlier network are found.
 
     Attributes:
       runner: one of them.
@@ -93,8 +97,8 @@ class Network:
     """
 
     def __init__(self, runners: Sequence[tflite_runtime.Runner], size: Tuple[int, int],
-                 motion: Optional[flow.Settings] = None) -> None:
-        self.runner, self.size, self.motion = runners[0], size, motion
+                 motion: Optional[flow.Settings] = None, prepared: Optional[Prepared] = None) -> None:
+        self.runner, self.size, self.motion, self._prepared = runners[0], size, motion, prepared
         self.takes: Union[Tuple[int, int], flow.Settings] = motion or size
         self._runners = list(runners)
         self._movable = self.runner.accelerator == "cpu"  # a GPU's context belongs to the thread that made it
@@ -173,8 +177,14 @@ class Network:
         for runner in self._runners:
             idle.put(runner)
 
-        def both(job: T) -> R:
-            prepared = prepare(job)
+        known = self._prepared.work(what) if self._prepared is not None else None
+        numbered = list(enumerate(jobs))
+
+        def ready(item: Tuple[int, T]) -> Any:
+            return prepare(item[1]) if known is None else known(item[0], lambda: prepare(item[1]))
+
+        def both(item: Tuple[int, T]) -> R:
+            prepared = ready(item)
             runner = idle.get()
             try:
                 return judge(runner, prepared)
@@ -183,9 +193,9 @@ class Network:
 
         with concurrent.futures.ThreadPoolExecutor(len(self._runners) if self._movable else cores()) as pool:
             if self._movable:
-                yield from _ahead(pool, both, progress.track(jobs, what), 2 * len(self._runners))
+                yield from _ahead(pool, both, progress.track(numbered, what), 2 * len(self._runners))
             else:
-                for prepared in _ahead(pool, prepare, progress.track(jobs, what), 2 * cores()):
+                for prepared in _ahead(pool, ready, progress.track(numbered, what), 2 * cores()):
                     yield judge(self.runner, prepared)
 
 

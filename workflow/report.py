@@ -5,10 +5,10 @@ import base64
 import json
 import math
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from leanood.files import atomic
-from leanood.workflow import outcome, tabular
+from leanood.workflow import outcome, study_page, tabular
 
 FORMATS = ("html", "markdown")
 _TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report.html")
@@ -27,32 +27,43 @@ _COLUMNS: Mapping[str, str] = {
 _LABEL, _LEFT, _WIDTH, _STEP = 22, 170, 520, 22  # characters; pixels of the chart
 
 
-class _Cell(NamedTuple):
-    text: str
-    key: Any  # what the column is sorted by
-    kind: str  # "good", "bad" or ""
-
-
 def report(folder: Union[str, os.PathLike[str]], out: Optional[str] = None, *,
            format: str = "html") -> outcome.Outcome:  # noqa: A002 - as the flag is called
-    """Writes a report of what `leanood.evaluate(…, out=folder)` left in a folder; returns its path and size.
+    """Writes a report of an evaluation (`leanood.evaluate(…, out=folder)`) or a study; returns its path and size.
 
     Args:
-      folder: with evaluation.json and pictures.
+      folder: with evaluation.json and pictures, or a study's.
       out: the file to write; None: report.html or report.md in the folder.
       format: "html", one page that needs no other file and no network; "markdown", for a model card.
 
     Raises:
-      ValueError, OSError: if there is no evaluation in the folder, or it is damaged.
+      ValueError, OSError: if there is neither in the folder, or it is damaged.
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}, but should be one of {', '.join(FORMATS)}")
     folder = os.fspath(folder)
+    if os.path.isfile(os.path.join(folder, study_page.FILE)):
+        return _of_study(folder, out, format)
     summary = _read(folder)
     path = out or os.path.join(folder, "report.html" if format == "html" else "report.md")
     text = page(summary, _pictures(folder)) if format == "html" else markdown(summary)
     atomic.write_text(path, text)
     return outcome.Outcome(path, {"report": path, "sets": len(summary["rows"]), "bytes": os.path.getsize(path)})
+
+
+def _of_study(folder: str, out: Optional[str], format: str) -> outcome.Outcome:  # noqa: A002
+    summary = study_page.read(folder)
+    path = out or os.path.join(folder, "report.html" if format == "html" else "report.md")
+    if format == "html":
+        evaluation = os.path.join(folder, study_page.EVALUATION)
+        judged = _read(evaluation) if os.path.isdir(evaluation) else None
+        pictures = [*study_page.pictures(folder), *_pictures(evaluation)]
+        text = _rendered(pictures, **study_page.context(summary), chart=_chart(judged["rows"]) if judged else None)
+    else:
+        text = study_page.markdown(summary)
+    atomic.write_text(path, text)
+    return outcome.Outcome(path, {"report": path, "candidates": len(summary["candidates"]),
+                                  "bytes": os.path.getsize(path)})
 
 
 def page(summary: Mapping[str, Any], pictures: Sequence[Tuple[str, bytes]] = ()) -> str:
@@ -62,20 +73,24 @@ def page(summary: Mapping[str, Any], pictures: Sequence[Tuple[str, bytes]] = ())
       summary: as `evaluation.json` holds it.
       pictures: (what it shows, PNG) of each.
     """
+    tables = [{"title": "Out-of-distribution sets", **_table(summary["rows"])}]
+    if summary.get("benign"):
+        tables.append({"title": "Benign changes: what nobody sees must not alarm", **_plain_table(summary["benign"])})
+    return _rendered(
+        pictures, title=f"{summary.get('detector', 'detector')} on {summary.get('data', 'its data')}",
+        lead=_lead(summary), figures=_figures(summary), notes=_notes(summary), chart=_chart(summary["rows"]),
+        pareto=None, tables=tables, facts=_facts(summary))
+
+
+def _rendered(pictures: Sequence[Tuple[str, bytes]], **context: Any) -> str:
     try:
         import jinja2
     except ImportError as error:
         raise ValueError(f"a report needs Jinja2: pip install 'leanood[study]' ({error})") from None
     with open(_TEMPLATE, encoding="utf-8") as stream:
         template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(stream.read())
-    tables = [{"title": "Out-of-distribution sets", **_table(summary["rows"])}]
-    if summary.get("benign"):
-        tables.append({"title": "Benign changes: what nobody sees must not alarm", **_plain_table(summary["benign"])})
-    return template.render(
-        title=f"{summary.get('detector', 'detector')} on {summary.get('data', 'its data')}", lead=_lead(summary),
-        figures=_figures(summary), notes=_notes(summary), chart=_chart(summary["rows"]), tables=tables,
-        facts=_facts(summary), pictures=[
-            {"alt": alt, "data": "data:image/png;base64," + base64.b64encode(data).decode()} for alt, data in pictures])
+    return template.render(**context, pictures=[
+        {"alt": alt, "data": "data:image/png;base64," + base64.b64encode(data).decode()} for alt, data in pictures])
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -175,12 +190,12 @@ def _plain_table(rows: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
             "rows": [[_cell(name, row.get(name), row) for name in names] for row in rows]}
 
 
-def _cell(name: str, value: Any, row: Mapping[str, Any]) -> _Cell:
+def _cell(name: str, value: Any, row: Mapping[str, Any]) -> tabular.Cell:
     if isinstance(value, bool):
-        return _Cell("yes" if value else "no", int(value), "good" if value else "bad")
+        return tabular.Cell("yes" if value else "no", int(value), "good" if value else "bad")
     if name == "set":
-        return _Cell(tabular.printable(str(value)) + ("" if row.get("ood", True) else " (in range)"), value, "")
-    return _Cell(_text(value), -1e300 if value is None else value, "")
+        return tabular.Cell(tabular.printable(str(value)) + ("" if row.get("ood", True) else " (in range)"), value, "")
+    return tabular.Cell(_text(value), -1e300 if value is None else value, "")
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:

@@ -5,9 +5,17 @@ import html as html_
 import shutil
 import sys
 import textwrap
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 _LEAST = 24  # characters that a wrapped column has at least
+
+
+class Cell(NamedTuple):
+    """A cell of a page's table that can be sorted."""
+
+    text: str
+    key: Any  # what its column is sorted by
+    kind: str  # "good", "bad" or ""
 
 
 def text(rows: Sequence[Sequence[Any]], headers: Sequence[str], width: Optional[int] = None) -> str:

@@ -1,0 +1,75 @@
+"""Frames that are prepared once: the same answers from disk, nothing read twice, work told apart."""
+import dataclasses
+
+import numpy as np
+import pytest
+
+from leanood.data import catalog, frames
+from leanood.workflow import network, prepared
+
+
+@pytest.fixture(scope="module")
+def lanes():
+    return catalog.open("lanes", limit=40)
+
+
+def counting(data):
+    asked = []
+
+    def read(i):
+        asked.append(i)
+        return data.read(i)
+
+    return dataclasses.replace(data, read=read), asked
+
+
+def test_a_second_network_reads_no_frame_and_says_the_same(tiny_tflite, lanes, tmp_path):
+    data, asked = counting(lanes)
+    kept = prepared.Prepared(tmp_path / "kept")
+    first = network.load(tiny_tflite["float32"], num_threads=2, prepared=kept.begin()).run(data, "scoring")
+    read = len(asked)
+    assert read == len(data)
+    again = network.load(tiny_tflite["float32"], num_threads=1, prepared=kept.begin()).run(data, "scoring")
+    plain = network.load(tiny_tflite["float32"]).run(lanes, "scoring")
+    assert len(asked) == read
+    for name in plain.outputs:
+        np.testing.assert_array_equal(first.outputs[name], plain.outputs[name])
+        np.testing.assert_array_equal(again.outputs[name], plain.outputs[name])
+
+
+def test_unreadable_frames_are_remembered_with_their_reason(tiny_tflite, lanes, tmp_path):
+    def read(i):
+        if i == 3:
+            raise frames.FrameError("cut short")
+        return lanes.read(i)
+
+    data = dataclasses.replace(lanes, read=read)
+    kept = prepared.Prepared(tmp_path)
+    runs = [network.load(tiny_tflite["float32"], prepared=kept.begin()).run(data, "scoring") for _ in range(2)]
+    assert runs[0].unreadable == runs[1].unreadable == (f"{data.names[3]}: cut short",)
+    assert runs[1].frames.names == runs[0].frames.names
+
+
+def test_other_words_and_the_same_words_again_are_other_work(tmp_path):
+    kept = prepared.Prepared(tmp_path)
+    first, second, other = kept.work("scoring"), kept.work("scoring"), kept.work("scoring rain")
+    made = [work(0, lambda value=value: (np.array([value]), ["a line"])) for value, work in
+            enumerate((first, second, other))]
+    assert [int(parts[0][0]) for parts in made] == [0, 1, 2]
+    fresh = kept.begin()
+    again = fresh.work("scoring")(0, lambda: pytest.fail("was prepared before"))
+    assert int(again[0][0]) == 0
+    assert again[1] == ["a line"]
+
+
+def test_frames_at_one_size_are_read_once_and_survive_the_process(lanes, tmp_path):
+    data, asked = counting(lanes)
+    small = prepared.resized(data, (12, 16), str(tmp_path / "frames"))
+    expected = frames.resize(lanes.read(5), (12, 16))
+    np.testing.assert_array_equal(small.read(5), expected)
+    np.testing.assert_array_equal(small.read(5), expected)
+    again = prepared.resized(data, (12, 16), str(tmp_path / "frames"))
+    np.testing.assert_array_equal(again.read(5), expected)
+    assert asked == [5]
+    other = prepared.resized(data, (24, 32), str(tmp_path / "frames"))  # another size is another file's worth
+    np.testing.assert_array_equal(other.read(5), frames.resize(lanes.read(5), (24, 32)))

@@ -1,0 +1,48 @@
+"""Work fanned out over a Ray cluster: one machine's processes, or many machines that share a folder."""
+from __future__ import annotations
+
+import logging
+import os
+from typing import Callable, Optional
+
+_RETRIES = 5  # of a worker that dies; what it had begun is taken up by the others
+
+
+def run(work: Callable[[int], None], workers: int, address: Optional[str] = None) -> None:
+    """Runs work(0), …, work(workers - 1) side by side, each in a process of its own; returns when all have ended.
+
+    A worker that is killed is started again, here or on another machine.
+
+    Args:
+      work: a function that Ray can send; what it does must bear being done again.
+      workers: how many; each takes one core.
+      address: "auto" or "ray://HOST:PORT", a cluster that runs; None: a Ray of this machine's own, for as long as the
+        work takes.
+
+    Raises:
+      ValueError: if Ray isn't installed, or the cluster can't be reached.
+      RuntimeError: if a worker failed, or died too often.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError(f"workers side by side need Ray: pip install 'leanood[study]' ({error})") from None
+    here = not ray.is_initialized()
+    if here:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, include_dashboard=False,
+                     num_cpus=workers if address is None else None)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ValueError(f"the Ray cluster {address!r} can't be reached ({' '.join(str(error).split())[:200]}); "
+                             "start one with: ray start --head") from error
+    try:
+        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(work)
+        ray.get([task.remote(number) for number in range(workers)])
+    except ray.exceptions.RayTaskError as error:
+        raise RuntimeError(str(error.cause or str(error).splitlines()[-1])) from error
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"a worker died {_RETRIES + 1} times: {' '.join(str(error).split())[:200]}") from error
+    finally:
+        if here:
+            ray.shutdown()

@@ -1,0 +1,418 @@
+"""A study: searches compressions of a network for detection quality against latency, and gives a verdict with proof.
+
+    baseline -> sensitivity of the layers -> recipes by Optuna, each trained, converted, calibrated and measured as a
+    file -> the fastest whose AUROC is non-inferior on untouched test data -> a detector file with its certificate
+
+Candidates are chosen on validation data and in-distribution corruptions of it. The verdict is taken on the test split,
+one-sided, at a confidence that is corrected for the number of finalists (Bonferroni); frames that come from one stretch
+or one image count as one cluster (Obuchowski's variance of the paired difference). Killed at any moment, the same call
+goes on: candidates, scores and timings are kept under the hash of what they follow from, the search in its storage.
+"""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from leanood.compression import search
+from leanood.compression import space as spaces
+from leanood.data import sequences
+from leanood.files import atomic
+from leanood.ood import statistics
+from leanood.tflite import bundle, silence
+from leanood.workflow import calibrate, candidates, cluster, datasets, evaluate, outcome, pareto, progress, study_page
+
+DETECTOR = "detector.tflite"
+# Weather, light, optics, sensor and content, none of them only codec or noise.
+CORRUPTIONS = ("darker", "brighter", "rain", "fog", "night", "motion_blur", "occlusion", "dead_columns")
+# One of each sort that a camera or its codec makes.
+BENIGN = ("yuv420", "jpeg_85", "noise_1", "right_1", "exposure_1.03", "warmer_3_percent")
+# What the search weighs; the reference point is far behind any baseline.
+OBJECTIVES = (search.Objective("auroc", True, 0.5), search.Objective("ratio", False, 1.5),
+              search.Objective("kilobytes", False, 1e6))
+_SENSITIVITY_IMAGES = 128
+_LEAST_CLUSTERS = 4  # stretches, or images, that a paired difference's spread is taken from
+_FIRST = ({"network": "shrink", "ratio": 0.0, "energy": 0.0, "matching": 0, "sparsity": 0.0, "format": "int8"},
+          {"network": "shrink", "ratio": 0.5, "energy": 0.0, "matching": 0, "sparsity": 0.0, "format": "qat"})
+
+
+class Study(outcome.Outcome):
+    """A study's folder; it shows itself as a table of candidates and the verdict.
+
+    Attributes:
+      path: the folder; `detector` in it is the recommended file.
+      rows: one mapping a candidate, fastest first: recipe, epochs, auroc, hit_rate, benign, latency_ms, ratio,
+        kilobytes, memory_kb, on the `front`, `failure`.
+      verdict: which was recommended and why, one mapping a finalist under `finalists`.
+    """
+
+    @property
+    def rows(self) -> List[Dict[str, Any]]:
+        return self.summary["candidates"]
+
+    @property
+    def verdict(self) -> Dict[str, Any]:
+        return self.summary["verdict"]
+
+    @property
+    def detector(self) -> str:
+        """The recommended detector file."""
+        return os.path.join(self.path, DETECTOR)
+
+    def plot(self) -> Any:
+        """AUROC against latency of every candidate, the Pareto front drawn, as a Matplotlib figure."""
+        return pareto.figure(self.rows, self.summary["baseline"], self.verdict)
+
+    def report(self, out: Optional[str] = None, **options: Any) -> outcome.Outcome:
+        """Writes the study's page, see `leanood.report`."""
+        from leanood.workflow import report
+
+        return report.report(self.path, out, **options)
+
+
+def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
+          out: Optional[Union[str, os.PathLike]] = None, *, ood: Sequence[Union[str, os.PathLike]] = (),
+          trials: int = 30, rungs: Sequence[int] = (2, 10), refine_epochs: int = 20, sampler: str = "tpe",
+          margin: float = 0.01, confidence: float = 0.95, finalists: int = 3, deadline_ms: Optional[float] = None,
+          max_kb: Optional[float] = None, detector: Optional[str] = None, window: Optional[int] = None,
+          corruptions: Optional[Sequence[str]] = None, severities: Sequence[int] = (3,),
+          benign: Sequence[str] = BENIGN, stretch_s: float = 10.0, stretches: int = 12, images: int = 4000,
+          judged_images: int = 1000, accelerator: str = "cpu", runtime: str = "auto", seed: int = 0,
+          storage: Optional[str] = None, ray_address: Optional[str] = None, workers: int = 1,
+          import_measurements: Optional[Union[str, os.PathLike]] = None, **data_options: Any) -> Study:
+    """Searches compressions of a run's network; returns the study with its recommended detector file.
+
+    Args:
+      run: the run's folder, as `leanood.train` makes it.
+      data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set; None: what the run was trained on.
+      out: the study's folder; None: the run's name and "-study". A study in it goes on.
+      ood: real OOD recordings or folders beside the corruptions, as of `leanood.evaluate`; used in the verdict alone.
+      trials: candidates of the first rung.
+      rungs: epochs of each fine-tuning, rung by rung; a third of one rung's candidates goes on to the next.
+      refine_epochs: epochs of the finalists, who are trained anew; 0: as the last rung left them.
+      sampler: "tpe" or "random".
+      margin: of AUROC, that the recommended detector may lose at most.
+      confidence: of the verdict, one-sided, over all finalists together.
+      finalists: so many are judged on the test split at most.
+      deadline_ms: from frame to verdict; slower candidates are not recommended.
+      max_kb: of the detector file; larger ones are not recommended.
+      detector, window: as of `leanood.calibrate`.
+      corruptions: what candidates are judged on; None: CORRUPTIONS, of networks of motion its changes.
+      severities, benign, stretch_s, stretches: likewise, as of `leanood.evaluate`.
+      images: training images of each fine-tuning.
+      judged_images: validation and test images, where frames are no sequences.
+      accelerator, runtime: what is timed, see `leanood.benchmark`.
+      seed: of the search and the trainings.
+      storage: an SQLAlchemy URL; None: an SQLite file in the folder. PostgreSQL where workers are on many machines.
+      ray_address: "auto" or "ray://HOST:PORT", a Ray cluster that shares the folder; None: this process alone, or with
+        `workers` a Ray of this machine's own.
+      workers: processes that try candidates side by side.
+      import_measurements: a file of `leanood benchmark --json` of the study's candidates, measured on the board; its
+        figures replace this machine's.
+      **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
+
+    Raises:
+      ValueError, OSError: in one line that says what is wrong and what to do.
+    """
+    settings = _Settings(
+        run=os.path.abspath(os.fspath(run)), ood=tuple(os.fspath(one) for one in ood), trials=trials,
+        rungs=tuple(rungs), refine_epochs=refine_epochs, sampler=sampler, margin=margin, confidence=confidence,
+        finalists=finalists,
+        deadline_ms=deadline_ms, max_kb=max_kb, detector=detector, window=window,
+        corruptions=None if corruptions is None else tuple(name for name in corruptions if name),
+        severities=tuple(severities), benign=tuple(name for name in benign if name), stretch_s=stretch_s,
+        stretches=stretches, images=images,
+        judged_images=judged_images, accelerator=accelerator, runtime=runtime, seed=seed, storage=storage,
+        workers=workers, ray_address=ray_address)
+    folder = os.path.abspath(os.fspath(out)) if out else f"{settings.run.rstrip(os.sep)}-study"
+    os.makedirs(folder, exist_ok=True)
+    silence.tensorflow()
+    bench, opened = _open(folder, settings, data, data_options)
+    baseline = bench.make(candidates.BASELINE)
+    base = candidates.figures_of(bench.judge(baseline, "validation"), bench.time(baseline))
+    progress.say(f"baseline: AUROC {base['auroc']:.4f}, {base['latency_ms']:.3g} ms, {base['kilobytes']:.0f} kB")
+    space = _space(folder, settings)
+    rows = _search(folder, settings, space, data, data_options, bench)
+    if import_measurements is not None:
+        known = bench.import_measurements(os.fspath(import_measurements))
+        progress.say(f"{known} candidates' times taken from {import_measurements}")
+    table = list({row.get("file", row["recipe"]): row for row in (_row(one, bench) for one in rows)}.values())
+    _mark_front(table)
+    verdict = _verdict(folder, settings, table, base, bench, opened)
+    summary = {"out": folder, "run": settings.run, "data": opened["description"], "baseline": base,
+               "candidates": sorted(table, key=lambda row: (row["failure"] != "", row.get("ratio") or np.inf)),
+               "verdict": verdict, "settings": dataclasses.asdict(settings), "space": dataclasses.asdict(space)}
+    atomic.write_json(os.path.join(folder, study_page.FILE), summary)
+    done = Study(folder, {"out": folder, "recommended": verdict["recipe"], **verdict["said"]},
+                 tables=[_table(summary["candidates"])])
+    done.summary.update(summary)
+    atomic.write_figure(os.path.join(folder, "pareto.png"), done.plot())
+    return done
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """A study's arguments, checked."""
+
+    run: str
+    ood: Tuple[str, ...]
+    trials: int
+    rungs: Tuple[int, ...]
+    refine_epochs: int
+    sampler: str
+    margin: float
+    confidence: float
+    finalists: int
+    deadline_ms: Optional[float]
+    max_kb: Optional[float]
+    detector: Optional[str]
+    window: Optional[int]
+    corruptions: Optional[Tuple[str, ...]]
+    severities: Tuple[int, ...]
+    benign: Tuple[str, ...]
+    stretch_s: float
+    stretches: int
+    images: int
+    judged_images: int
+    accelerator: str
+    runtime: str
+    seed: int
+    storage: Optional[str]
+    workers: int
+    ray_address: Optional[str]
+
+    def __post_init__(self) -> None:
+        for name, low in (("finalists", 1), ("workers", 1), ("images", 1), ("judged_images", 2), ("refine_epochs", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, but should be {low} or more")
+        if not 0 < self.margin < 0.5:
+            raise ValueError(f"margin is {self.margin}, but should be a loss of AUROC between 0 and 0.5")
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(f"confidence is {self.confidence}, but should lie between 0.5 and 1")
+        evaluate.Settings(severities=self.severities, corruptions=self.corruptions or (), benign=self.benign)
+
+
+def _open(folder: str, settings: _Settings, data: Optional[datasets.Data],
+          options: Mapping[str, Any]) -> Tuple[candidates.Candidates, Dict[str, Any]]:
+    """Returns what makes and measures candidates, and how to open the data again."""
+    from leanood.models import run as runs
+
+    run = runs.Run(settings.run)
+    frames, opened = datasets.open(data, options, run.config.get("data", {}))
+    motion = datasets.motion(run.config)
+    # Filter bank or motion statistics join an encoder's outputs when it is converted.
+    outputs = ("logits",) if os.path.exists(run.file("classifier.h5")) else ("mu_h",) if motion else ("early",)
+    calibration = calibrate.Settings(detector=settings.detector or calibrate.default_detector(outputs),
+                                     window=settings.window, seed=settings.seed)
+    chosen = settings.corruptions or (sequences.OF_MOTION if motion else CORRUPTIONS)
+    judging = evaluate.Settings(severities=settings.severities, corruptions=chosen,
+                                benign=settings.benign, stretch_s=settings.stretch_s, stretches=settings.stretches,
+                                ood=settings.ood)
+    return candidates.Candidates(
+        folder, settings.run, frames, opened, calibration, judging, images=settings.images,
+        judged_images=settings.judged_images, seed=settings.seed, accelerator=settings.accelerator,
+        runtime=settings.runtime), opened
+
+
+def _space(folder: str, settings: _Settings) -> spaces.Space:
+    """Returns the space of recipes, with widths by the layers' sensitivities; they are measured once a study."""
+    from leanood.compression import distances, rebuild, sensitivity, views
+    from leanood.models import run as runs
+
+    path = os.path.join(folder, "sensitivity.json")
+    opened = runs.Run(settings.run)
+    part = "classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder"
+    if datasets.motion(opened.config):  # stacks of flows are not kept
+        return spaces.Space(matching=False)
+    if not os.path.exists(path):
+        model = rebuild.clone(opened.model(part))
+        shape = model.input_shape[1:]
+        kept = np.memmap(os.path.join(folder, "prepared", "frames"), np.uint8, "r").reshape(-1, *shape)
+        done = np.flatnonzero(np.memmap(os.path.join(folder, "prepared", "frames.done"), np.bool_, "r"))
+        chosen = done[np.linspace(0, len(done) - 1, min(len(done), _SENSITIVITY_IMAGES)).astype(int)]
+        images = views.scaled(np.array(kept[chosen]), opened.config.get("input_scale", "unit"))
+        wanted = {name: np.asarray(value) for name, value in model(images).items()}
+        distance = distances.default(wanted, wanted)
+
+        def moved(candidate: Any) -> float:
+            found = {name: np.asarray(value) for name, value in candidate(images).items()}
+            return float(distance(distances.Batch(images, wanted, found)))
+
+        progress.say("how far each layer's shrinking moves the outputs")
+        try:
+            analysis = sensitivity.analyse(model, moved, importance="activation", images=images)
+        except rebuild.UnsupportedModel as error:
+            progress.say(f"no sensitivities: {error}")
+            atomic.write_json(path, {"layers": [], "by_layer": []})
+        else:
+            atomic.write_json(path, {
+                "layers": ["+".join(names) for names in analysis.layers], "ratios": analysis.ratios,
+                "values": analysis.values.tolist(), "baseline": analysis.baseline,
+                "by_layer": spaces.informed_by(analysis)})
+            sensitivity.plot(analysis, os.path.join(folder, "sensitivity.png"), "distance to the teacher's outputs")
+    with open(path, encoding="utf-8") as stream:
+        by_layer = tuple(json.load(stream)["by_layer"])
+    latents = part == "encoder"
+    return spaces.Space(by_layer=by_layer, matching=not latents)
+
+
+def _search(folder: str, settings: _Settings, space: spaces.Space, data: Optional[datasets.Data],
+            options: Mapping[str, Any], bench: candidates.Candidates) -> List[search.Candidate]:
+    """Returns the candidates of all rungs that the search came upon, here or in Ray's workers."""
+    searched = search.Settings(trials=settings.trials, rungs=settings.rungs, sampler=settings.sampler,
+                               seed=settings.seed, storage=settings.storage or f"sqlite:///{folder}/study.db")
+    if settings.workers == 1 and settings.ray_address is None:
+        return search.search(space, _evaluator(bench), OBJECTIVES, searched, always=_FIRST, progress=progress.say)
+    def work(number: int) -> None:
+        """Tries candidates in a process of its own until there are enough; all share storage and folder."""
+        here, _ = _open(folder, settings, data, options)
+        own = dataclasses.replace(searched, seed=settings.seed + 100 * number)
+        search.search(space, _evaluator(here), OBJECTIVES, own, always=_FIRST if number == 0 else (),
+                      progress=progress.say)
+
+    search.candidates(OBJECTIVES, searched)  # the storage's tables are made once, before the workers come
+    cluster.run(work, settings.workers, settings.ray_address)
+    return search.candidates(OBJECTIVES, searched)
+
+
+def _evaluator(bench: candidates.Candidates) -> Callable[[str], search.Evaluation]:
+    """Returns recipe -> what its file is worth on validation data."""
+    def evaluated(recipe: str) -> search.Evaluation:
+        import tf_keras
+
+        tf_keras.backend.clear_session()  # graphs of earlier candidates
+        path = bench.make(recipe)
+        figures = candidates.figures_of(bench.judge(path, "validation"), bench.time(path))
+        return search.Evaluation(figures, {"file": os.path.basename(path)})
+
+    return evaluated
+
+
+def _row(candidate: search.Candidate, bench: candidates.Candidates) -> Dict[str, Any]:
+    """Returns a candidate's row; its figures are those of its file as it was judged and timed."""
+    row: Dict[str, Any] = {"recipe": candidate.recipe, "epochs": candidate.epochs, "failure": candidate.failure}
+    if candidate.figures is None:
+        return row
+    path = bench.path(candidate.recipe)
+    return {**row, "file": os.path.basename(path),
+            **candidates.figures_of(bench.judge(path, "validation"), bench.time(path))}
+
+
+def _mark_front(table: List[Dict[str, Any]]) -> None:
+    """Marks the rows that no other dominates in AUROC, hits, benign alarms, latency, bytes and memory together."""
+    objectives = [search.Objective(name, up, 0.0) for name, up in pareto.AXES]
+    known = [row for row in table if not row["failure"]]
+    front = search.front([search.Candidate(str(i), 0, {o.name: row[o.name] for o in objectives}, {}, "")
+                          for i, row in enumerate(known)], objectives)
+    chosen = {int(candidate.recipe) for candidate in front}
+    for i, row in enumerate(known):
+        row["front"] = i in chosen
+
+
+def _verdict(folder: str, settings: _Settings, table: Sequence[Mapping[str, Any]], base: Mapping[str, float],
+             bench: candidates.Candidates, opened: Mapping[str, Any]) -> Dict[str, Any]:
+    """Returns which candidate is recommended, judged on the test split, and writes its detector file."""
+    baseline = bench.path(candidates.BASELINE)
+    chosen = _finalists(settings, table, base)
+    reference = bench.judge(baseline, "test")
+    confidence = 1 - (1 - settings.confidence) / max(1, len(chosen))
+    judged = []
+    for row in chosen:
+        recipe = row["recipe"]
+        if settings.refine_epochs:
+            recipe = recipe.replace(f"epochs={row['epochs']}", f"epochs={settings.refine_epochs}")
+            progress.say(f"finalist {recipe}")
+        path = bench.make(recipe)
+        judged.append({"recipe": recipe, "file": os.path.basename(path),
+                       **_tested(settings, reference, bench.judge(path, "test"), bench.time(path), confidence)})
+    passed = sorted((row for row in judged if row["accepted"]), key=lambda row: (row["ratio"], row["kilobytes"]))
+    best = passed[0] if passed else None
+    path = bench.path(best["recipe"]) if best else baseline
+    verdict = {
+        "recipe": best["recipe"] if best else candidates.BASELINE, "finalists": judged, "confidence": confidence,
+        "said": _said(best, base, settings),
+        "baseline_test": {**reference.figures, **candidates.figures_of(reference, bench.time(baseline))}}
+    certificate = {
+        "statement": verdict["said"], "margin": settings.margin, "confidence": confidence,
+        "finalists": len(judged), "recipe": verdict["recipe"], "chosen": best, "data": dict(opened),
+        "seeds": {"study": settings.seed}, "sets": [row["set"] for row in reference.figures["rows"]],
+        "sha256": {"baseline": _hash(baseline), "network": hashlib.sha256(bundle.flatbuffer(path)).hexdigest()},
+        "versions": _versions(), "run": os.path.basename(settings.run)}
+    parts = bundle.read(path)
+    fields = {name: value for name, value in parts.detector.items() if name not in ("schema", "sha256")}
+    bundle.write(os.path.join(folder, DETECTOR), parts.model, {**fields, "certificate": certificate}, parts.arrays)
+    progress.say("the recommended detector on the test split")
+    bench.report(os.path.join(folder, DETECTOR), os.path.join(folder, study_page.EVALUATION))
+    return {**verdict, "certificate": certificate}
+
+
+def _finalists(settings: _Settings, table: Sequence[Mapping[str, Any]],
+               base: Mapping[str, float]) -> List[Mapping[str, Any]]:
+    """Returns the fastest of the last rung that hold the margin on validation data, and deadline and size."""
+    held = [row for row in table if not row["failure"] and row["epochs"] == settings.rungs[-1]
+            and row["auroc"] > base["auroc"] - settings.margin
+            and (settings.deadline_ms is None or row["latency_ms"] <= settings.deadline_ms)
+            and (settings.max_kb is None or row["kilobytes"] <= settings.max_kb)]
+    unique = {row["file"]: row for row in held}
+    return sorted(unique.values(), key=lambda row: (row["ratio"], row["kilobytes"]))[:settings.finalists]
+
+
+def _tested(settings: _Settings, reference: candidates.Judged, judged: candidates.Judged, timed: candidates.Timed,
+            confidence: float) -> Dict[str, Any]:
+    """Returns a finalist's figures on the test split, the paired difference to the baseline, whether it is accepted."""
+    sets = list(reference.scores)
+    one, other = candidates.pooled(reference.scores, sets), candidates.pooled(judged.scores, sets)
+    pair = (one.id_scores, one.ood_scores, other.id_scores, other.ood_scores)
+    groups = {"id_groups": one.id_groups, "ood_groups": one.ood_groups}
+    clusters = min(len(np.unique(one.id_groups)), len(np.unique(one.ood_groups)))
+    if clusters < _LEAST_CLUSTERS:
+        raise ValueError(f"the test split has {clusters} stretches of {settings.stretch_s:g} s, too few for a verdict "
+                         f"({_LEAST_CLUSTERS} are needed); give more data, or a smaller --stretch_s")
+    # The two-sided interval whose lower bound is the one-sided bound at `confidence`.
+    difference = statistics.auroc_difference(*pair, confidence=2 * confidence - 1, **groups)
+    accepted = statistics.non_inferior(*pair, margin=settings.margin, confidence=confidence, **groups)
+    figures = candidates.figures_of(judged, timed)
+    met = (settings.deadline_ms is None or figures["latency_ms"] <= settings.deadline_ms) and (
+        settings.max_kb is None or figures["kilobytes"] <= settings.max_kb)
+    return {**figures, "delta": difference.delta, "delta_low": difference.low, "delta_high": difference.high,
+            "ratio_low": timed.ratio_low, "ratio_high": timed.ratio_high, "measured_on": timed.where,
+            "rows": judged.figures["rows"], "non_inferior": bool(accepted), "accepted": bool(accepted and met)}
+
+
+def _said(best: Optional[Mapping[str, Any]], base: Mapping[str, float], settings: _Settings) -> Dict[str, Any]:
+    """Returns the verdict in a few words and figures, for the table and the certificate."""
+    if best is None:
+        return {"verdict": "no candidate was shown to be as good: the detector file is the baseline's; give more "
+                           "trials, longer rungs or a wider margin"}
+    return {"verdict": f"non-inferior at {settings.margin:g} of AUROC on the test split",
+            "AUROC": best["auroc"], "pooled difference": best["delta"], "its lower bound": best["delta_low"],
+            "times faster": 1 / best["ratio"], "times smaller": base["kilobytes"] / best["kilobytes"],
+            "frame to verdict, ms": best["latency_ms"], "file, kB": best["kilobytes"]}
+
+
+def _versions() -> Dict[str, str]:
+    import tensorflow as tf
+
+    import leanood
+
+    return {"leanood": leanood.__version__, "tensorflow": tf.__version__, "numpy": np.__version__,
+            "python": platform.python_version(), "machine": platform.machine()}
+
+
+def _hash(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> outcome.Table:
+    columns = ("recipe", "auroc", "hit_rate", "benign", "latency_ms", "kilobytes")
+    cells = [[row.get(name) for name in columns] + ["failed" if row["failure"] else "yes" if row.get("front") else ""]
+             for row in rows]
+    return cells, ["recipe", "AUROC", "hits", "benign alarms", "ms", "kB", "front"]
+
+
