@@ -125,9 +125,8 @@ class Candidates:
             atomic.write_json(f"{stem}.json", _figures(report.summary, rows))
         with open(f"{stem}.json", encoding="utf-8") as text, np.load(f"{stem}.npz", allow_pickle=False) as arrays:
             figures = json.load(text)
-            sets = [row["set"] for row in figures["rows"]]
-            return Judged(figures, {name: evaluation.Clustered(*(arrays[f"{part}:{name}"]
-                                                              for part in evaluation.Clustered._fields)) for name in sets})
+            return Judged(figures, {row["set"]: evaluation.Clustered(
+                *(arrays[f"{part}:{row['set']}"] for part in evaluation.Clustered._fields)) for row in figures["rows"]})
 
     def report(self, path: str, out: str) -> None:
         """Writes a detector file's evaluation on the test split, tables and pictures, into a folder."""
