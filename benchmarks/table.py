@@ -30,7 +30,8 @@ def markdown(results: List[Dict[str, Any]]) -> str:
         machine = result["machine"]
         versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
         place = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {versions}"
-        places.setdefault(place, []).append(f"`{result['name']}` ({result['date']})")
+        load = f", load {result['load']:g}" if result.get("load") is not None else ""
+        places.setdefault(place, []).append(f"`{result['name']}` ({result['date']}{load})")
         for number, figure in enumerate(result["figures"]):
             target = figure["target"] + ("" if figure["met"] else ": **missed**")
             lines.append(f"| {figure['what']} | {figure['measured']} | {target} | "

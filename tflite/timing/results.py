@@ -7,7 +7,7 @@ import pathlib
 import platform
 import re
 import sys
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from leanood.files import atomic
 
@@ -40,7 +40,8 @@ def write(script: str, figures: Sequence[Figure], details: Any = None) -> int:
     atomic.write_json(benchmarks / "results" / f"{room}-{path.stem}.json", {
         "name": path.stem, "command": " ".join(["python", f"benchmarks/{room}/{path.name}", *arguments]),
         "figures": [figure._asdict() for figure in figures], "details": details, "machine": machine(),
-        "versions": versions(), "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat()})
+        "versions": versions(), "load": _load(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat()})
     for figure in figures:
         if not figure.met:
             print(f"missed: {figure.what}: {figure.measured} (target {figure.target})", file=sys.stderr)
@@ -64,6 +65,11 @@ def versions() -> Dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return dict(installed)
+
+
+def _load() -> Optional[float]:
+    """How many processes wanted a core in the last minute, the others' too."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def _processor() -> str:
