@@ -52,7 +52,7 @@ def _elastic(frame: np.ndarray, rng: np.random.Generator, _: np.ndarray) -> np.n
     return cv2.remap(frame, x + shift[0], y + shift[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _shadow(frame: np.ndarray, rng: np.random.Generator, _: np.ndarray) -> np.ndarray:
+def _shadow(frame: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
     """Half the light on one or two polygons of five corners in the lower half."""
     height, width = frame.shape[:2]
     out = frame.copy()

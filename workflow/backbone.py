@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
-from leanood.data import content_changes, corruptions, dataset, frames, input_scales, spread, variants, wide_pool
+from leanood.data import content_changes, corruptions, dataset, frames, input_scales, leaves, spread, variants
 from leanood.ood import gaussian, metrics, typicality
 from leanood.workflow import outcome, progress
 
@@ -123,7 +123,7 @@ def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[st
 
         def other(i: int, like: np.ndarray) -> np.ndarray:
             if name != "blended":
-                return wide_pool.leaves((64, 64), seed + i)
+                return leaves.image((64, 64), seed + i)
             return frames.resize(judged.read((i + shift) % len(judged)), (like.shape[0], like.shape[1]))
 
         return every(lambda frame, one: content_changes.change(name, frame, one, other(one - seed, frame)))

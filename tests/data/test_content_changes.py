@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from leanood.data import content_changes, wide_pool
+from leanood.data import content_changes, leaves
 
-FRAME = wide_pool.leaves((120, 160), 1)
-OTHER = wide_pool.leaves((120, 160), 2)
+FRAME = leaves.image((120, 160), 1)
+OTHER = leaves.image((120, 160), 2)
 
 
 @pytest.mark.parametrize("name", content_changes.NAMES)
