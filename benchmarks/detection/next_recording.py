@@ -37,7 +37,7 @@ TOLERANCE = 0.02  # of the share of images: five in a hundred asked, three to se
 def main(argv: List[str]) -> None:
     os.makedirs(sets.RUNS.value, exist_ok=True)
     results: Dict[str, Any] = {}
-    for name, images in (("duckietown", True), ("lanes", True), ("lanes", False)):
+    for name, images in (("lanes", True), ("duckietown", True), ("lanes", False)):
         key = f"{name}, {'images' if images else 'driving'}"
         path = os.path.join(sets.RUNS.value, f"next_{name}_{'images' if images else 'driving'}.json")
         if not os.path.exists(path):
