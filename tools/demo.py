@@ -25,7 +25,7 @@ _JSON = command.define_json()
 _SCENE = 100  # frames a scene: many short ones show more of what is normal than few long ones
 _QUANTIZE = ("float32", "int8")
 _EVALUATE = ("--corruptions=darker,rain,snow,fog,night,motion_blur,noise,occlusion,dead_columns,frozen",
-             "--severities=4", "--stretches=4", "--stretch_s=6")
+             "--severities=4", "--stretches=4", "--stretch_s=6", "--benign=yuv420,jpeg_75,noise_1,right_1")
 
 
 def main(argv: Sequence[str]) -> None:
