@@ -22,6 +22,7 @@ import unseen
 from absl import flags
 
 from leanood.data import benign, content_changes, corruptions, dataset, frames
+from leanood.files import atomic
 from leanood.ood import baselines, gaussian, image_threshold, typicality
 from leanood.tflite import bundle
 from leanood.tflite.timing import results
@@ -123,9 +124,8 @@ def _kinds(found: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
         path = os.path.join(folder, kind.replace("/", "_").replace(" ", "-") + ".npy")
         if not os.path.exists(path):
             array = made[kind]()
-            with open(path + ".partial", "wb") as stream:
+            with atomic.replacing(path) as stream:
                 np.save(stream, array)
-            os.replace(path + ".partial", path)
         return np.load(path)
 
     return {kind: lambda kind=kind: kept(kind) for kind in made}

@@ -8,6 +8,8 @@ from typing import Any, Callable, Dict, NamedTuple
 import image_sets
 import numpy as np
 
+from leanood.files import atomic
+
 # After which block an inner layer is averaged over the image: blocks 4 and 7 of 8. `early` is a fixed first layer.
 TEACHER_POOLED = {"middle": "re_lu_25", "late": "re_lu_31"}
 STUDENT_POOLED = {"middle": "block4", "late": "block7"}
@@ -46,9 +48,7 @@ def make(root: str, model: str, work: str) -> Dict[str, File]:
             print(f"making {path}", file=sys.stderr)
             flatbuffer, parameters, nonzero = maker(name)
             for target, content in ((path, flatbuffer), (counts, f"{parameters} {nonzero}".encode())):
-                with open(f"{target}.partial", "wb") as stream:
-                    stream.write(content)
-                os.replace(f"{target}.partial", target)
+                atomic.write_bytes(target, content)
         with open(counts) as stream:
             found[name] = File(path, title, *map(int, stream.read().split()))
     return found

@@ -10,6 +10,7 @@ from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Tuple
 import image_sets
 import numpy as np
 
+from leanood.files import atomic
 from leanood.ood import image_threshold, metrics, scores, statistics
 from leanood.tflite import runtime
 
@@ -85,9 +86,8 @@ def outputs(path: str, parts: Mapping[str, image_sets.Images], cache: str, selec
         if not os.path.exists(kept):
             print(f"{path}: {name}, {len(images.frames)} images", file=sys.stderr)
             runner = runner or runtime.load(path, runtime="litert", trusted=True)
-            with open(f"{kept}.partial", "wb") as stream:
+            with atomic.replacing(kept) as stream:
                 np.savez(stream, **runner.each(images.frames))
-            os.replace(f"{kept}.partial", kept)
         with np.load(kept) as arrays:
             found[name] = dict(arrays)
     return found

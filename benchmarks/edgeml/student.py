@@ -21,6 +21,7 @@ import tensorflow as tf  # noqa: E402
 import tf_keras as keras  # noqa: E402
 from absl import app, flags  # noqa: E402
 
+from leanood.files import atomic  # noqa: E402
 from leanood.models import classifier, resnet, resnet_training, run, training  # noqa: E402
 from leanood.tflite import convert, runtime  # noqa: E402
 
@@ -96,10 +97,9 @@ def _teacher(images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
                 rows += [{name: value[0].copy() for name, value in runner(frame).items()} for frame in seen.numpy()]
                 print(f"\rteacher: view {view + 1} of {_VIEWS}, {start + len(seen)} images", end="", file=sys.stderr)
             print(file=sys.stderr)
-            with open(f"{path}.partial", "wb") as stream:
+            with atomic.replacing(path) as stream:
                 np.savez(stream, logits=np.stack([row["logits"] for row in rows]),
                          features=np.stack([row["features"] for row in rows]).astype(np.float16))
-            os.replace(f"{path}.partial", path)
         with np.load(path) as file:
             found.append((file["logits"], file["features"]))
     logits, features = (np.stack(parts) for parts in zip(*found))
