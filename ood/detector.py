@@ -294,6 +294,9 @@ class Detector:
             if config["detector"] not in kinds:
                 raise ValueError(f"unknown detector {config['detector']!r}; this version knows {', '.join(kinds)}")
             prefix = len(_NONCONFORMITY)
+            for name, array in arrays.items():
+                if name.startswith(_NONCONFORMITY) and array.dtype.kind == "f" and np.isinf(array).any():
+                    raise ValueError(f"the statistics {name!r} hold infinity")
             nonconformity = kinds[config["detector"]].from_arrays(
                 {name[prefix:]: arrays[name] for name in arrays if name.startswith(_NONCONFORMITY)})
             if list(nonconformity.partitions) != list(config["partitions"]):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import os
+import warnings
 from typing import Any, BinaryIO, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union, overload
 
 import numpy as np
@@ -116,9 +117,15 @@ def load(path: Union[_Path, _Paths], accelerator: str = "cpu", num_threads: int 
         # A calibration may be sound in itself and not fit this graph: one step on constant outputs tells.
         trial = ood_detector.Detector.from_arrays(fields, arrays)
         BundledDetector(runner, trial, fields).try_out()
-        return BundledDetector(runner, ood_detector.Detector.from_arrays(fields, arrays), fields)
+        loaded = BundledDetector(runner, ood_detector.Detector.from_arrays(fields, arrays), fields)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
         raise DetectorFileError(f"{name}: its calibration is not usable: {_line(error)}") from None
+    highest = loaded.detector.highest_score()
+    if loaded.detector.threshold >= highest:
+        warnings.warn(f"{name}: THIS DETECTOR NEVER ALARMS but on invalid frames: its threshold is "
+                      f"{loaded.detector.threshold:g}, its score stays below {highest:g}; calibrate it again",
+                      RuntimeWarning, stacklevel=2)
+    return loaded
 
 
 def flatbuffer(path: _Path) -> bytes:

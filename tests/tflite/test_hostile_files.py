@@ -68,10 +68,10 @@ def test_children_import_nothing_from_the_current_folder(tmp_path, tiny_models, 
 
 
 def test_a_description_is_measured_before_it_is_parsed():
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(ValueError, match="larger than 4 MiB"):
         description.parse(b"[" + b"1," * (20 << 20) + b"1]")
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 def test_a_file_with_a_large_description_is_refused_unread(tiny_detector, tmp_path, monkeypatch):
@@ -117,10 +117,10 @@ def _model_with_metadata(entries, size):
 
 def test_metadata_that_name_one_buffer_over_and_over_are_refused():
     assert list(flatbuffer.read(_model_with_metadata(2, 1000)).metadata) == ["m0", "m1"]
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(flatbuffer.FlatbufferError, match="over and over"):
         flatbuffer.read(_model_with_metadata(2000, 1 << 20))
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_the_arena_of_a_long_graph_takes_linear_time():
@@ -128,6 +128,6 @@ def test_the_arena_of_a_long_graph_takes_linear_time():
     tensor = flatbuffer.TensorInfo("t", "float32", (10,), (), (), False)
     chain = [flatbuffer.Operator("ABS", 1, False, (i,), (i + 1,)) for i in range(count)]
     graph = flatbuffer.Graph([tensor] * (count + 1), chain, (0,), (count,), 1, {})
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert graph.arena_bytes() == 80
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
