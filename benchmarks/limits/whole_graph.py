@@ -1,6 +1,7 @@
 """What a detector costs whole in its graph beside the same one in NumPy: frame to verdict, taking turns in one process.
 
-    leanood calibrate encoder.tflite --out=plain.tflite && leanood calibrate encoder.tflite --fold=full --out=whole.tflite
+    leanood calibrate encoder.tflite --out=plain.tflite
+    leanood calibrate encoder.tflite --fold=full --out=whole.tflite
     python benchmarks/limits/whole_graph.py plain.tflite whole.tflite [--runs=300]
 
 Processor time on one thread, frames of the network's size. Exits with 1 if the two don't raise the same alarms.
