@@ -5,7 +5,7 @@ import pytest
 import tf_keras as keras
 
 import leanood
-from leanood.tflite import bundle
+from leanood.tflite import bundle, runtime
 from leanood.workflow import backbone
 
 
@@ -41,6 +41,8 @@ def test_from_training_to_a_verdict(own, tmp_path, monkeypatch):
     made = leanood.calibrate(file, benign_variants=1)
     detector = bundle.load(made.path)
     assert set(detector.config["outputs"]) == {"early", "features"}
+    small = leanood.compress(run, "prune(0.5, epochs=0)+int8", out=tmp_path / "small", images=20, detector="none")
+    assert set(runtime.load(small.summary["files"]["tflite"]).outputs) == {"early", "features"}
     fixed = leanood.train(**lanes, out=tmp_path / "fixed", model="backbone", backbone=str(own), size=(48, 48),
                           cut="conv1")
     assert fixed.summary["features"] == 8
