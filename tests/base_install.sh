@@ -44,6 +44,34 @@ fi
 grep -q "cameras need OpenCV: pip install 'leanood\[video\]'" error || { cat error; exit 1; }
 test "$(venv/bin/pip list --format=freeze | grep -ci '^tensorflow')" = 0
 echo "the base install works"
+# With OpenCV: a detector of motion watches a video.
+venv/bin/pip install --quiet --disable-pip-version-check "$root[video]"
+venv/bin/python - <<'PYTHON'
+import cv2
+import numpy as np
+from leanood.data import flow, stacks
+from leanood.ood import detector, flow_kl
+from leanood.tflite import bundle, runtime
+
+picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (140, 400, 3)).astype(np.uint8), (0, 0), 3)
+frames = [np.ascontiguousarray(picture[10:130, 2 * i:2 * i + 160]) for i in range(90)]
+frames[70:] = [frames[70]] * 20
+writer = cv2.VideoWriter("drive.avi", cv2.VideoWriter_fourcc(*"MJPG"), 20.0, (160, 120))
+for frame in frames:
+    writer.write(frame[..., ::-1])
+writer.release()
+settings = flow.Settings()
+outputs = runtime.load("motion.tflite").each(stacks.of_frames(frames[:60], settings))
+calibrated = detector.Detector.calibrate(flow_kl.FlowKl().fit(outputs), outputs, window=5)
+calibrated.decay, calibrated.threshold = float("inf"), 5.0
+fields = {**calibrated.config(), "kind": "flow", "outputs": list(flow_kl.OUTPUTS), "fps": 20.0,
+          "input": {"size": [120, 160], "flow": settings.to_json()}}
+bundle.write("watching.tflite", bundle.flatbuffer("motion.tflite"), fields, calibrated.to_arrays())
+PYTHON
+venv/bin/leanood monitor watching.tflite --source=drive.avi --json --view=none
+venv/bin/leanood monitor watching.tflite watching.tflite --source=drive.avi --json --view=none
+test "$(venv/bin/pip list --format=freeze | grep -ci '^tensorflow')" = 0
+echo "motion works from the base install with the video extra"
 # PyPI has a package of its own named tflite: the two live side by side.
 venv/bin/pip install --quiet --disable-pip-version-check tflite
 venv/bin/python -c "import tflite, leanood.tflite.runtime; assert hasattr(tflite, 'Model') and 'leanood' not in tflite.__file__"

@@ -10,6 +10,7 @@ import tensorflow as tf  # noqa: E402
 import tf_keras as keras  # noqa: E402
 from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
 
+from leanood.models import flow_vae  # noqa: E402
 from leanood.tflite import convert  # noqa: E402
 
 SIZE = (32, 32)
@@ -89,6 +90,7 @@ def main(folder: str) -> None:
         "latent_float16": convert.convert(latent, quantize="float16"),
         "latent_int8": convert.convert(latent, quantize="int8", representative=images),
         "classifier_float32": convert.convert(classifier),
+        "motion": convert.convert(flow_vae.encoder((113, 152), 6, (4, 4, 4, 4), 3)),
         "two_inputs": bytes(tf.lite.TFLiteConverter.from_keras_model(_two_inputs()).convert()),
         "int8_ends": _int8_ends(latent, images),
         "dense_12": _dense_12(large),
