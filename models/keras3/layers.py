@@ -6,7 +6,7 @@ and was clip(0.2 x + 0.5), data types are policies. Initial values and their see
 from __future__ import annotations
 
 import inspect
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import tf_keras as keras
 
@@ -69,6 +69,30 @@ class _Chain:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self._after(self.layer(*arguments, **named))
+
+
+# An operator with a number, `x + 3.0`: its Rescaling, x · scale + offset.
+OPERATORS: Dict[str, Callable[[float], Tuple[float, float]]] = {
+    "Add": lambda number: (1.0, number), "Subtract": lambda number: (1.0, -number),
+    "Multiply": lambda number: (number, 0.0), "Divide": lambda number: (1.0 / number, 0.0),
+    "TrueDivide": lambda number: (1.0 / number, 0.0)}
+
+
+def operation(kind: str, name: str) -> Call:
+    """What to call instead of one of OPERATORS: a merging layer, or a Rescaling where one side is a number."""
+    def call(a: Any, b: Any) -> Any:
+        if isinstance(a, (int, float)) and kind in ("Add", "Multiply"):
+            a, b = b, a
+        if isinstance(b, (int, float)) and not isinstance(a, (int, float, list)):
+            scale, offset = OPERATORS[kind](float(b))
+            return L.Rescaling(scale, offset, name=name)(a)
+        if isinstance(a, (int, float, list)) or isinstance(b, list) or not hasattr(L, kind):
+            raise ValueError(f"layer {name!r} ({kind}) is an operator without a counterpart in tf_keras: put a "
+                             "standard layer in its place, or export the model (model.export('folder')) and convert "
+                             "that SavedModel")
+        return getattr(L, kind)(name=name)([a, b])
+
+    return call
 
 
 def layer_of(call: Call) -> Any:

@@ -88,7 +88,10 @@ def build(program: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> kera
         about = program["layers"][key]
         if key not in calls:
             name = _free(about["name"], taken)
-            calls[key] = layers.build(about["class"], name, {**about["config"], "name": name})
+            if about["class"] in layers.OPERATORS and ".ops." in about["module"]:
+                calls[key] = layers.operation(about["class"], name)
+            else:
+                calls[key] = layers.build(about["class"], name, {**about["config"], "name": name})
         named = {name: value for name, value in call["kwargs"].items() if name not in ("training", "mask")}
         result = calls[key](*_bound(call["args"], tensors), **_bound(named, tensors))
         for number, tensor in zip(call["outputs"], result if isinstance(result, (list, tuple)) else [result]):

@@ -43,6 +43,9 @@ shake(keras.Sequential([keras.Input((12, 12, 1)), L.SeparableConv2D(3, 3), L.PRe
 two = [keras.Input((4,), name="a"), keras.Input((4,), name="b")]
 keras.Model(two, [L.Subtract()(two), L.Multiply()(two)]).save(f"{folder}/two.keras")
 z = keras.Input((4, 4, 2))
+y = L.ReLU(6.0)(L.Conv2D(2, 1)(z) + 3.0) * (1 / 6)  # as keras.applications' MobileNetV3 writes hard_sigmoid
+shake(keras.Model(z, (y - z / 2.0) * (0.5 + z) - 1.0)).save(f"{folder}/operators.keras")
+keras.Model(z, 1.0 - z).save(f"{folder}/minus.keras")
 keras.Model(z, keras.ops.sort(z, axis=1)).save(f"{folder}/sort.keras")
 keras.Model(z, L.Lambda(lambda t: t + 1)(z)).save(f"{folder}/lambda.keras")
 
@@ -79,6 +82,13 @@ def test_a_nested_functional_model_keeps_names_weights_and_outputs(saved):
     assert not any(isinstance(layer, tf_keras.Model) for layer in model.layers)
     assert model.get_layer("logits").kernel_regularizer.l2 == pytest.approx(1e-4)
     assert float(model.get_layer("batch_normalization").moving_mean[0]) != 0.0
+
+
+def test_operators_between_layers(saved):
+    model = rebuild.load(str(saved / "operators.keras"))  # proven equal on the way
+    assert {"Rescaling", "Multiply", "Subtract"} <= {type(layer).__name__ for layer in model.layers}
+    with pytest.raises(ValueError, match=r"is an operator without a counterpart in tf_keras"):
+        rebuild.load(str(saved / "minus.keras"))
 
 
 def test_a_rebuilt_model_can_be_saved_and_cloned(saved, tmp_path):
