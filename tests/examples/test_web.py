@@ -113,7 +113,10 @@ def test_the_page_says_what_python_says(page, calibrated, quantize):
     seen, theirs = _watch(page, calibrated[quantize], 90)
     detector = bundle.load(calibrated[quantize])
     ours = [detector(frame) for frame in seen]
-    assert [verdict["alarm"] for verdict in theirs] == [verdict.alarm for verdict in ours]
+    # Python smooths p-values at random: where its score is at the threshold, the two may differ.
+    clear = [abs(verdict.score - detector.detector.threshold) > 0.05 for verdict in ours]
+    assert sum(clear) > 80
+    assert all(a["alarm"] == b.alarm for a, b, far in zip(theirs, ours, clear) if far)
     assert {verdict.alarm for verdict in ours} == {True, False}
     # The same graph in Python: its p-values aren't smoothed at random.
     state = np.zeros(detector.runner.inputs["state"].shape, np.float32)

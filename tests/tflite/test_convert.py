@@ -24,7 +24,7 @@ FRAMES = _frames(40, (32, 32))
 @pytest.fixture(scope="module")
 def encoder():
     keras.utils.set_random_seed(0)
-    model = bvae.encoder((32, 32), (8, 12), 6, (20,))
+    model = bvae.encoder((32, 32), (8, 12), 6, (20,), batch_norm=True)
     for _ in range(30):  # so that the normalisation is no identity
         model(FRAMES / np.float32(255), training=True)
     return model
@@ -93,7 +93,8 @@ def test_early_statistics_stay_exact_in_int8(encoder):
     model = filter_bank.with_statistics(encoder)
     flatbuffer = convert.convert(model, quantize="int8", representative=FRAMES)
     expected = model(FRAMES / np.float32(255))["early"]
-    np.testing.assert_allclose(_run(flatbuffer, FRAMES)["early"], expected, rtol=2e-4, atol=2e-6)
+    # Bands are differences, and may be near zero beside magnitudes of 0.5 and more.
+    np.testing.assert_allclose(_run(flatbuffer, FRAMES)["early"], expected, rtol=2e-4, atol=5e-5)
 
 
 @pytest.mark.parametrize(("scale", "wanted"), [("signed", lambda x: x / 127.5 - 1), ("bytes", lambda x: x)])
