@@ -63,6 +63,12 @@ def test_a_camera_picture_is_halved_before_the_general_resize():
     assert frames.halvings((64, 64), (64, 64)) == 0
 
 
+@pytest.mark.parametrize(("rows", "more"), [(6, 34), (9, 51), (14, 18), (28, 72)])
+def test_enlarging_takes_the_right_neighbour_where_borders_coincide(rows, more):
+    image = np.random.default_rng(0).integers(0, 256, (rows, 3, 3), dtype=np.uint8)
+    assert np.abs(frames.resize(image, (more, 3)) - _area(image, (more, 3))).max() <= 0.51
+
+
 @hypothesis.given(images, sizes)
 @hypothesis.settings(deadline=None, max_examples=100)
 def test_numpy_and_opencv_agree_to_a_level(image, size):

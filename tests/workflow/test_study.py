@@ -12,6 +12,7 @@ from leanood.tflite import bundle
 from leanood.workflow import candidates, compress, evaluation, study, study_page
 
 pytest.importorskip("optuna")
+pytestmark = pytest.mark.xdist_group("study")  # one study, made once
 SMALL = {"trials": 2, "rungs": (1,), "refine_epochs": 0, "images": 120, "corruptions": ("darker", "rain"),
          "severities": (4,), "benign": ("yuv420",), "stretch_s": 1.0, "stretches": 8, "margin": 0.3,
          "data": "lanes:frames=900,scene=30", "detector": "kl-typical"}
