@@ -158,7 +158,7 @@ def _resize_area(source: np.ndarray, target: np.ndarray, cv2: Any) -> None:
     (height, width), (new_height, new_width) = source.shape[:2], target.shape[:2]
     if (height, width) == (new_height, new_width):
         target[...] = source
-    # Where an axis grows, OpenCV's "area" is another: a bilinear sample if the other axis shrinks; where pixels' borders
+    # Where an axis grows, OpenCV's "area" is another: a bilinear sample if the other shrinks; where pixels' borders
     # coincide (6 rows to 34) it may take the wrong neighbour.
     elif cv2 is not None and height >= new_height and width >= new_width:
         cv2.resize(source, (new_width, new_height), dst=target, interpolation=cv2.INTER_AREA)
