@@ -28,6 +28,8 @@ class Figure(NamedTuple):
 def write(script: str, figures: Sequence[Figure], details: Any = None) -> int:
     """Writes `benchmarks/results/ROOM-NAME.json`; returns the script's exit status: 1 if a target was missed.
 
+    The environment variable LEANOOD_RESULTS names another folder, for runs that are no measurements.
+
     Args:
       script: the benchmark's own `__file__`, benchmarks/ROOM/NAME.py.
       figures: what it found.
@@ -36,8 +38,9 @@ def write(script: str, figures: Sequence[Figure], details: Any = None) -> int:
     path = pathlib.Path(script).resolve()
     room, benchmarks = path.parent.name, path.parent.parent
     arguments = [_LEADING_FOLDERS.sub("", argument) for argument in sys.argv[1:]]
-    (benchmarks / "results").mkdir(parents=True, exist_ok=True)
-    atomic.write_json(benchmarks / "results" / f"{room}-{path.stem}.json", {
+    folder = pathlib.Path(os.environ.get("LEANOOD_RESULTS") or benchmarks / "results")
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(folder / f"{room}-{path.stem}.json", {
         "name": path.stem, "command": " ".join(["python", f"benchmarks/{room}/{path.name}", *arguments]),
         "figures": [figure._asdict() for figure in figures], "details": details, "machine": machine(),
         "versions": versions(), "load": _load(),
