@@ -71,7 +71,7 @@ assert [line["alarm"] for line in here] == [line["alarm"] for line in there], "t
 assert any(line["alarm"] for line in here)
 apart = max(abs(a["score"] - b["score"]) for a, b in zip(here, there))
 print(f"{sys.argv[2]}, {sys.argv[1]}: 300 frames, {sum(line['alarm'] for line in here)} alarms on both; scores differ by at most {apart:.1g}")
-assert apart < 0.02, apart  # where a rounding moves a p-value by a step of its table, 1/201
+assert apart < 0.05, apart  # where a rounding moves a p-value by steps of its table, 1/201
 PYTHON
     rm there_$name.jsonl
   done
