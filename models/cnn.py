@@ -1,7 +1,7 @@
 """Small convolutional classifiers: 3×3 convolutions of stride 2 and a linear layer.
 
 A teacher of widths (256, 512) and its student of widths (16, 32) are the pair of many introductions to knowledge
-distillation; tables that compare their accuracies are made by `benchmarks/distillation/cnn.py`.
+distillation.
 """
 from __future__ import annotations
 
