@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 import numpy as np
@@ -193,8 +192,3 @@ def gaps(data: dataset.Dataset) -> np.ndarray:
         step = np.diff(data.seconds[known]) * data.fps / np.maximum(np.diff(known), 1)
         broken[known[1:][(step <= 0) | (step > flow.LATE)]] = True
     return broken
-
-
-def unbroken(data: dataset.Dataset) -> dataset.Dataset:
-    """The data set with a new sequence wherever a frame is missing."""
-    return dataclasses.replace(data, sequence=np.cumsum(gaps(data)) - 1)

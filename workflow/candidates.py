@@ -100,8 +100,9 @@ class Candidates:
             loaded = network.load(flatbuffer, motion=self._motion, prepared=self._prepared("calibration"))
             result = calibrate.fit(loaded, self._data, self._calibration)
             converted = {**datasets.sidecar(made["files"]["tflite"]), "data": self._origin}
-            bundle.write(path, flatbuffer, calibrate.fields(result, loaded, self._data.fps, data=self._origin,
-                                                            converted=converted), result.detector.to_arrays())
+            told = calibrate.fields(result, loaded, self._data.fps, data=self._origin, converted=converted)
+            told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(path))
+            bundle.write(path, flatbuffer, told, result.detector.to_arrays())
         return path
 
     def judge(self, path: str, split: str) -> Judged:

@@ -339,12 +339,16 @@ def _verdict(folder: str, settings: _Settings, table: Sequence[Mapping[str, Any]
         "baseline_test": {**reference.figures, **candidates.figures_of(reference, bench.time(baseline))}}
     certificate = {
         "statement": verdict["said"], "margin": settings.margin, "confidence": confidence,
-        "finalists": len(judged), "recipe": verdict["recipe"], "chosen": best, "data": dict(opened),
+        "finalists": len(judged), "recipe": verdict["recipe"], "chosen": best,
+        "data": datasets.relative(dict(opened), folder),
         "seeds": {"study": settings.seed}, "sets": [row["set"] for row in reference.figures["rows"]],
         "sha256": {"baseline": _hash(baseline), "network": hashlib.sha256(bundle.flatbuffer(path)).hexdigest()},
         "versions": _versions(), "run": os.path.basename(settings.run)}
     parts = bundle.read(path)
     fields = {name: value for name, value in parts.detector.items() if name not in ("schema", "sha256")}
+    # Its paths were seen from the candidates' folder.
+    found_again = datasets.seen_from(fields["provenance"], os.path.dirname(path))
+    fields["provenance"] = datasets.relative(found_again, folder)
     bundle.write(os.path.join(folder, DETECTOR), parts.model, {**fields, "certificate": certificate}, parts.arrays)
     progress.say("the recommended detector on the test split")
     bench.report(os.path.join(folder, DETECTOR), os.path.join(folder, study_page.EVALUATION))

@@ -9,7 +9,7 @@ import pytest
 import leanood
 from leanood.ood import metrics
 from leanood.tflite import bundle
-from leanood.workflow import candidates, compress, evaluation, study, study_page
+from leanood.workflow import candidates, compress, datasets, evaluation, study, study_page
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.xdist_group("study")  # one study, made once
@@ -56,6 +56,12 @@ def test_the_certificate_is_in_the_detector_file(done):
     assert certificate["margin"] == SMALL["margin"]
     assert set(certificate["versions"]) >= {"leanood", "tensorflow", "numpy"}
     assert len(certificate["sha256"]["network"]) == 64
+    # No machine's places, yet evaluate finds the network's decoder and the data again.
+    for path in (done.detector, os.path.join(done.path, "candidates", done.rows[0]["file"])):
+        detector = bundle.read(path).detector
+        assert done.path not in json.dumps(detector)
+        model = datasets.seen_from(detector["provenance"], os.path.dirname(path))["network"]["model"]
+        assert os.path.isdir(model)
 
 
 def test_the_same_call_again_trains_nothing_and_says_the_same(done, tiny_run, monkeypatch):
