@@ -6,12 +6,17 @@ import dataclasses
 import hashlib
 import os
 import re
+import threading
 from typing import Any, Callable, Counter, Tuple, Union
 
 import numpy as np
 
 from leanood.data import dataset, frames
 from leanood.files import atomic, lock
+
+# NumPy reads an array's header with `ast.literal_eval`; in CPython 3.11 two threads inside of it, one of them collecting
+# garbage, end in "AST constructor recursion depth mismatch" (python/cpython#106905).
+_READING = threading.Lock()
 
 Parts = Union[np.ndarray, Tuple[Any, ...]]  # an array, or several and lists of int or str
 
@@ -49,7 +54,7 @@ class Prepared:
         def prepare(number: int, make: Callable[[], Parts]) -> Parts:
             path = os.path.join(self._folder, f"{stem}-{number}.npz")
             if os.path.exists(path):
-                with np.load(path, allow_pickle=False) as kept:
+                with _READING, np.load(path, allow_pickle=False) as kept:
                     if kept.files == ["alone"]:
                         return kept["alone"]
                     return tuple(kept[name].tolist() if name.startswith("list") else kept[name] for name in kept.files)

@@ -1,5 +1,8 @@
 """Frames that are prepared once: the same answers from disk, nothing read twice, work told apart."""
+import concurrent.futures
 import dataclasses
+import gc
+import time
 
 import numpy as np
 import pytest
@@ -73,3 +76,32 @@ def test_frames_at_one_size_are_read_once_and_survive_the_process(lanes, tmp_pat
     assert asked == [5]
     other = prepared.resized(data, (24, 32), str(tmp_path / "frames"))  # another size is another file's worth
     np.testing.assert_array_equal(other.read(5), frames.resize(lanes.read(5), (24, 32)))
+
+
+class Garbage:
+    """A circle that lets another thread run while it is collected."""
+
+    def __init__(self):
+        self.circle = self
+
+    def __del__(self):
+        time.sleep(0)
+
+
+def test_threads_may_read_while_garbage_is_collected(tmp_path):
+    work = prepared.Prepared(tmp_path).work("scoring")
+    for number in range(20):
+        work(number, lambda: (np.zeros((2, 2)), ["a line"]))
+
+    def read(_):
+        for number in 10 * list(range(20)):
+            Garbage()
+            work(number, lambda: pytest.fail("was prepared before"))
+
+    before = gc.get_threshold()
+    gc.set_threshold(50, 1, 1)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(read, range(2)))
+    finally:
+        gc.set_threshold(*before)
