@@ -15,6 +15,7 @@ from leanood.models import efficientnet_lite, run
 
 NAMES = ("efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_small")
 FEATURES = "features"
+SMALLEST = 32  # rows and columns that a network sees at least
 _SHRUNK = (8, 16)  # by how much the maps that are worth a cut are smaller than what the network sees
 
 
@@ -44,8 +45,8 @@ def load(name: str, size: Tuple[int, int], *, shrink: int = 1, input_scale: str 
     Raises:
       ValueError: if there is no such network, or it doesn't take such frames.
     """
-    if shrink < 1 or min(size) // shrink < 32:
-        raise ValueError(f"a backbone sees at least 32x32 pixels, not {size[0]}x{size[1]} shrunk by {shrink}; give a "
+    if shrink < 1 or min(size) // shrink < SMALLEST:
+        raise ValueError(f"a backbone sees at least {SMALLEST}x{SMALLEST} pixels, not {size[0]}x{size[1]} shrunk by {shrink}; give a "
                          "larger --size or a smaller --shrink")
     if name == "efficientnet_lite0":
         return Backbone(efficientnet_lite.build(size, efficientnet_lite.published(), shrink=shrink), "unit")

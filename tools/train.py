@@ -3,7 +3,7 @@
 Only the split "train" trains; "validation" stops the training early. Killed or interrupted, the same command goes on
 from the last finished epoch. The folder then holds history.csv, TensorBoard's logs and, of a bvae, encoder.h5,
 decoder.h5 and reconstructions.png (of a flow_vae too), of a resnet18 (whose classes are the data's sub-folders)
-classifier.h5, of a backbone encoder.h5.
+classifier.h5, of a backbone, which takes seconds, encoder.h5.
 """
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from absl import flags
 from leanood.tools import command, data_flags
 from leanood.workflow import train
 
-flags.DEFINE_enum("model", "bvae", ["bvae", "backbone", "flow_vae", "resnet18"], "what to train; a backbone is frozen: "
-                  "only where to cut it is chosen; a flow_vae, of motion, takes recordings")
+flags.DEFINE_enum("model", "backbone", ["backbone", "bvae", "flow_vae", "resnet18"], "what to train; a backbone is "
+                  "frozen: only where to cut it is chosen; a flow_vae, of motion, takes recordings")
 flags.DEFINE_string("out", None, "the run's folder; an unfinished run in it goes on", required=True)
 data_flags.define(required=True)
-command.define_size("size", "height x width of the input in pixels; bvae 64x64, backbone 120x160, resnet18 32x32; "
+command.define_size("size", "height x width of the input in pixels; backbone 120x160, bvae 64x64, resnet18 32x32; "
                     "flow_vae: of the frames that flow is computed between, 120x160")
 flags.DEFINE_string("backbone", "efficientnet_lite0", "backbone: efficientnet_lite0 (needs no download), mobilenet_v2, "
                     "mobilenet_v3_small, or a Functional Keras model (.h5, .keras)")
 flags.DEFINE_string("cut", "", "backbone: the layer whose map's means are the features; default: chosen on validation "
                     "frames and changes of them")
-flags.DEFINE_integer("shrink", 1, "backbone: it sees means of so many by so many pixels", lower_bound=1)
+flags.DEFINE_integer("shrink", None, "backbone: it sees means of so many by so many pixels; 1 is the accurate choice; "
+                     "default: 3, or as many as leave 32 rows and columns", lower_bound=1)
 flags.DEFINE_enum("input_scale", "unit", ["unit", "signed", "bytes"], "backbone from a file: what it was trained on")
 flags.DEFINE_enum("stem", "cifar", ["cifar", "imagenet"], "resnet18: imagenet shrinks the image by 4 at once")
 flags.DEFINE_float("width", 1.0, "resnet18: multiplies all channels")
@@ -78,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    command.run(main, example="leanood train --model=bvae --data=lanes --out=runs/lanes")
+    command.run(main, example="leanood train --data=lanes --out=runs/lanes")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from leanood.workflow import outcome, progress
 CORRUPTIONS = (("darker", 1), ("brighter", 1), ("rain", 1), ("fog", 1), ("motion_blur", 1), ("noise", 1),
                ("dead_pixels", 1), ("glare", 1), ("occlusion", 5))
 TOLERANCE = 0.005
+SHRINK = 3  # at 120×160 no slower than a β-VAE of 64, and worth more; docs/detection.md has the figures
 _FIT, _JUDGE = 400, 80  # frames at most
 _BATCH = 32
 
@@ -38,7 +39,7 @@ class Cut(NamedTuple):
 
 
 def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str, *,
-          name: str = "efficientnet_lite0", cut: str = "", shrink: int = 1, input_scale: str = "unit",
+          name: str = "efficientnet_lite0", cut: str = "", shrink: Optional[int] = None, input_scale: str = "unit",
           size: Tuple[int, int] = (120, 160), seed: int = 0) -> outcome.Outcome:
     """Makes a run's folder of a pretrained network up to a cut, frozen: `encoder.h5` with the output `features`.
 
@@ -47,13 +48,16 @@ def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[st
       validation: frames to choose the cut by; where there are none, the last fifth of `images`.
       data: how to open the data set again.
       out: the folder.
-      name, shrink, input_scale: as of `models.backbone.load`.
+      name, input_scale: as of `models.backbone.load`.
+      shrink: too; None: of a named network SHRINK, or as many as leave it rows and columns enough, of a file 1.
       cut: a layer's name; empty: chosen.
       size: (h, w) of the frame in pixels.
       seed: of the made-up changes.
     """
     from leanood.models import backbone, run
 
+    if shrink is None:
+        shrink = max(1, min(SHRINK, min(size) // backbone.SMALLEST)) if name in backbone.NAMES else 1
     base = backbone.load(name, size, shrink=shrink, input_scale=input_scale)
     folder = run.Run.create(out, {
         "model": "backbone", "backbone": os.path.abspath(name) if os.path.exists(name) else name, "cut": cut,

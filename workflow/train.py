@@ -14,9 +14,9 @@ from leanood.workflow import datasets, outcome, progress
 _SIZES = {"bvae": (64, 64), "backbone": (120, 160), "flow_vae": (120, 160), "resnet18": (32, 32)}
 
 
-def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bvae",
-          size: Optional[Tuple[int, int]] = None, backbone: str = "efficientnet_lite0", cut: str = "", shrink: int = 1,
-          input_scale: str = "unit", stem: str = "cifar", width: float = 1.0,
+def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "backbone",
+          size: Optional[Tuple[int, int]] = None, backbone: str = "efficientnet_lite0", cut: str = "",
+          shrink: Optional[int] = None, input_scale: str = "unit", stem: str = "cifar", width: float = 1.0,
           widths: Optional[Sequence[int]] = None, latents: Optional[int] = None, dense: Sequence[int] = (),
           activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
           beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
@@ -32,15 +32,16 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
     Args:
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set.
       out: the run's folder; an unfinished run in it goes on.
-      model: "bvae"; "backbone", a pretrained network's first layers, frozen; "flow_vae", of motion, which takes
+      model: "backbone", a pretrained network's first layers, frozen; "bvae"; "flow_vae", of motion, which takes
         recordings; or "resnet18", whose classes are the data's partitions.
-      size: (height, width) of the input in pixels; None: bvae 64×64, backbone 120×160, resnet18 32×32; flow_vae: of
+      size: (height, width) of the input in pixels; None: backbone 120×160, bvae 64×64, resnet18 32×32; flow_vae: of
         the frames that flow is computed between, 120×160.
       backbone: "efficientnet_lite0", which comes with leanood[train]; "mobilenet_v2" or "mobilenet_v3_small", which
         Keras downloads; or a Functional Keras model (.h5, .keras).
       cut: backbone: the layer whose map's means are the features; empty: chosen on validation frames and changes of
         them.
-      shrink: backbone: it sees means of so many by so many pixels.
+      shrink: backbone: it sees means of so many by so many pixels; 1 is the accurate choice; None: 3, or as many as
+        leave 32 rows and columns.
       input_scale: backbone from a file: what it was trained on, "unit" x/255, "signed" x/127.5−1 or "bytes" x.
       stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
       width: resnet18: multiplies all channels.
@@ -58,7 +59,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
       warm_up_epochs: resnet18: epochs over which the learning rate grows; None: 1.
       augment: bvae: what varies in training besides the images: words of "light", "colour", "rain", "flip",
         "benign"; a latent sees only what varied.
-      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 200.
+      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 200; a backbone takes none.
       patience: bvae, flow_vae: stop after so many epochs without a better validation loss; 0: never.
       batch_size: images a step, over all devices; None: bvae 32, flow_vae 16, resnet18 128.
       learning_rate: Adam's (bvae: 0.001, flow_vae: 0.0005), or the peak of SGD's (resnet18: 0.1).
@@ -77,12 +78,15 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
     """
     if model not in _SIZES:
         raise ValueError(f"model is {model!r}; it can be {', '.join(_SIZES)}")
-    if model != "resnet18" and warm_up_epochs is not None:
+    if model in ("bvae", "flow_vae") and warm_up_epochs is not None:
         raise ValueError(f"--warm_up_epochs is resnet18's; a {model}'s is --warm_up, a share of the epochs")
-    for name, value in {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "widths": widths,
-                        "latents": latents, "beta": beta, "augment": augment or None}.items():
-        if model == "backbone" and value is not None:
-            raise ValueError(f"--{name} is of networks that are trained; a backbone is frozen")
+    if model == "backbone":
+        _refuse_architecture(widths=widths, latents=latents, beta=beta, augment=augment or None,
+                             warm_up_epochs=warm_up_epochs)
+        idle = [f"--{name}" for name, value in {"epochs": epochs, "batch_size": batch_size,
+                                                "learning_rate": learning_rate}.items() if value is not None]
+        if idle:
+            progress.say(f"note: {', '.join(idle)} changes nothing, a backbone is frozen; --model=bvae trains a network")
     frames, opened = datasets.open(data, data_options, {})
     images = datasets.split(frames, "train")
     validation = frames.where((frames.split == "validation") & ~frames.ood)
@@ -136,6 +140,12 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "bv
         progress.say(f"warning: {carried.warning}")
     return outcome.Outcome(folder.path, {**summary, "active_latents": int(carried.active.sum())},
                            [(carried.rows(), carried.headers())])
+
+
+def _refuse_architecture(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"--{name} is of networks that are trained, and a backbone is frozen; add --model=bvae")
 
 
 def _bvae(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str, distribution: Any,

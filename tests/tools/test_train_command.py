@@ -33,8 +33,10 @@ def test_help_is_no_failure(leanood, verb):
     (["train", "--data=lanes", "--out=x", "oops"], "unexpected argument 'oops'"),
     (["train", "--data=/no/such/folder", "--out=x"], "/no/such/folder: no such folder"),
     (["train", "--data=lanes", "--out=x", "--widths=8,a"], "should be whole numbers with commas between"),
-    (["train", "--data=lanes:frames=100", "--out=x", "--warm_up_epochs=1"], "--warm_up_epochs is resnet18's"),
-    (["train", "--data=lanes:frames=100", "--out=x", "--augment=light,fire"], "should be words of light, colour, rain"),
+    (["train", "--data=lanes", "--out=x", "--latents=4"], "--latents is of networks that are trained, and a backbone is "
+     "frozen; add --model=bvae"),
+    (["train", "--data=lanes", "--out=x", "--model=bvae", "--warm_up_epochs=1"], "--warm_up_epochs is resnet18's"),
+    (["train", "--data=lanes:frames=100", "--out=x", "--model=bvae", "--augment=light,fire"], "should be words of light, colour, rain"),
     (["convert", "--model=/no/such/run"], "/no/such/run is not there"),
     (["convert", "--model=x", "--quantize=int4"], "--quantize=int4"),
 ])
@@ -66,8 +68,8 @@ def test_the_run_knows_what_its_latents_carry(tiny_run):
 
 def test_a_finished_run_is_told_again_and_not_trained(leanood, tiny_run):
     before = (tiny_run / "history.csv").read_bytes()
-    same = ["train", "--data=lanes:frames=600", "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3",
-            "--beta=1.4", f"--out={tiny_run}"]
+    same = ["train", "--model=bvae", "--data=lanes:frames=600", "--size=32x32", "--widths=8,16", "--latents=6",
+            "--epochs=3", "--beta=1.4", f"--out={tiny_run}"]
     done = leanood(*same, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -83,8 +85,8 @@ def test_a_finished_run_is_told_again_and_not_trained(leanood, tiny_run):
 
 def test_ctrl_c_keeps_the_checkpoint(python, tmp_path):
     process = subprocess.Popen(
-        [python, "-m", "leanood.tools.main", "train", "--data=lanes:frames=300", "--size=16x16", "--widths=4",
-         "--epochs=500", "--patience=0", f"--out={tmp_path / 'run'}"],
+        [python, "-m", "leanood.tools.main", "train", "--model=bvae", "--data=lanes:frames=300", "--size=16x16",
+         "--widths=4", "--epochs=500", "--patience=0", f"--out={tmp_path / 'run'}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         # A shell starts background jobs deaf to Ctrl-C, and the tests may run in one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))

@@ -48,5 +48,17 @@ def test_from_training_to_a_verdict(own, tmp_path, monkeypatch):
     assert fixed.summary["features"] == 8
     with pytest.raises(ValueError, match="has no map 'nowhere'; it can be cut at conv2"):
         leanood.train(**lanes, out=tmp_path / "none", model="backbone", backbone=str(own), size=(48, 48), cut="nowhere")
-    with pytest.raises(ValueError, match="--epochs is of networks that are trained; a backbone is frozen"):
-        leanood.train(**lanes, out=tmp_path / "none", model="backbone", epochs=3)
+
+
+def test_the_default_is_a_small_backbone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(backbone, "_FIT", 10)
+    monkeypatch.setattr(backbone, "_JUDGE", 3)
+    run = leanood.train("lanes:frames=100,scene=20", tmp_path / "run", epochs=2)
+    assert "note: --epochs changes nothing, a backbone is frozen" in capsys.readouterr().err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["model"], config["backbone"]) == ("backbone", "efficientnet_lite0")
+    assert (config["size"], config["shrink"]) == ([120, 160], 3)
+    assert run.summary["cut"] in ("block3", "block4", "block5", "block6", "block7", "block8", "block9", "block10")
+    small = leanood.train("lanes:frames=100,scene=20", tmp_path / "small", size=(70, 70), cut="block3")
+    assert json.loads((tmp_path / "small" / "config.json").read_text())["shrink"] == 2
+    assert small.summary["cut"] == "block3"
