@@ -46,8 +46,8 @@ def load(name: str, size: Tuple[int, int], *, shrink: int = 1, input_scale: str 
       ValueError: if there is no such network, or it doesn't take such frames.
     """
     if shrink < 1 or min(size) // shrink < SMALLEST:
-        raise ValueError(f"a backbone sees at least {SMALLEST}x{SMALLEST} pixels, not {size[0]}x{size[1]} shrunk by {shrink}; give a "
-                         "larger --size or a smaller --shrink")
+        raise ValueError(f"a backbone sees at least {SMALLEST}x{SMALLEST} pixels, not {size[0]}x{size[1]} shrunk by "
+                         f"{shrink}; give a larger --size or a smaller --shrink")
     if name == "efficientnet_lite0":
         return Backbone(efficientnet_lite.build(size, efficientnet_lite.published(), shrink=shrink), "unit")
     if name in NAMES:

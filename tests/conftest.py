@@ -57,8 +57,8 @@ def tiny_models():
 def tiny_run(tmp_path_factory):
     """The folder of a β-VAE (32×32, six latents) that `leanood train` trained on 600 lane frames for three epochs."""
     return _once(tmp_path_factory, "run", lambda folder: _leanood(
-        "train", "--model=bvae", "--data=lanes:frames=600", "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3",
-        "--beta=1.4", f"--out={folder}"))
+        "train", "--model=bvae", "--data=lanes:frames=600", "--size=32x32", "--widths=8,16", "--latents=6",
+        "--epochs=3", "--beta=1.4", f"--out={folder}"))
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import numpy as np
 from leanood.data import dataset, frames
 from leanood.files import atomic, lock
 
-# NumPy reads an array's header with `ast.literal_eval`; in CPython 3.11 two threads inside of it, one of them collecting
-# garbage, end in "AST constructor recursion depth mismatch" (python/cpython#106905).
+# NumPy reads an array's header with `ast.literal_eval`; in CPython 3.11 two threads inside of it, one of them
+# collecting garbage, end in "AST constructor recursion depth mismatch" (python/cpython#106905).
 _READING = threading.Lock()
 
 Parts = Union[np.ndarray, Tuple[Any, ...]]  # an array, or several and lists of int or str

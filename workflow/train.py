@@ -86,7 +86,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
         idle = [f"--{name}" for name, value in {"epochs": epochs, "batch_size": batch_size,
                                                 "learning_rate": learning_rate}.items() if value is not None]
         if idle:
-            progress.say(f"note: {', '.join(idle)} changes nothing, a backbone is frozen; --model=bvae trains a network")
+            progress.say(f"note: {', '.join(idle)} changes nothing, a backbone is frozen; --model=bvae trains one")
     frames, opened = datasets.open(data, data_options, {})
     images = datasets.split(frames, "train")
     validation = frames.where((frames.split == "validation") & ~frames.ood)

@@ -65,9 +65,9 @@ class Material:
     """
 
     def __init__(self, name: str, extra: Sequence[str] = (), run: str = "") -> None:
-        """Of a set by name; `extra` and `run`: training flags and folder of another network than the set's own."""
+        """Of a set's β-VAE; `extra` and `run`: further training flags and the folder of another one."""
         self.name = name
-        found, self._runner = sets.load(name, extra, run)
+        found, self._runner = sets.load(name, [*sets.bvae_flags(name), *extra], run or sets.bvae(name))
         pool = found.where(np.isin(found.split, ["train", "calibration", "validation"]) & ~found.ood)
         images, pool, _ = pool.load(sets.SIZE)
         self.fps = found.fps

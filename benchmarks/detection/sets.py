@@ -1,4 +1,4 @@
-"""The sets of the detection search and report: their data, one trained β-VAE for each, and its int8 file."""
+"""The sets of the detection search and report: data, the default network and a β-VAE of each, as int8 files."""
 from __future__ import annotations
 
 import os
@@ -24,12 +24,13 @@ STRETCH_S = {"duckietown": 0.0, "donkeycar": 10.0, "lanes": 4.0}  # of test sequ
 OOD = {"duckietown": ["dark", "green", "red"]}
 _ARCHIVES = {"duckietown": "duckietown.zip", "donkeycar": "donkeycar_track2.zip",
              "donkeycar2": "donkeycar_track2_drive2.zip"}
-_SPECS: Dict[str, Tuple[str, Dict[str, str], List[str]]] = {  # set -> data, options, training flags
-    "duckietown": ("{work}/duckietown", {"split_csv": "{data}/duckietown_split.csv"}, ["--epochs=40"]),
-    "donkeycar": ("{work}/donkeycar", {"times_csv": "{data}/donkeycar_track2_times.csv"}, ["--epochs=6"]),
-    "donkeycar2": ("{work}/donkeycar2", {"times_csv": "{data}/donkeycar_track2_drive2.csv"}, ["--epochs=6"]),
-    "lanes": ("lanes:frames=24000,scene=100", {}, ["--epochs=2"]),
+_SPECS: Dict[str, Tuple[str, Dict[str, str]]] = {  # set -> data, options
+    "duckietown": ("{work}/duckietown", {"split_csv": "{data}/duckietown_split.csv"}),
+    "donkeycar": ("{work}/donkeycar", {"times_csv": "{data}/donkeycar_track2_times.csv"}),
+    "donkeycar2": ("{work}/donkeycar2", {"times_csv": "{data}/donkeycar_track2_drive2.csv"}),
+    "lanes": ("lanes:frames=24000,scene=100", {}),
 }
+_BVAE_EPOCHS = {"duckietown": 40, "donkeycar": 6, "donkeycar2": 6, "lanes": 2}
 
 
 def file(name: str) -> str:
@@ -47,40 +48,49 @@ def images(name: str) -> str:
     return target
 
 
+def bvae(name: str) -> str:
+    """The name of a set's β-VAE, a run of its own beside the default network."""
+    return f"{name}_bvae"
+
+
+def bvae_flags(name: str) -> List[str]:
+    """How a set's β-VAE is trained."""
+    return ["--model=bvae", f"--epochs={_BVAE_EPOCHS[name]}"]
+
+
 def load(name: str, extra: Sequence[str] = (), run: str = "") -> Tuple[dataset.Dataset, runtime.Runner]:
     """Returns a set and the runner of its network, trained and converted where it is not there yet.
 
     Args:
       name: of the set.
-      extra: further training flags.
-      run: the network's folder in --runs; the set's name by default.
+      extra: training flags of another network than the default one.
+      run: its folder in --runs; the set's name by default.
     """
-    spec, filled, training = _opened(name)
+    spec, filled = _opened(name)
     run = run or name
     folder = os.path.join(RUNS.value, run)
     if not os.path.exists(file(run)):
         if not os.path.exists(os.path.join(folder, "encoder.h5")):
             given = [f"--{key}={value}" for key, value in filled.items()]
-            _leanood("train", f"--data={spec}", *given, f"--size={SIZE[0]}x{SIZE[1]}", f"--out={folder}", *training,
-                     *extra)
+            _leanood("train", f"--data={spec}", *given, f"--size={SIZE[0]}x{SIZE[1]}", f"--out={folder}", *extra)
         _leanood("convert", f"--model={folder}", "--quantize=int8")
     return load_data(name), runtime.load(bundle.flatbuffer(file(run)))
 
 
 def load_data(name: str) -> dataset.Dataset:
     """Returns a set's data alone."""
-    spec, options, _ = _opened(name)
+    spec, options = _opened(name)
     options_: Dict[str, Any] = options
     return catalog.open(spec, ood_partitions=OOD.get(name, []), **options_)
 
 
-def _opened(name: str) -> Tuple[str, Dict[str, str], List[str]]:
-    """Returns how a set is opened, and its training flags; its archive is unpacked."""
-    spec, options, training = _SPECS[name]
+def _opened(name: str) -> Tuple[str, Dict[str, str]]:
+    """Returns how a set is opened; its archive is unpacked."""
+    spec, options = _SPECS[name]
     if name in _ARCHIVES:
         images(name)
     fill = {"work": os.path.join(RUNS.value, "data"), "data": DATA.value}
-    return spec.format(**fill), {key: value.format(**fill) for key, value in options.items()}, training
+    return spec.format(**fill), {key: value.format(**fill) for key, value in options.items()}
 
 
 def write(path: str, text: str) -> None:

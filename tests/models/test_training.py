@@ -212,7 +212,8 @@ def test_settings_refuse(change, message):
 def test_kill_9_loses_at_most_an_epoch(tiny_run, tmp_path, python):
     """The command that made `tiny_run`, killed while it trains and started again, ends as that one did."""
     arguments = [python, "-m", "leanood.tools.main", "train", "--model=bvae", "--data=lanes:frames=600",
-                 "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3", "--beta=1.4", f"--out={tmp_path / 'run'}"]
+                 "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3", "--beta=1.4",
+                 f"--out={tmp_path / 'run'}"]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("epoch 1/3"):
