@@ -53,7 +53,7 @@ def _flip(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _rain(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    return _one_by_one(_rain_on, frames, seed)
+    return _per_frame(_rain_on, frames, seed)
 
 
 def _rain_on(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -61,7 +61,7 @@ def _rain_on(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _benign(frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    return _one_by_one(lambda frame, rng: variants.draw(int(rng.integers(2 ** 31)))(frame), frames, seed)
+    return _per_frame(lambda frame, rng: variants.draw(int(rng.integers(2 ** 31)))(frame), frames, seed)
 
 
 def _uniform(frames: tf.Tensor, seed: tf.Tensor, shape: Sequence[int], low: float, high: float) -> tf.Tensor:
@@ -69,8 +69,8 @@ def _uniform(frames: tf.Tensor, seed: tf.Tensor, shape: Sequence[int], low: floa
     return tf.random.stateless_uniform((tf.shape(frames)[0], *shape), seed, low, high)
 
 
-def _one_by_one(change: Callable[[np.ndarray, np.random.Generator], np.ndarray], frames: tf.Tensor,
-                seed: tf.Tensor) -> tf.Tensor:
+def _per_frame(change: Callable[[np.ndarray, np.random.Generator], np.ndarray], frames: tf.Tensor,
+               seed: tf.Tensor) -> tf.Tensor:
     """Returns the frames after a change of uint8 [h, w, 3] frames that draws from a generator."""
     def changed(batch: np.ndarray, key: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng([int(number) % 2 ** 63 for number in key])

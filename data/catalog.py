@@ -44,27 +44,27 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
                 raise ValueError(f"{name}: {spec} fixes this itself; leave {name} out")
     if kind == "lanes":
         from leanood.data import lanes
-        found = lanes.open(rest, seed=seed)
+        data = lanes.open(rest, seed=seed)
     elif kind == "tfds":
         from leanood.data import tfds
-        found = tfds.open(rest, seed=seed)
+        data = tfds.open(rest, seed=seed)
     elif kind == "sequences":
         from leanood.data import folders
-        found = folders.open(rest, fps=fps, seed=seed, ordered=True, **tables)
+        data = folders.open(rest, fps=fps, seed=seed, ordered=True, **tables)
     elif os.path.isdir(spec) and flowers.is_flowers(spec) and not (split_csv or times_csv):
-        found = flowers.open(spec)
+        data = flowers.open(spec)
     elif os.path.isdir(spec):
         from leanood.data import folders
-        found = folders.open(spec, fps=fps, seed=seed, ordered=bool(times_csv), **tables)
+        data = folders.open(spec, fps=fps, seed=seed, ordered=bool(times_csv), **tables)
     elif os.path.exists(spec):
         from leanood.data import video
-        found = video.open(spec, fps=fps, **tables)
+        data = video.open(spec, fps=fps, **tables)
     else:
         raise FileNotFoundError(f"{spec}: no such folder or video file (nor 'lanes', 'sequences:DIR' or 'tfds:NAME')")
-    found = _mark_ood(found, ood_partitions)
-    found = found if limit is None else _limited(found, limit)
-    return dataclasses.replace(found, origin={"spec": spec, **tables, "ood_partitions": list(ood_partitions),
-                                              "fps": fps, "seed": seed, "limit": limit})
+    data = _mark_ood(data, ood_partitions)
+    data = data if limit is None else _limited(data, limit)
+    return dataclasses.replace(data, origin={"spec": spec, **tables, "ood_partitions": list(ood_partitions),
+                                             "fps": fps, "seed": seed, "limit": limit})
 
 
 def _mark_ood(data: dataset.Dataset, partitions: Sequence[str]) -> dataset.Dataset:

@@ -151,5 +151,5 @@ def named(name: str, reason: str) -> str:
 
 
 def _first_duplicate(names: Sequence[str]) -> str:
-    seen: set = set()
-    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    earlier: set = set()
+    return next(name for name in names if name in earlier or earlier.add(name))  # type: ignore[func-returns-value]

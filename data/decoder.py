@@ -62,7 +62,7 @@ class _Ear:
         self._changed = threading.Condition()
         self._listening = 0  # threads within `shared` or `alone`
         self._waiting = 0  # threads that want to be alone: others wait for them
-        self._own = -1  # standard error itself; -1 while nobody listens
+        self._stderr = -1  # standard error itself; -1 while nobody listens
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
@@ -79,7 +79,7 @@ class _Ear:
 
     def heard(self) -> bool:
         """True if anything was said since the first of those who listen now began."""
-        return self._own >= 0 and os.fstat(_file().fileno()).st_size > 0
+        return self._stderr >= 0 and os.fstat(_file().fileno()).st_size > 0
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[List[str]]:
@@ -102,7 +102,7 @@ class _Ear:
         if self._listening > 1:
             return
         try:
-            self._own = os.dup(2)
+            self._stderr = os.dup(2)
         except OSError:  # standard error is closed: nothing is said, nothing is heard
             return
         os.dup2(_file().fileno(), 2)
@@ -111,11 +111,11 @@ class _Ear:
         """The first complaint; the last to leave hands everything else on to standard error."""
         self._listening -= 1
         self._changed.notify_all()
-        if self._listening or self._own < 0:
+        if self._listening or self._stderr < 0:
             return ""
-        os.dup2(self._own, 2)
-        os.close(self._own)
-        self._own = -1
+        os.dup2(self._stderr, 2)
+        os.close(self._stderr)
+        self._stderr = -1
         file = _file()
         length = os.fstat(file.fileno()).st_size
         if not length:

@@ -95,8 +95,8 @@ def _image_names(folder: str) -> Tuple[str, ...]:
 
 def others(folder: str) -> str:
     """What else lies in a folder without images, for an error's end: "; it has .gif files, which are not read"."""
-    found = {os.path.splitext(name)[1].lower() for _, _, files in os.walk(folder) for name in files}
-    suffixes = ", ".join(sorted(found - {""})[:5])
+    endings = {os.path.splitext(name)[1].lower() for _, _, files in os.walk(folder) for name in files}
+    suffixes = ", ".join(sorted(endings - {""})[:5])
     return f"; it has {suffixes} files, which are not read" if suffixes else ""
 
 

@@ -67,9 +67,9 @@ def _blocks(number: np.ndarray, lengths: Sequence[int]) -> List[str]:
     """"block 0", "block 1", … of consecutive frames, counted within each part that `number` [N] names."""
     place = np.empty(len(number), int)
     for part, length in enumerate(lengths):
-        own = np.flatnonzero(number == part)
-        place[own] = np.arange(len(own)) // length
-    return [f"block {one}" for one in place]
+        members = np.flatnonzero(number == part)
+        place[members] = np.arange(len(members)) // length
+    return [f"block {block}" for block in place]
 
 
 def _matched(by: str, names: Sequence[str]) -> List[str]:

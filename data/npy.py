@@ -44,15 +44,15 @@ def header(file: BinaryIO) -> Header:
         raise ValueError("not a .npy file")
     count = file.read(width)
     length = struct.unpack("<H" if width == 2 else "<I", count)[0] if len(count) == width else _LONGEST + 1
-    found = _FORM.fullmatch(file.read(length)) if length <= _LONGEST else None
-    if found is None:
+    match = _FORM.fullmatch(file.read(length)) if length <= _LONGEST else None
+    if match is None:
         raise ValueError("not a .npy file of numbers, or a truncated one")
     try:
-        dtype = np.dtype(found.group(1).decode())
+        dtype = np.dtype(match.group(1).decode())
     except TypeError:
         raise ValueError("not a .npy file of numbers") from None
-    shape = tuple(int(n) for n in found.group(3).replace(b" ", b"").split(b",") if n)
-    return Header(dtype, shape, found.group(2) == b"True", 8 + width + length)
+    shape = tuple(int(n) for n in match.group(3).replace(b" ", b"").split(b",") if n)
+    return Header(dtype, shape, match.group(2) == b"True", 8 + width + length)
 
 
 def read(file: BinaryIO) -> np.ndarray:

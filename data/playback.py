@@ -42,12 +42,12 @@ def gaps(paths: Sequence[str]) -> List[bool]:
 
     A file of another folder than the one before begins anew. Names without numbers have no gaps.
     """
-    found = [_DIGITS.findall(os.path.splitext(os.path.basename(path))[0]) for path in paths]
-    numbers = [int(digits[-1]) if digits else None for digits in found]
+    runs = [_DIGITS.findall(os.path.splitext(os.path.basename(path))[0]) for path in paths]
+    numbers = [int(digits[-1]) if digits else None for digits in runs]
     steps = [None if a is None or b is None else b - a for a, b in zip(numbers, numbers[1:])]
-    usual = sorted(step for step in steps if step is not None and step > 0)
-    step = usual[len(usual) // 2] if usual else 0
-    jumps = [bool(step) and one is not None and not 0 < one <= step for one in steps]
+    forward = sorted(step for step in steps if step is not None and step > 0)
+    step = forward[len(forward) // 2] if forward else 0
+    jumps = [bool(step) and stride is not None and not 0 < stride <= step for stride in steps]
     moved = [os.path.dirname(a) != os.path.dirname(b) for a, b in zip(paths, paths[1:])]
     return [False] + [jump or other for jump, other in zip(jumps, moved)] if paths else []
 
@@ -56,12 +56,12 @@ class Folder(Files):
     """A folder's images, sub-folders too, in natural order (2 before 10)."""
 
     def __init__(self, folder: str) -> None:
-        found = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names
+        paths = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names
                  if name.lower().endswith(frames.IMAGE_SUFFIXES)]
-        if not found:
+        if not paths:
             raise ValueError(f"source {folder} has no images ({' '.join(frames.IMAGE_SUFFIXES)})"
                              f"{folders.others(folder)}")
-        super().__init__(sorted(found, key=folders.natural_key))
+        super().__init__(sorted(paths, key=folders.natural_key))
 
 
 class Stack(stream.Stream):

@@ -60,8 +60,8 @@ def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0,
     split = np.full(len(names), "", "<U11")
     _, number, counts = np.unique(group, return_inverse=True, return_counts=True)
     number = np.where(counts[number] < SMALL, -1, number)
-    for one in np.unique(number):
-        members = np.flatnonzero(number == one)
+    for label in np.unique(number):
+        members = np.flatnonzero(number == label)
         size = block_length(len(members))
         blocks = [members[i:i + size] for i in range(0, len(members), size)]
         blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode()).digest())
@@ -136,10 +136,10 @@ def times_from_numbers(recording: np.ndarray, names: Sequence[str], fps: float) 
     """
     files = (name.rpartition("/")[2] for name in names)
     digits = [_DIGITS.findall(file.rpartition(".")[0] or file) for file in files]
-    numbers = np.array([float(found[-1]) if found else np.nan for found in digits])
+    numbers = np.array([float(runs[-1]) if runs else np.nan for runs in digits])
     seconds = np.full(len(names), np.nan)
-    for one in np.unique(recording):
-        members = np.flatnonzero(recording == one)
+    for label in np.unique(recording):
+        members = np.flatnonzero(recording == label)
         steps = np.diff(numbers[members])
         steps = steps[steps > 0]
         if len(steps):

@@ -60,8 +60,8 @@ class Stacks:
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray:
         """All stacks at once, uint8 [K, 2h, w, n]: n times the memory of the flows."""
         rows = self.ends[:, None] + np.arange(1 - self._length, 1)
-        found = np.ascontiguousarray(np.moveaxis(self.flows[rows], 1, -1))
-        return found if dtype is None else found.astype(dtype)
+        array = np.ascontiguousarray(np.moveaxis(self.flows[rows], 1, -1))
+        return array if dtype is None else array.astype(dtype)
 
 
 def load(data: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, dataset.Dataset, Tuple[str, ...]]:

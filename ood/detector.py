@@ -193,7 +193,7 @@ class Detector:
             value = conformal.p_value(self._lists[column], alpha, self._uniform.next())
             beyond = self._tails[column]
             if beyond is not None and beyond.start < alpha < math.inf:
-                value = math.exp(-tail.cautious(beyond.log_p_one(alpha)))
+                value = math.exp(-tail.cautious(beyond.log_p_scalar(alpha)))
             p.append(value)
             log = self._windows[column].push(value)
             logs.append(log if beyond is None else martingale.tempered(log, -math.log(value)))
@@ -273,7 +273,7 @@ class Detector:
                 "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed,
                 "decay": _finite(self.decay), "threshold": _finite(self.threshold),
                 "scales": self.scales and {"windows": self.scales.windows,
-                                           "thresholds": [_finite(one) for one in self.scales.thresholds]}}
+                                           "thresholds": [_finite(threshold) for threshold in self.scales.thresholds]}}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Returns the calibration tables and the nonconformity's arrays."""
@@ -307,7 +307,7 @@ class Detector:
                            window=int(config["window"]), seed=int(config["seed"]))
             scales = config.get("scales")  # files of schema 1 have none
             if scales:
-                detector.use_scales(scales["windows"], [_infinite(one) for one in scales["thresholds"]])
+                detector.use_scales(scales["windows"], [_infinite(threshold) for threshold in scales["thresholds"]])
             detector.decay, detector.threshold = _infinite(config["decay"]), _infinite(config["threshold"])
         except KeyError as error:
             raise ValueError(f"the detector lacks {error}: calibrate it again with this version") from error

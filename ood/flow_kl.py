@@ -36,27 +36,29 @@ class FlowKl(nonconformity.Nonconformity):
 
     def score(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> np.ndarray:
         # One by one, as in score_frame: a vectorised tail rounds otherwise.
-        return np.array([[one.log_p_one(value) for one, value in zip(self._tails, row)]
+        return np.array([[fitted_tail.log_p_scalar(value) for fitted_tail, value in zip(self._tails, row)]
                          for row in divergences(outputs).tolist()]).reshape(-1, len(DIRECTIONS))
 
     def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
         rows = {name: np.reshape(outputs[name], (1, -1)) for name in OUTPUTS}
-        return [one.log_p_one(value) for one, value in zip(self._tails, divergences(rows)[0].tolist())]
+        distances = divergences(rows)[0].tolist()
+        return [fitted_tail.log_p_scalar(value) for fitted_tail, value in zip(self._tails, distances)]
 
     def thresholds(self, evidence: float) -> Tuple[float, ...]:
         """(τ_h, τ_v) in nats: the D_h and the D_v whose −ln p is `evidence`."""
-        return tuple(one.value_at(evidence) for one in self._tails)
+        return tuple(fitted_tail.value_at(evidence) for fitted_tail in self._tails)
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
-        return {f"{direction}.{name}": array for direction, one in zip(DIRECTIONS, self._tails)
-                for name, array in one.to_arrays().items()}
+        return {f"{direction}.{name}": array for direction, fitted_tail in zip(DIRECTIONS, self._tails)
+                for name, array in fitted_tail.to_arrays().items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FlowKl:
-        found = cls()
-        found._tails = [tail.Tail.from_arrays({name: arrays[f"{direction}.{name}"]
-                                               for name in ("knots", "evidence", "scale")}) for direction in DIRECTIONS]
-        return found
+        measure = cls()
+        measure._tails = [
+            tail.Tail.from_arrays({name: arrays[f"{direction}.{name}"] for name in ("knots", "evidence", "scale")})
+            for direction in DIRECTIONS]
+        return measure
 
 
 def divergences(outputs: Mapping[str, np.ndarray]) -> np.ndarray:

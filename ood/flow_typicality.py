@@ -92,23 +92,23 @@ class FlowTypicality(nonconformity.Nonconformity):
         most = -math.inf
         for channel, values in self._features(rows).items():
             distance = float(self._gaussians[channel].distances(values)[0])
-            most = max(most, self._tails[channel].log_p_one(distance) + _LOG_WEIGHTS[channel])
+            most = max(most, self._tails[channel].log_p_scalar(distance) + _LOG_WEIGHTS[channel])
         return [most]
 
     def _features(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns each channel's features, float64 [N, F]."""
         latent = field = np.empty((len(outputs[self.inputs[0]]), 0))
-        found: Dict[str, np.ndarray] = {}
+        features: Dict[str, np.ndarray] = {}
         if flow_kl.OUTPUTS[0] in self.inputs:
             latent = np.concatenate([np.asarray(outputs[name], np.float64) for name in flow_kl.OUTPUTS], axis=1)
         if MOTION in self.inputs:
             motion = np.asarray(outputs[MOTION], np.float64)
-            found[PACE] = _pace(motion)
-            found[JITTER] = _jitter(motion)
+            features[PACE] = _pace(motion)
+            features[JITTER] = _jitter(motion)
             spread = np.log(np.maximum(motion[:, _CELLS:3 * _CELLS], 0.0) + _FLOOR)
-            field = np.concatenate([motion[:, :_CELLS], spread, found[PACE][:, 2 * _BANDS:]], axis=1)
-        found.update({SCENE: np.concatenate([field, latent], axis=1), LATENT: latent, FIELD: field})
-        return {channel: found[channel] for channel in self.channels}
+            field = np.concatenate([motion[:, :_CELLS], spread, features[PACE][:, 2 * _BANDS:]], axis=1)
+        features.update({SCENE: np.concatenate([field, latent], axis=1), LATENT: latent, FIELD: field})
+        return {channel: features[channel] for channel in self.channels}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         arrays = {"channels": np.array(self.channels)}
@@ -119,16 +119,16 @@ class FlowTypicality(nonconformity.Nonconformity):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FlowTypicality:
-        found = cls(tuple(np.asarray(arrays["channels"]).tolist()))
+        measure = cls(tuple(np.asarray(arrays["channels"]).tolist()))
 
         def part(kind: str, channel: str) -> Dict[str, np.ndarray]:
             prefix = f"{kind}.{channel}."
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
 
-        found._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
-                            for channel in found.channels}
-        found._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in found.channels}
-        return found
+        measure._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
+                              for channel in measure.channels}
+        measure._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in measure.channels}
+        return measure
 
 
 _LOG_WEIGHTS = {channel: math.log(WEIGHTS.get(channel, WEIGHTS[SCENE])) for channel in CHANNELS + ABLATIONS}
@@ -139,8 +139,8 @@ def _fit(values: np.ndarray, varied: Optional[np.ndarray], variants: Optional[Va
     """Returns the Gaussian of the chosen stacks' features, widened by what their benign variants change."""
     if varied is None or variants is None:
         return gaussian.Gaussian.fit(values[chosen])
-    own = chosen[variants.origin]
-    return gaussian.Gaussian.fit(values[chosen], varied[own] - values[variants.origin[own]])
+    of_chosen = chosen[variants.origin]
+    return gaussian.Gaussian.fit(values[chosen], varied[of_chosen] - values[variants.origin[of_chosen]])
 
 
 def _pace(motion: np.ndarray) -> np.ndarray:

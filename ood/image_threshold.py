@@ -120,21 +120,23 @@ def grouped(scores: np.ndarray, groups: np.ndarray, rate: float,
     whole = _Shares(scores, groups)
     if len(whole.names) < 2:
         raise ValueError("all frames are of one group; a threshold for the next group takes two")
-    own = {}
+    by_partition = {}
     if partition is not None:
         parts = np.asarray(partition).astype(str)
-        own = {name: _Shares(scores[parts == name], groups[parts == name]) for name in np.unique(parts).tolist()}
+        by_partition = {name: _Shares(scores[parts == name], groups[parts == name])
+                        for name in np.unique(parts).tolist()}
 
     def thresholds(without: Optional[str] = None) -> Dict[str, float]:
         count = len(whole.names) - (without is not None)
         spare = (1 - rate) / count if _proves(count, rate) else 0.0
         return {"all": whole.threshold(rate - spare, without),
-                **{name: shares.threshold(rate, without) for name, shares in own.items()}}
+                **{name: shares.threshold(rate, without) for name, shares in by_partition.items()}}
 
     values = thresholds()
     decides = max(values, key=lambda name: values[name])
-    seen = np.array([(scores[groups == one] > max(thresholds(one).values())).mean() for one in whole.names.tolist()])
-    mean, half = float(seen.mean()), 1.96 * float(seen.std(ddof=1)) / math.sqrt(len(seen))
+    flagged = np.array([(scores[groups == group] > max(thresholds(group).values())).mean()
+                        for group in whole.names.tolist()])
+    mean, half = float(flagged.mean()), 1.96 * float(flagged.std(ddof=1)) / math.sqrt(len(flagged))
     return GroupThreshold(values[decides], float(rate), len(whole.names), _proves(len(whole.names), rate), decides,
                           mean, max(mean - half, 0.0), min(mean + half, 1.0))
 

@@ -58,30 +58,31 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
         raise ValueError(f"the network's outputs are NaN or infinite on {np.count_nonzero(~finite)} of {len(finite)} "
                          "in-distribution frames; leave those frames out or convert the model again")
     alphas = np.empty((len(member), len(whole.partitions)))
-    chosen = [np.flatnonzero(fold == one) for one in np.unique(fold)]
+    chosen = [np.flatnonzero(fold == number) for number in np.unique(fold)]
     without = []
-    for one in track(chosen):
+    for held_out in track(chosen):
         rest = fitted.copy()
-        rest[one] = False
+        rest[held_out] = False
         if not rest.any():
             raise ValueError("all training frames are of one group; leaving it out leaves none to fit")
-        without.append(fit(np.flatnonzero(rest)) if fitted[one].any() else whole)
-        alphas[one] = without[-1].score(_at(outputs, one), begins[one] if window else None)
+        without.append(fit(np.flatnonzero(rest)) if fitted[held_out].any() else whole)
+        alphas[held_out] = without[-1].score(_at(outputs, held_out), begins[held_out] if window else None)
     p, combined, logs = (np.empty(len(member)) for _ in range(3))
-    for one, measured in zip(chosen, without):
-        others = np.setdiff1d(np.arange(len(member)), one)
+    for held_out, measured in zip(chosen, without):
+        others = np.setdiff1d(np.arange(len(member)), held_out)
         judged = detector_.Detector.from_scores(
             measured, alphas[others], partition=None if partition is None else partition[others],
-            partition_kind=partition_kind, window=window, seed=seed).run(_at(outputs, one), begins[one])
-        p[one], combined[one], logs[one] = judged["p_value"], judged["nonconformity"], judged["log_martingale"]
-    made = detector_.Detector.from_scores(whole, alphas, partition=partition, partition_kind=partition_kind,
-                                          window=window, seed=seed)
-    return LeftOut(made, combined, p, logs, begins)
+            partition_kind=partition_kind, window=window, seed=seed).run(_at(outputs, held_out), begins[held_out])
+        p[held_out], combined[held_out] = judged["p_value"], judged["nonconformity"]
+        logs[held_out] = judged["log_martingale"]
+    calibrated = detector_.Detector.from_scores(whole, alphas, partition=partition, partition_kind=partition_kind,
+                                                window=window, seed=seed)
+    return LeftOut(calibrated, combined, p, logs, begins)
 
 
-def scaled(found: LeftOut, windows: Sequence[int] = evidence.WINDOWS) -> np.ndarray:
+def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS) -> np.ndarray:
     """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group."""
-    return evidence.scaled(evidence.of(found.p_value), found.starts, windows)
+    return evidence.scaled(evidence.of(verdicts.p_value), verdicts.starts, windows)
 
 
 def _at(outputs: Mapping[str, np.ndarray], where: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -75,8 +75,8 @@ def choose(scaled: np.ndarray, starts: np.ndarray, groups: np.ndarray, fps: floa
     if len(names) < 2:
         raise ValueError("thresholds for the next recording take two groups of in-distribution driving; there is one")
     starts |= np.append(True, (member[1:] != member[:-1]) | (variant[1:] != variant[:-1]))
-    parts = [_Group(scaled[:, member == one], starts[member == one], variant[member == one], max(windows))
-             for one in range(len(names))]
+    parts = [_Group(scaled[:, member == group], starts[member == group], variant[member == group], max(windows))
+             for group in range(len(names))]
     share = np.sqrt(windows) / np.sqrt(windows).sum()
 
     def thresholds(chosen: Sequence[_Group]) -> np.ndarray:
@@ -132,16 +132,17 @@ def _thresholds(parts: Sequence[_Group], per_hour: float, share: np.ndarray, fps
         return peaks[:, 0]
     variants = 1 + max(part.last for part in parts)
 
-    tails = [_Tail.fit(own, member, count, copies) for own in peaks]
+    tails = [_Tail.fit(scale_peaks, member, count, copies) for scale_peaks in peaks]
     # Scales overlap: of what they would count apart, the family counts so much.
-    apart = np.min([tail.share(own) / part for tail, own, part in zip(tails, peaks, share)], axis=0)
+    apart = np.min([tail.share(scale_peaks) / part for tail, scale_peaks, part in zip(tails, peaks, share)], axis=0)
     overlap = max(float((apart <= 1).sum()) / count, 1 / len(share))
     rate = per_hour / overlap
     while True:
-        found = np.array([tail.threshold(count / copies / hours / (rate * part)) for tail, part in zip(tails, share)])
-        raised = int(sum(part.alarms(found, variants) for part in parts).max())  # type: ignore[union-attr]
+        thresholds = np.array([tail.threshold(count / copies / hours / (rate * part))
+                               for tail, part in zip(tails, share)])
+        raised = int(sum(part.alarms(thresholds, variants) for part in parts).max())  # type: ignore[union-attr]
         if events.poisson_interval(raised, _CHANCE)[0] <= per_hour * hours:
-            return found
+            return thresholds
         rate /= _STEP
 
 

@@ -70,7 +70,7 @@ class Tail:
         inside = np.interp(values, self.knots, self.evidence)
         return inside + np.maximum(values - self.start, 0.0) / self.scale
 
-    def log_p_one(self, value: float) -> float:
+    def log_p_scalar(self, value: float) -> float:
         """Returns `log_p` of one nonconformity, faster."""
         if value >= self.start:
             return self._top + (value - self.start) / self.scale

@@ -208,7 +208,7 @@ class Typicality(nonconformity.Nonconformity):
             white -= self._offset
             white *= white
             for (evidence, weight), distance in zip(self._parts, np.add.reduceat(white, self._begins).tolist()):
-                most = max(most, evidence.log_p_one(distance) + weight)
+                most = max(most, evidence.log_p_scalar(distance) + weight)
         if CHANGE in self.channels:
             distance = 0.0
             if not first:
@@ -216,7 +216,7 @@ class Typicality(nonconformity.Nonconformity):
                 moved = float(np.add.reduce(np.abs(before[begin:begin + magnitudes]))) / magnitudes
                 mean, deviation = self._pace
                 distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
-            most = max(most, self._tails[CHANGE].log_p_one(distance) + _LOG_WEIGHTS[CHANGE])
+            most = max(most, self._tails[CHANGE].log_p_scalar(distance) + _LOG_WEIGHTS[CHANGE])
         return [most]
 
     def to_arrays(self) -> Dict[str, np.ndarray]:

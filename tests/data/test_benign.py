@@ -37,7 +37,7 @@ def test_sequences_keep_their_frames_in_order(name):
 def test_a_sequence_is_its_frames_at_their_times():
     drive = lanes.Lanes(3).frames(0, 3)
     for name in ("noise_1", "auto_exposure", "yuv420"):
-        expected = [benign.change(name, one, 7, 20 + t) for t, one in enumerate(drive)]
+        expected = [benign.change(name, picture, 7, 20 + t) for t, picture in enumerate(drive)]
         np.testing.assert_array_equal(benign.change_sequence(name, drive, 7, start=20), expected)
 
 
@@ -57,8 +57,8 @@ def test_there_are_many_and_an_unknown_one_is_named(frame):
 def test_noise_has_its_deviation():
     grey = np.full((120, 160, 3), 128, np.uint8)
     for name, deviation in (("noise_0.5", 0.5), ("noise_1", 1.0), ("noise_1.5", 1.5)):
-        seen = (benign.change(name, grey).astype(float) - 128).std()
-        assert seen == pytest.approx(np.hypot(deviation, 12 ** -0.5), rel=0.05)  # rounding adds its own
+        measured = (benign.change(name, grey).astype(float) - 128).std()
+        assert measured == pytest.approx(np.hypot(deviation, 12 ** -0.5), rel=0.05)  # rounding adds its own
 
 
 def test_shifts_go_where_they_say(frame):

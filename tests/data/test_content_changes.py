@@ -11,11 +11,11 @@ OTHER = leaves.image((120, 160), 2)
 @pytest.mark.parametrize("name", content_changes.NAMES)
 def test_repeatable_and_a_change(name):
     before = FRAME.copy()
-    found = content_changes.change(name, FRAME, 5, OTHER)
-    assert found.shape == FRAME.shape
-    assert found.dtype == np.uint8
-    assert not np.array_equal(found, FRAME)
-    np.testing.assert_array_equal(found, content_changes.change(name, FRAME, 5, OTHER))
+    changed = content_changes.change(name, FRAME, 5, OTHER)
+    assert changed.shape == FRAME.shape
+    assert changed.dtype == np.uint8
+    assert not np.array_equal(changed, FRAME)
+    np.testing.assert_array_equal(changed, content_changes.change(name, FRAME, 5, OTHER))
     np.testing.assert_array_equal(FRAME, before)
 
 

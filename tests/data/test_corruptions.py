@@ -98,8 +98,8 @@ def test_rain_has_its_density_of_streaks_and_they_fall():
 
 def test_snow_sinks_slowly():
     dark = _grey(0)
-    one, two = (weather.snow(dark, 0.004, seed=1, time=t)[..., 0].astype(float) for t in (0, 1))
-    shifts = {dy: (one[:100] * np.roll(two, -dy, axis=0)[:100]).sum() for dy in range(-12, 13)}
+    first, second = (weather.snow(dark, 0.004, seed=1, time=t)[..., 0].astype(float) for t in (0, 1))
+    shifts = {dy: (first[:100] * np.roll(second, -dy, axis=0)[:100]).sum() for dy in range(-12, 13)}
     assert 2 <= max(shifts, key=shifts.get) <= 10  # 3% to 8% of 120 rows a frame
 
 

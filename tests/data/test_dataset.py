@@ -24,15 +24,15 @@ def folder(tmp_path):
 
 def test_a_folders_images_come_in_natural_order(folder):
     (folder / "notes.txt").write_text("not looked at")
-    found = catalog.open(str(folder))
-    assert found.names[:4] == ("day/frame0.png", "day/frame1.png", "day/frame2.png", "day/frame3.png")
-    assert found.names[30] == "dusk/frame0.png"
-    assert [int(found.read(i)[0, 0, 0]) for i in range(60)] == 2 * list(range(30))
-    assert collections.Counter(found.partition.tolist()) == {"day": 30, "dusk": 30}
-    assert set(found.split) == {"train", "calibration", "validation", "test"}
-    assert (found.sequence == -1).all()
-    assert found.starts.all()
-    assert (found.fps, found.partition_kind, found.description) == (0.0, "subset", "set (60 images)")
+    data = catalog.open(str(folder))
+    assert data.names[:4] == ("day/frame0.png", "day/frame1.png", "day/frame2.png", "day/frame3.png")
+    assert data.names[30] == "dusk/frame0.png"
+    assert [int(data.read(i)[0, 0, 0]) for i in range(60)] == 2 * list(range(30))
+    assert collections.Counter(data.partition.tolist()) == {"day": 30, "dusk": 30}
+    assert set(data.split) == {"train", "calibration", "validation", "test"}
+    assert (data.sequence == -1).all()
+    assert data.starts.all()
+    assert (data.fps, data.partition_kind, data.description) == (0.0, "subset", "set (60 images)")
 
 
 def test_natural_order_compares_numbers_and_folders():
@@ -47,8 +47,8 @@ def test_natural_order_compares_numbers_and_folders():
 def test_images_at_the_top_and_deep_folders_have_partitions_too(tmp_path):
     _image(tmp_path / "top.png", 1)
     _image(tmp_path / "a" / "b" / "deep.png", 2)
-    found = catalog.open(str(tmp_path))
-    assert dict(zip(found.names, found.partition)) == {"top.png": "all", "a/b/deep.png": "a/b"}
+    data = catalog.open(str(tmp_path))
+    assert dict(zip(data.names, data.partition)) == {"top.png": "all", "a/b/deep.png": "a/b"}
 
 
 def test_links_to_folders_are_followed_but_not_around_in_circles(folder, tmp_path):
@@ -72,29 +72,29 @@ def test_load_reports_the_unreadable_by_name_and_leaves_them_out(folder, memory)
 
 
 def test_load_raises_what_is_no_frames_fault():
-    found = _made(3)
+    data = _dataset(3)
 
     def broken(i):
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        dataset.dataclasses.replace(found, read=broken).load((2, 2))
+        dataset.dataclasses.replace(data, read=broken).load((2, 2))
 
 
 def test_where_and_splits_keep_everything_together(folder):
-    found = catalog.open(str(folder))
-    dusk = found.where(found.partition == "dusk")
+    data = catalog.open(str(folder))
+    dusk = data.where(data.partition == "dusk")
     chosen = dusk.where([5, 3])
     assert chosen.names == ("dusk/frame5.png", "dusk/frame3.png")
     assert [int(chosen.read(i)[0, 0, 0]) for i in range(2)] == [5, 3]
-    parts = [found.splits(name) for name in ("train", "calibration", "validation", "test")]
-    assert sorted(name for part in parts for name in part.names) == sorted(found.names)
-    assert len(found.where([])) == 0
-    assert found.where([]).load((2, 2))[0].shape == (0, 2, 2, 3)
+    parts = [data.splits(name) for name in ("train", "calibration", "validation", "test")]
+    assert sorted(name for part in parts for name in part.names) == sorted(data.names)
+    assert len(data.where([])) == 0
+    assert data.where([]).load((2, 2))[0].shape == (0, 2, 2, 3)
     with pytest.raises(ValueError, match="'training' is none of"):
-        found.splits("training")
+        data.splits("training")
     with pytest.raises(ValueError, match="a mask of shape"):
-        found.where(np.ones(3, bool))
+        data.where(np.ones(3, bool))
 
 
 @pytest.mark.parametrize(("chosen", "starts"), [
@@ -106,45 +106,45 @@ def test_where_and_splits_keep_everything_together(folder):
     ([], []),
 ])
 def test_a_choice_that_tears_a_sequence_begins_a_new_one(chosen, starts):
-    whole = _made(40, sequence=np.repeat([3, 8], 20))
+    whole = _dataset(40, sequence=np.repeat([3, 8], 20))
     part = whole.where(list(chosen))
     assert np.flatnonzero(part.starts).tolist() == starts
     assert len(set(part.sequence)) == len(starts)
     assert (part.where(np.ones(len(part), bool)).sequence == part.sequence).all()
-    assert (_made(40, sequence=np.full(40, -1)).where(list(chosen)).sequence == -1).all()
+    assert (_dataset(40, sequence=np.full(40, -1)).where(list(chosen)).sequence == -1).all()
 
 
 def test_labels_say_partition_and_truth(folder):
     names = [f"{p}/frame{i}.png" for p in ("dusk", "day") for i in range(30)]
     rows = [f"{name},{'x' if 'day' in name else 'y'},{int(name == 'day/frame7.png')}" for name in names]
     (folder / "labels.csv").write_text("frame,partition,ood\n" + "\n".join(rows))
-    found = catalog.open(str(folder))
-    assert collections.Counter(found.partition.tolist()) == {"x": 30, "y": 30}
-    assert [found.names[i] for i in np.flatnonzero(found.ood)] == ["day/frame7.png"]
-    assert found.split[7] == "ood"
-    assert (found.split == "ood").sum() == 1
+    data = catalog.open(str(folder))
+    assert collections.Counter(data.partition.tolist()) == {"x": 30, "y": 30}
+    assert [data.names[i] for i in np.flatnonzero(data.ood)] == ["day/frame7.png"]
+    assert data.split[7] == "ood"
+    assert (data.split == "ood").sum() == 1
 
 
-def test_a_recording_with_odd_frames_is_tested_as_a_whole(folder):
+def test_a_recording_with_ood_frames_is_tested_as_a_whole(folder):
     rows = [f"{p}/frame{i}.png,road,{int(p == 'dusk' and i >= 15)}" for p in ("day", "dusk") for i in range(30)]
     (folder / "labels.csv").write_text("frame,partition,ood\n" + "\n".join(rows))
-    found = catalog.open(f"sequences:{folder}", fps=10.0)
-    dusk = np.array(["dusk" in name for name in found.names])
-    assert (found.split[dusk] == "ood").all()
-    assert found.ood.sum() == 15
-    assert len(set(found.sequence[dusk])) == 1
-    assert not (found.split[~dusk] == "ood").any()
-    assert found.fps == 10.0
-    assert found.starts.sum() == len(set(found.sequence))
+    data = catalog.open(f"sequences:{folder}", fps=10.0)
+    dusk = np.array(["dusk" in name for name in data.names])
+    assert (data.split[dusk] == "ood").all()
+    assert data.ood.sum() == 15
+    assert len(set(data.sequence[dusk])) == 1
+    assert not (data.split[~dusk] == "ood").any()
+    assert data.fps == 10.0
+    assert data.starts.sum() == len(set(data.sequence))
 
 
 def test_split_tables_fix_the_splits(folder, tmp_path):
     words = ["train", "ood", ""]
     rows = [f"{p}/frame{i}.png,{words[i % 3]}" for p in ("day", "dusk") for i in range(30)]
     (tmp_path / "s.csv").write_text("image,split\n" + "\n".join(rows))
-    found = catalog.open(str(folder), split_csv=str(tmp_path / "s.csv"))
-    assert collections.Counter(found.split.tolist()) == {"train": 20, "ood": 20, "": 20}
-    np.testing.assert_array_equal(found.ood, found.split == "ood")
+    data = catalog.open(str(folder), split_csv=str(tmp_path / "s.csv"))
+    assert collections.Counter(data.split.tolist()) == {"train": 20, "ood": 20, "": 20}
+    np.testing.assert_array_equal(data.ood, data.split == "ood")
 
 
 def test_times_order_frames_into_sequences(folder, tmp_path):
@@ -154,22 +154,22 @@ def test_times_order_frames_into_sequences(folder, tmp_path):
     (tmp_path / "t.csv").write_text("frame,milliseconds\n" + "\n".join(
         f"{name},{'' if i == 5 else ms}" for i, (name, ms) in enumerate(zip(names, milliseconds))))
     (tmp_path / "s.csv").write_text("image,split\n" + "\n".join(f"{name},test" for name in names))
-    found = catalog.open(str(folder), times_csv=str(tmp_path / "t.csv"), split_csv=str(tmp_path / "s.csv"))
-    assert np.flatnonzero(found.starts).tolist() == [0, 30, 40]
-    assert found.fps == 10.0
+    data = catalog.open(str(folder), times_csv=str(tmp_path / "t.csv"), split_csv=str(tmp_path / "s.csv"))
+    assert np.flatnonzero(data.starts).tolist() == [0, 30, 40]
+    assert data.fps == 10.0
 
 
 def test_partitions_are_declared_out_of_distribution(folder):
-    found = catalog.open(str(folder), ood_partitions=["dusk"])
-    np.testing.assert_array_equal(found.ood, found.partition == "dusk")
-    np.testing.assert_array_equal(found.split == "ood", found.ood)
+    data = catalog.open(str(folder), ood_partitions=["dusk"])
+    np.testing.assert_array_equal(data.ood, data.partition == "dusk")
+    np.testing.assert_array_equal(data.split == "ood", data.ood)
 
 
 def test_limit_takes_a_share_of_every_part(folder):
-    found = catalog.open(str(folder), limit=12)
-    assert 12 <= len(found) <= 20
-    assert set(found.split) == {"train", "calibration", "validation", "test"}
-    assert set(found.partition) == {"day", "dusk"}
+    data = catalog.open(str(folder), limit=12)
+    assert 12 <= len(data) <= 20
+    assert set(data.split) == {"train", "calibration", "validation", "test"}
+    assert set(data.partition) == {"day", "dusk"}
 
 
 @pytest.mark.parametrize(("spec", "options", "error", "reason"), [
@@ -205,7 +205,7 @@ def test_broken_labels_are_named(folder, text, reason):
         catalog.open(str(folder / "day"))
 
 
-def _made(count, **changed):
+def _dataset(count, **changed):
     fields = dict(names=tuple(f"{i}" for i in range(count)), partition=np.full(count, "a"),
                   sequence=np.zeros(count, np.int64), split=np.full(count, "train"), ood=np.zeros(count, bool),
                   partition_kind="subset", fps=20.0, read=lambda i: np.zeros((4, 4, 3), np.uint8), description="made")
@@ -220,16 +220,16 @@ def _made(count, **changed):
 ])
 def test_an_inconsistent_data_set_is_refused(changed, reason):
     with pytest.raises(ValueError, match=reason):
-        _made(3, **changed)
+        _dataset(3, **changed)
 
 
 def test_the_official_split_of_duckietown(duckietown, real_data):
-    found = catalog.open(str(duckietown), split_csv=str(real_data / "data" / "duckietown_split.csv"))
-    assert collections.Counter(found.split.tolist()) == {
+    data = catalog.open(str(duckietown), split_csv=str(real_data / "data" / "duckietown_split.csv"))
+    assert collections.Counter(data.split.tolist()) == {
         "train": 398, "calibration": 105, "validation": 110, "test": 210, "ood": 855}
-    assert set(found.partition[found.ood]) == {"dark", "red", "green"}
-    assert any("%" in name for name in found.names)
-    part = found.splits("calibration")
+    assert set(data.partition[data.ood]) == {"dark", "red", "green"}
+    assert any("%" in name for name in data.names)
+    part = data.splits("calibration")
     images, readable, bad = part.load((48, 64))
     assert images.shape == (105, 48, 64, 3)
     assert not bad
@@ -242,10 +242,10 @@ def test_a_table_of_times_may_say_which_frames_are_ood(tmp_path):
     table = tmp_path / "times.csv"
     rows = [f"{i:03d}.png,{50 * i + 5000 * (i >= 40)},{int(50 <= i < 55)}" for i in range(60)]
     table.write_text("frame,milliseconds,ood\n" + "\n".join(rows))
-    found = catalog.open(str(tmp_path), times_csv=str(table))
-    assert np.flatnonzero(found.ood).tolist() == list(range(50, 55))
-    assert (found.split[40:] == "ood").all()  # the whole sequence that turns OOD is only ever tested on
-    assert not (found.split[:40] == "ood").any()
+    data = catalog.open(str(tmp_path), times_csv=str(table))
+    assert np.flatnonzero(data.ood).tolist() == list(range(50, 55))
+    assert (data.split[40:] == "ood").all()  # the whole sequence that turns OOD is only ever tested on
+    assert not (data.split[:40] == "ood").any()
     table.write_text(table.read_text().replace(",1\n", ",maybe\n", 1))
     with pytest.raises(ValueError, match="times.csv: '050.png' has ood 'maybe'; allowed are 0 and 1"):
         catalog.open(str(tmp_path), times_csv=str(table))
@@ -257,9 +257,9 @@ def test_the_second_drives_excursion_is_labelled(real_data, tmp_path):
     (tmp_path / "drive2").mkdir()
     for line in times.read_text().splitlines()[1:]:
         (tmp_path / "drive2" / line.split(",")[0]).touch()
-    found = catalog.open(str(tmp_path), times_csv=str(times))
-    assert np.flatnonzero(found.ood).tolist() == list(range(15530, 15677))
-    assert set(found.split[found.ood]) == {"ood"}
+    data = catalog.open(str(tmp_path), times_csv=str(times))
+    assert np.flatnonzero(data.ood).tolist() == list(range(15530, 15677))
+    assert set(data.split[data.ood]) == {"ood"}
 
 
 def test_donkeycar_is_one_drive_in_54_pieces(real_data, tmp_path):
@@ -268,10 +268,10 @@ def test_donkeycar_is_one_drive_in_54_pieces(real_data, tmp_path):
     (tmp_path / "drive").mkdir()
     for line in times.read_text().splitlines()[1:]:
         (tmp_path / "drive" / line.split(",")[0]).touch()
-    found = catalog.open(str(tmp_path), times_csv=str(times))
-    assert len(found) == 16000
-    assert found.fps == 20.0
-    joins = (found.split[1:] != found.split[:-1]).sum()  # a cut by split starts a sequence as well
-    assert len(set(found.sequence)) - joins == 54
-    assert [int(np.flatnonzero(found.split == name)[0]) for name in ("train", "calibration", "validation", "test")] == [
+    data = catalog.open(str(tmp_path), times_csv=str(times))
+    assert len(data) == 16000
+    assert data.fps == 20.0
+    joins = (data.split[1:] != data.split[:-1]).sum()  # a cut by split starts a sequence as well
+    assert len(set(data.sequence)) - joins == 54
+    assert [int(np.flatnonzero(data.split == name)[0]) for name in ("train", "calibration", "validation", "test")] == [
         0, 8000, 10400, 12000]

@@ -40,31 +40,31 @@ def test_bytes_are_the_published_scaling_of_the_crop():
     raw = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 1, 15, 1, 5, 1.1, 0)
     crop = raw[3:116, 4:156]
     wanted = np.clip((crop + 64) / 128, 0, 1)
-    found = computing.between(before, after) / 255
-    assert found.shape == (226, 152)
-    np.testing.assert_allclose(found[:113], wanted[..., 0], atol=0.51 / 255)
-    np.testing.assert_allclose(found[113:], wanted[..., 1], atol=0.51 / 255)
+    result = computing.between(before, after) / 255
+    assert result.shape == (226, 152)
+    np.testing.assert_allclose(result[:113], wanted[..., 0], atol=0.51 / 255)
+    np.testing.assert_allclose(result[113:], wanted[..., 1], atol=0.51 / 255)
 
 
 def test_flow_beyond_the_reach_is_clipped():
     settings = flow.Settings(reach=1.0)
     computing = flow.Flow(settings)
     before, after = (computing.prepare(frame) for frame in _moving(2, 3, -3))
-    found = computing.between(before, after)
-    assert np.median(found[:113]) == 255
-    assert np.median(found[113:]) == 0
+    result = computing.between(before, after)
+    assert np.median(result[:113]) == 255
+    assert np.median(result[113:]) == 0
 
 
 def test_a_stack_holds_the_last_flows_the_newest_last():
     pictures = [_texture(seed, (120, 160)) for seed in range(10)]
     stacker, computing = flow.Stacker(SETTINGS), flow.Flow(SETTINGS)
-    found = [stacker.push(picture) for picture in pictures]
-    assert [stack is None for stack in found] == [True] * 6 + [False] * 4
+    stacks = [stacker.push(picture) for picture in pictures]
+    assert [stack is None for stack in stacks] == [True] * 6 + [False] * 4
     grey = [computing.prepare(picture) for picture in pictures]
     for end in range(6, 10):
         wanted = np.stack([computing.between(grey[i - 1], grey[i]) for i in range(end - 5, end + 1)], axis=-1)
-        np.testing.assert_array_equal(found[end], wanted)
-        assert found[end].flags.c_contiguous
+        np.testing.assert_array_equal(stacks[end], wanted)
+        assert stacks[end].flags.c_contiguous
 
 
 @pytest.mark.parametrize("method", flow.METHODS)

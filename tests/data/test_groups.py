@@ -5,7 +5,7 @@ import pytest
 from leanood.data import catalog, dataset, groups
 
 
-def _found(names, sequence=-1, partition="all", split="train"):
+def _dataset(names, sequence=-1, partition="all", split="train"):
     count = len(names)
     return dataset.Dataset(
         names=tuple(names), partition=np.array([partition] * count if isinstance(partition, str) else partition),
@@ -15,53 +15,53 @@ def _found(names, sequence=-1, partition="all", split="train"):
 
 
 def test_recordings_are_groups():
-    found = _found([f"{drive}/{i}.jpg" for drive in "abc" for i in range(4)], sequence=np.repeat([0, 1, 2], 4))
-    assert groups.of(found)["b/3.jpg"] == "b"
-    assert len(set(groups.of(found).values())) == 3
-    assert groups.unit(found) == "recordings"
-    assert groups.unit(found, "[a-c]") == "groups"
+    data = _dataset([f"{drive}/{i}.jpg" for drive in "abc" for i in range(4)], sequence=np.repeat([0, 1, 2], 4))
+    assert groups.of(data)["b/3.jpg"] == "b"
+    assert len(set(groups.of(data).values())) == 3
+    assert groups.unit(data) == "recordings"
+    assert groups.unit(data, "[a-c]") == "groups"
     assert len(set(groups.of(catalog.open("lanes:frames=2000,scene=50,size=32x32")).values())) > 20
 
 
 def test_one_recording_is_cut_into_ten():
-    found = _found([f"drive/{i:03d}.jpg" for i in range(95)], sequence=0)
-    made = groups.of(found)
-    assert groups.unit(found) == "blocks of one recording"
-    assert [made[f"drive/{i:03d}.jpg"] for i in (0, 9, 10, 94)] == ["block 0", "block 0", "block 1", "block 9"]
+    data = _dataset([f"drive/{i:03d}.jpg" for i in range(95)], sequence=0)
+    labels = groups.of(data)
+    assert groups.unit(data) == "blocks of one recording"
+    assert [labels[f"drive/{i:03d}.jpg"] for i in (0, 9, 10, 94)] == ["block 0", "block 0", "block 1", "block 9"]
 
 
 def test_images_are_cut_into_neighbours_within_their_partition():
     names = [f"{part}/{i:03d}.jpg" for part in ("bright", "medium") for i in range(400)]
-    found = _found(names, partition=[name.split("/")[0] for name in names])
-    made = groups.of(found)
-    assert groups.unit(found) == "blocks of images"
-    assert made["bright/009.jpg"] == "bright, block 0"
-    assert made["medium/010.jpg"] == "medium, block 1"
-    assert len(set(made.values())) == 80
+    data = _dataset(names, partition=[name.split("/")[0] for name in names])
+    labels = groups.of(data)
+    assert groups.unit(data) == "blocks of images"
+    assert labels["bright/009.jpg"] == "bright, block 0"
+    assert labels["medium/010.jpg"] == "medium, block 1"
+    assert len(set(labels.values())) == 80
 
 
 def test_only_what_a_detector_is_made_of_has_a_group():
-    made = groups.of(_found([f"{i}.jpg" for i in range(40)], split=["train"] * 20 + ["test"] * 20))
-    assert set(made) == {f"{i}.jpg" for i in range(20)}
+    labels = groups.of(_dataset([f"{i}.jpg" for i in range(40)], split=["train"] * 20 + ["test"] * 20))
+    assert set(labels) == {f"{i}.jpg" for i in range(20)}
 
 
 def test_by_the_names():
-    found = _found(["m_BR_doort_1.jpg", "m_CR_doort_2.jpg", "m_BR_zgx_3.jpg"])
-    assert groups.of(found, r"_[A-Z]+_([a-z]+)_") == {"m_BR_doort_1.jpg": "doort", "m_CR_doort_2.jpg": "doort",
-                                                      "m_BR_zgx_3.jpg": "zgx"}
-    assert groups.of(found, "[A-Z]+")["m_CR_doort_2.jpg"] == "CR"
-    assert groups.of(found, "_([A-Z]+)_([a-z]+)")["m_BR_zgx_3.jpg"] == "BR/zgx"
+    data = _dataset(["m_BR_doort_1.jpg", "m_CR_doort_2.jpg", "m_BR_zgx_3.jpg"])
+    assert groups.of(data, r"_[A-Z]+_([a-z]+)_") == {"m_BR_doort_1.jpg": "doort", "m_CR_doort_2.jpg": "doort",
+                                                     "m_BR_zgx_3.jpg": "zgx"}
+    assert groups.of(data, "[A-Z]+")["m_CR_doort_2.jpg"] == "CR"
+    assert groups.of(data, "_([A-Z]+)_([a-z]+)")["m_BR_zgx_3.jpg"] == "BR/zgx"
 
 
 def test_by_a_table(tmp_path):
     table = tmp_path / "days.csv"
     table.write_text("image,day,robot\na.jpg,mon,x\nb.jpg,tue,x\nc.jpg,mon,x\n")
-    found = _found(["r/a.jpg", "r/b.jpg", "r/c.jpg"], split=["train", "calibration", "test"])
-    assert groups.of(found, f"{table}:day") == {"r/a.jpg": "mon", "r/b.jpg": "tue"}
+    data = _dataset(["r/a.jpg", "r/b.jpg", "r/c.jpg"], split=["train", "calibration", "test"])
+    assert groups.of(data, f"{table}:day") == {"r/a.jpg": "mon", "r/b.jpg": "tue"}
     with pytest.raises(ValueError, match="all frames are of one group, 'x'"):
-        groups.of(found, f"{table}:robot")
+        groups.of(data, f"{table}:robot")
     with pytest.raises(ValueError, match="no column 'week'"):
-        groups.of(found, f"{table}:week")
+        groups.of(data, f"{table}:week")
 
 
 @pytest.mark.parametrize(("by", "message"), [
@@ -69,4 +69,4 @@ def test_by_a_table(tmp_path):
     ("jpg", "all frames are of one group, 'jpg'"), ("none.csv:day", "none.csv: no such file")])
 def test_mistakes_are_named(by, message):
     with pytest.raises((ValueError, OSError), match=message):
-        groups.of(_found(["a.jpg", "b.jpg"]), by)
+        groups.of(_dataset(["a.jpg", "b.jpg"]), by)

@@ -86,21 +86,21 @@ def test_another_size_is_the_same_picture():
 
 
 def test_the_data_set_splits_whole_scenes_with_both_factors():
-    found = catalog.open("lanes:frames=12000,seed=4")
-    assert len(found) == 12000
-    assert (found.partition_kind, found.fps) == ("factor", 20.0)
-    assert set(zip(found.partition.tolist(), found.split.tolist())) == {
+    data = catalog.open("lanes:frames=12000,seed=4")
+    assert len(data) == 12000
+    assert (data.partition_kind, data.fps) == ("factor", 20.0)
+    assert set(zip(data.partition.tolist(), data.split.tolist())) == {
         (kind, split) for kind in lanes.KINDS for split in ("train", "calibration", "validation", "test")}
-    for scene in np.unique(found.sequence):
-        assert len(set(found.split[found.sequence == scene])) == 1
-    np.testing.assert_array_equal(found.read(777), lanes.Lanes(4).frame(777))
-    assert not found.ood.any()
+    for scene in np.unique(data.sequence):
+        assert len(set(data.split[data.sequence == scene])) == 1
+    np.testing.assert_array_equal(data.read(777), lanes.Lanes(4).frame(777))
+    assert not data.ood.any()
 
 
 @pytest.mark.parametrize("count", [400, 1000, 3000])
 def test_small_streams_have_all_splits_too(count):
-    found = catalog.open(f"lanes:frames={count}")
-    assert len(set(zip(found.partition.tolist(), found.split.tolist()))) == 8
+    data = catalog.open(f"lanes:frames={count}")
+    assert len(set(zip(data.partition.tolist(), data.split.tolist()))) == 8
 
 
 def test_a_stream_goes_on_where_another_ended():
@@ -110,9 +110,9 @@ def test_a_stream_goes_on_where_another_ended():
 
 
 def test_an_hour_is_opened_at_once_and_loaded_in_parts():
-    found = catalog.open("lanes:frames=72000,seed=1,size=48x64")
-    assert len(found) == 72000
-    part, readable, bad = found.where(np.arange(71000, 71040)).load((24, 32))
+    data = catalog.open("lanes:frames=72000,seed=1,size=48x64")
+    assert len(data) == 72000
+    part, readable, bad = data.where(np.arange(71000, 71040)).load((24, 32))
     assert part.shape == (40, 24, 32, 3)
     assert not bad
     np.testing.assert_array_equal(part[7], frames.resize(lanes.Lanes(1, (48, 64)).frame(71007), (24, 32)))

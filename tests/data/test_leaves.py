@@ -5,11 +5,11 @@ from leanood.data import leaves
 
 
 def test_they_are_repeatable_and_differ():
-    made = [leaves.image((48, 64), seed) for seed in range(6)]
-    assert made[0].shape == (48, 64, 3)
-    assert made[0].dtype == np.uint8
-    np.testing.assert_array_equal(made[3], leaves.image((48, 64), 3))
-    assert len({one.tobytes() for one in made}) == 6
+    images = [leaves.image((48, 64), seed) for seed in range(6)]
+    assert images[0].shape == (48, 64, 3)
+    assert images[0].dtype == np.uint8
+    np.testing.assert_array_equal(images[3], leaves.image((48, 64), 3))
+    assert len({image.tobytes() for image in images}) == 6
 
 
 def test_they_are_textured_and_coloured():

@@ -21,16 +21,16 @@ def _across(frames: np.ndarray) -> np.ndarray:
     computing = flow.Flow(settings)
     grey = [computing.prepare(frame) for frame in frames]
     flows = [computing.between(before, after) for before, after in zip(grey, grey[1:])]
-    return np.array([np.median(flow.to_pixels(one, settings)[:113]) for one in flows])
+    return np.array([np.median(flow.to_pixels(field, settings)[:113]) for field in flows])
 
 
 @pytest.mark.parametrize("name", motion.NAMES)
 def test_before_the_onset_nothing_changes(name):
-    found = motion.apply(name, _read, 10, 20, severity=3)
-    assert found.shape == (20, 120, 160, 3)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found[:10], np.stack([_read(i) for i in range(10)]))
-    assert not np.array_equal(found[10:], np.stack([_read(i) for i in range(10, 20)]))
+    changed = motion.apply(name, _read, 10, 20, severity=3)
+    assert changed.shape == (20, 120, 160, 3)
+    assert changed.dtype == np.uint8
+    np.testing.assert_array_equal(changed[:10], np.stack([_read(i) for i in range(10)]))
+    assert not np.array_equal(changed[10:], np.stack([_read(i) for i in range(10, 20)]))
 
 
 @pytest.mark.parametrize(("name", "severity", "expected"), [
@@ -47,17 +47,17 @@ def test_drift_adds_its_speed():
 
 
 def test_shake_is_seeded():
-    one, same, other = (motion.apply("shake", _read, 5, 10, severity=3, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
+    first, same, other = (motion.apply("shake", _read, 5, 10, severity=3, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
 
 
 def test_an_object_covers_its_share_and_moves():
     still = lambda i: np.zeros((120, 160, 3), np.uint8)  # noqa: E731
-    found = motion.apply("object", still, 0, 30, severity=3, seed=4)
-    covered = (found.max(axis=-1) > 0).mean(axis=(1, 2))
+    changed = motion.apply("object", still, 0, 30, severity=3, seed=4)
+    covered = (changed.max(axis=-1) > 0).mean(axis=(1, 2))
     np.testing.assert_allclose(covered, 0.04, atol=0.006)
-    places = [np.nonzero(frame.max(axis=(0, 2)))[0].mean() for frame in found]
+    places = [np.nonzero(frame.max(axis=(0, 2)))[0].mean() for frame in changed]
     np.testing.assert_allclose(np.abs(np.diff(places)).max(), 3.2, atol=1.0)
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from leanood.data import dataset, frames, pipeline, storage
 
 
-def _made(count, broken=()):
+def _dataset(count, broken=()):
     def read(i):
         if i in broken:
             raise frames.FrameError(f"frame{i}: broken")
@@ -24,9 +24,9 @@ def _numbers(batches):
 
 @pytest.fixture(params=[storage.MEMORY, 0], ids=["memory", "stream"])
 def source(request):
-    made = pipeline.Source(_made(23), (2, 3), memory=request.param)
-    assert made.in_memory == bool(request.param)
-    return made
+    opened = pipeline.Source(_dataset(23), (2, 3), memory=request.param)
+    assert opened.in_memory == bool(request.param)
+    return opened
 
 
 def test_an_epoch_has_every_frame_once(source):
@@ -46,8 +46,9 @@ def test_order_follows_from_seed_and_epoch(source):
 
 
 def test_memory_and_stream_deal_alike():
-    one, other = (pipeline.batches(_made(23), (2, 3), 5, seed=3, epoch=1, memory=m) for m in (storage.MEMORY, 0))
-    assert _numbers(one) == _numbers(other)
+    stored, streamed = (pipeline.batches(_dataset(23), (2, 3), 5, seed=3, epoch=1, memory=m)
+                        for m in (storage.MEMORY, 0))
+    assert _numbers(stored) == _numbers(streamed)
 
 
 def test_repeat_goes_through_the_epochs(source):
@@ -70,13 +71,13 @@ def test_augmentation_has_its_own_seed_for_every_batch(source):
 
 @pytest.mark.parametrize("memory", [storage.MEMORY, 0])
 def test_the_unreadable_are_left_out_and_reported(memory):
-    source = pipeline.Source(_made(12, broken=(3, 7)), (2, 3), memory=memory)
+    source = pipeline.Source(_dataset(12, broken=(3, 7)), (2, 3), memory=memory)
     assert sorted(sum(_numbers(source.batches(5)), [])) == [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
     assert source.unreadable == ("frame3: broken", "frame7: broken")
 
 
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="made has no readable frame"):
-        pipeline.batches(_made(2, broken=(0, 1)), (2, 3), 4)
+        pipeline.batches(_dataset(2, broken=(0, 1)), (2, 3), 4)
     with pytest.raises(ValueError, match="batch_size: 0"):
-        pipeline.batches(_made(2), (2, 3), 0)
+        pipeline.batches(_dataset(2), (2, 3), 0)

@@ -61,14 +61,14 @@ def _drive(count, read=None):
 @pytest.mark.parametrize(("name", "expected"), [
     ("faster", [20, 21, 22, 23, 25, 27, 29, 31]), ("reversed", [20, 21, 22, 23, 22, 21, 20, 19])])
 def test_playback_reads_on_beyond_its_stretch(name, expected):
-    found, ood = sequences.corrupted(_drive(60), np.arange(20, 28), name, 3, "second_half", 0, (32, 40))
-    assert found[:, 0, 0, 0].tolist() == expected
+    changed, ood = sequences.corrupted(_drive(60), np.arange(20, 28), name, 3, "second_half", 0, (32, 40))
+    assert changed[:, 0, 0, 0].tolist() == expected
     assert np.flatnonzero(ood).tolist() == [4, 5, 6, 7]
 
 
 def test_playback_moves_its_stretch_where_the_recording_ends():
-    found, _ = sequences.corrupted(_drive(28), np.arange(20, 28), "faster", 3, "second_half", 0, (32, 40))
-    assert found[:, 0, 0, 0].tolist() == [16, 17, 18, 19, 21, 23, 25, 27]
+    changed, _ = sequences.corrupted(_drive(28), np.arange(20, 28), "faster", 3, "second_half", 0, (32, 40))
+    assert changed[:, 0, 0, 0].tolist() == [16, 17, 18, 19, 21, 23, 25, 27]
 
 
 def test_room_is_what_the_fastest_playback_reads():
@@ -83,7 +83,7 @@ def test_of_flow_come_stacks_and_which_of_them_are_changed():
     pictures = rng.integers(0, 256, (20, 32, 40, 3)).astype(np.uint8)
     settings = flow.Settings((32, 40), (30, 36), 3, method="farneback")
     drive = _drive(20, lambda i: pictures[i])
-    found, ood = sequences.corrupted(drive, np.arange(4, 14), "frozen", 5, "all", 0, settings)
-    assert len(found) == len(ood) == 7  # of ten frames three begin the first stack
+    changed, ood = sequences.corrupted(drive, np.arange(4, 14), "frozen", 5, "all", 0, settings)
+    assert len(changed) == len(ood) == 7  # of ten frames three begin the first stack
     assert np.flatnonzero(ood).tolist() == [2, 3, 4, 5, 6]
-    assert np.abs(found[6].astype(int) - 127.5).max() < 1  # nothing moves
+    assert np.abs(changed[6].astype(int) - 127.5).max() < 1  # nothing moves

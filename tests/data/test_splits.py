@@ -84,8 +84,8 @@ def test_frames_of_unknown_time_account_for_their_part_of_a_gap():
 def test_gaps_show_in_the_frames_numbers():
     names = [f"a/{i:05d}.jpg" for i in (*range(20), *range(25, 40), *range(60, 80))] + ["b/x.jpg", "b/y.jpg"]
     recording = np.array([0] * 55 + [1] * 2)
-    found, fps, seconds = splits.recorded(recording, names, None, 20.0)
-    assert np.flatnonzero(np.diff(found)).tolist() == [34, 54]  # 6 frames are 0.3 s, 21 are 1.05 s
+    sequence, fps, seconds = splits.recorded(recording, names, None, 20.0)
+    assert np.flatnonzero(np.diff(sequence)).tolist() == [34, 54]  # 6 frames are 0.3 s, 21 are 1.05 s
     assert fps == 20.0
     every_tenth = [f"drive2_{i}.jpg" for i in range(0, 500, 10)]
     assert splits.recorded(np.zeros(50, int), every_tenth, None, 2.0)[0].max() == 0

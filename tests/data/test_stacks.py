@@ -27,12 +27,12 @@ def _recording(count: int = 40, unreadable: tuple = (), seconds: object = None,
         description="pictures", seconds=seconds if seconds is None else np.asarray(seconds, np.float64))
 
 
-def _by_device(found: dataset.Dataset, gaps: np.ndarray) -> dict:
+def _by_device(data: dataset.Dataset, gaps: np.ndarray) -> dict:
     """Frame number -> stack, as a device that is shown the frames computes them."""
     stacker, result = flow.Stacker(SETTINGS), {}
-    for i in range(len(found)):
+    for i in range(len(data)):
         try:
-            stack = stacker.push(found.read(i), bool(gaps[i]))
+            stack = stacker.push(data.read(i), bool(gaps[i]))
         except frames.FrameError:
             stacker.reset()
             continue
@@ -47,11 +47,11 @@ def test_the_host_computes_what_a_device_would(monkeypatch, chunk):
     sequence = np.repeat([0, 1], 20)
     seconds = np.arange(40) / 20.0
     seconds[30:] += 0.05  # one frame is missing before frame 30
-    found = _recording(unreadable=(9,), seconds=seconds, sequence=sequence)
-    gaps = stacks.gaps(found)
+    data = _recording(unreadable=(9,), seconds=seconds, sequence=sequence)
+    gaps = stacks.gaps(data)
     assert np.flatnonzero(gaps).tolist() == [0, 20, 30]
-    cut, known, unreadable = stacks.load(found, SETTINGS)
-    wanted = _by_device(found, gaps)
+    cut, known, unreadable = stacks.load(data, SETTINGS)
+    wanted = _by_device(data, gaps)
     assert [int(name) for name in known.names] == list(wanted)
     assert list(wanted) == [3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 17, 18, 19, 23, 24, 25, 26, 27, 28, 29,
                             33, 34, 35, 36, 37, 38, 39]

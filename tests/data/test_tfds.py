@@ -12,20 +12,20 @@ tfds = pytest.importorskip("tensorflow_datasets")
 def test_labels_are_partitions_and_its_test_split_is_kept(tmp_path, monkeypatch):
     builder = tfds.testing.DummyMnist(data_dir=str(tmp_path))
     monkeypatch.setattr(tfds, "builder", lambda name: builder)
-    found = catalog.open("tfds:mnist")
-    own = np.array([name.split("/")[0] for name in found.names])
-    counts = collections.Counter(own.tolist())
+    data = catalog.open("tfds:mnist")
+    original_split = np.array([name.split("/")[0] for name in data.names])
+    counts = collections.Counter(original_split.tolist())
     assert set(counts) == {"train", "test"}
-    np.testing.assert_array_equal(found.split == "test", own == "test")
-    assert set(found.split) == {"train", "calibration", "validation", "test"}
-    assert found.description == f"tfds:mnist ({len(found)} images)"
-    images, _, bad = found.load((28, 28))
+    np.testing.assert_array_equal(data.split == "test", original_split == "test")
+    assert set(data.split) == {"train", "calibration", "validation", "test"}
+    assert data.description == f"tfds:mnist ({len(data)} images)"
+    images, _, bad = data.load((28, 28))
     assert not bad
     examples = {split: list(tfds.as_numpy(builder.as_dataset(split=split))) for split in counts}
-    for i, name in enumerate(found.names):
+    for i, name in enumerate(data.names):
         split, number = name.split("/")
         example = examples[split][int(number)]
-        assert found.partition[i] == str(example["label"])
+        assert data.partition[i] == str(example["label"])
         np.testing.assert_array_equal(images[i], np.repeat(example["image"], 3, axis=-1))
 
 

@@ -25,46 +25,46 @@ def film(images, tmp_path_factory):
 
 
 def test_a_video_is_a_recording(film, images):
-    found = catalog.open(str(film))
-    assert len(found) == 300
-    assert found.names[12] == "drive%03d.avi#000012"
-    assert found.fps == 25.0
-    assert set(found.partition) == {"drive%03d"}
-    assert [name for name in found.split if name] == sorted(
-        (name for name in found.split if name), key=["train", "calibration", "validation", "test"].index)
-    assert found.starts[0]
-    loaded, _, bad = found.load((120, 160))
+    recording = catalog.open(str(film))
+    assert len(recording) == 300
+    assert recording.names[12] == "drive%03d.avi#000012"
+    assert recording.fps == 25.0
+    assert set(recording.partition) == {"drive%03d"}
+    assert [name for name in recording.split if name] == sorted(
+        (name for name in recording.split if name), key=["train", "calibration", "validation", "test"].index)
+    assert recording.starts[0]
+    loaded, _, bad = recording.load((120, 160))
     assert not bad
     assert np.abs(loaded.astype(int) - images).mean() < 5  # JPEG
 
 
 def test_frames_are_the_same_in_any_order(film):
     loaded = catalog.open(str(film)).load((120, 160))[0]
-    found = catalog.open(str(film))
+    recording = catalog.open(str(film))
     for i in np.random.default_rng(0).permutation(300)[:40]:
-        np.testing.assert_array_equal(found.read(int(i)), loaded[i])
+        np.testing.assert_array_equal(recording.read(int(i)), loaded[i])
 
 
 def test_what_cannot_be_decoded_is_reported_frame_by_frame(film, tmp_path):
     data = film.read_bytes()
     (tmp_path / "cut.avi").write_bytes(data[:len(data) * 2 // 3])
-    found = catalog.open(str(tmp_path / "cut.avi"))
-    images, readable, bad = found.load((24, 32))
+    recording = catalog.open(str(tmp_path / "cut.avi"))
+    images, readable, bad = recording.load((24, 32))
     assert len(images) == len(readable)
     assert len(readable) + len(bad) == 300
     assert 50 < len(bad) < 150
     assert bad[-1] == "cut.avi#000299: cannot be decoded; the video is damaged or cut short"
     with pytest.raises(frames.FrameError, match="#000299: cannot be decoded"):
-        found.read(299)
-    assert found.read(0).shape == (120, 160, 3)
+        recording.read(299)
+    assert recording.read(0).shape == (120, 160, 3)
 
 
 def test_times_split_a_video_into_sequences(film, tmp_path):
     rows = [f"drive%03d.avi#{i:06d},{i * 50 + 5000 * (i >= 100)}" for i in range(300)]
     (tmp_path / "t.csv").write_text("frame,milliseconds\n" + "\n".join(rows))
-    found = catalog.open(str(film), times_csv=str(tmp_path / "t.csv"))
-    assert found.fps == 20.0
-    assert found.starts[100]
+    recording = catalog.open(str(film), times_csv=str(tmp_path / "t.csv"))
+    assert recording.fps == 20.0
+    assert recording.starts[100]
 
 
 def test_no_video_is_one_clear_line(tmp_path, capfd):

@@ -34,13 +34,14 @@ def test_motion_is_the_mahalanobis_distance_of_four_numbers():
                    for count in (200, 5))
 
     def four(batch):
-        return np.array([[half.mean() for half in (one[:4], one[4:])] + [half.std() for half in (one[:4], one[4:])]
-                         for one in batch])
+        return np.array([[half.mean() for half in (image[:4], image[4:])]
+                        + [half.std() for half in (image[:4], image[4:])]
+                         for image in batch])
 
     away = four(test) - four(train).mean(axis=0)
     expected = [row @ np.linalg.inv(np.cov(four(train).T)) @ row for row in away]
-    found = baselines.Motion().fit(train.astype(np.uint8)).score(test.astype(np.uint8))
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    result = baselines.Motion().fit(train.astype(np.uint8)).score(test.astype(np.uint8))
+    np.testing.assert_allclose(result, expected, rtol=1e-4)
 
 
 def test_colour_of_grey_frames_is_finite():
@@ -49,7 +50,7 @@ def test_colour_of_grey_frames_is_finite():
 
 
 @pytest.mark.parametrize(("direction", "dark", "bright"), [(0, 5, 5), (-1, 5, -5), (1, -5, 5)])
-def test_brightness_is_odd_on_the_side_it_is_told(direction, dark, bright):
+def test_brightness_is_ood_on_the_side_it_is_told(direction, dark, bright):
     train = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (90, 110)])  # mean 100, deviation 10
     score = baselines.Brightness(direction).fit(train).score(np.stack([np.full((4, 4, 3), value, np.uint8)
                                                                        for value in (50, 150)]))
@@ -61,8 +62,8 @@ def test_sharpness_finds_blur_and_noise():
     blurred = np.repeat(train.mean(axis=(1, 2), keepdims=True).astype(np.uint8), 12, axis=1).repeat(16, axis=2)
     noisy = np.where(np.random.default_rng(0).random(train.shape) < 0.3, 255, train).astype(np.uint8)
     judge = baselines.Sharpness().fit(train)
-    for odd in (blurred, noisy):
-        assert metrics.evaluate(judge.score(frames(50, seed=1)), judge.score(odd)).auroc == 1.0
+    for ood in (blurred, noisy):
+        assert metrics.evaluate(judge.score(frames(50, seed=1)), judge.score(ood)).auroc == 1.0
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():
@@ -110,8 +111,8 @@ def test_figures_on_real_roads(real_data):
                             (baselines.Brightness(-1), {"dark": 0.94})]:
         judge.fit(sets["train"])
         for name, auroc in expected.items():
-            found = metrics.evaluate(judge.score(sets["test"]), judge.score(sets[name])).auroc
-            assert found == pytest.approx(auroc, abs=0.006), name
+            measured = metrics.evaluate(judge.score(sets["test"]), judge.score(sets[name])).auroc
+            assert measured == pytest.approx(auroc, abs=0.006), name
 
 
 def test_refuses_what_are_no_frames():

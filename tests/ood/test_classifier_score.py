@@ -10,22 +10,22 @@ FEATURES = (RNG.randn(300, 16) + 3 * RNG.randn(3, 16)[np.arange(300) % 3]).astyp
 OUTPUTS = {"features": FEATURES, "logits": (FEATURES @ RNG.randn(16, 3)).astype(np.float32)}
 
 
-def made(score):
+def calibrated(score):
     train = {name: value[:200] for name, value in OUTPUTS.items()}
     wrapped = classifier_score.ClassifierScore(score).fit(train, CLASSES[:200])
     calibration = {name: value[200:] for name, value in OUTPUTS.items()}
-    found = detector.Detector.calibrate(wrapped, calibration, window=0)
-    found.threshold = image_threshold.conformal(found.run(calibration, None)["score"], 0.1).value
-    return found
+    judge = detector.Detector.calibrate(wrapped, calibration, window=0)
+    judge.threshold = image_threshold.conformal(judge.run(calibration, None)["score"], 0.1).value
+    return judge
 
 
 @pytest.mark.parametrize("score", [
     scores.Energy(), scores.RelativeMahalanobis(), scores.KNN(3), scores.Mahalanobis(),
     scores.Fusion([scores.MSP(), scores.ViM()])], ids=scores.name)
 def test_detector_scores_alike_by_step_by_run_and_once_stored(score):
-    found = made(score)
-    again = detector.Detector.from_arrays(found.config(), found.to_arrays())
-    ran = found.run(OUTPUTS, None)
+    judge = calibrated(score)
+    again = detector.Detector.from_arrays(judge.config(), judge.to_arrays())
+    ran = judge.run(OUTPUTS, None)
     steps = [again.step({name: value[i:i + 1] for name, value in OUTPUTS.items()}) for i in range(300)]
     np.testing.assert_array_equal([step.score for step in steps], ran["score"])
     np.testing.assert_array_equal([step.alarm for step in steps], ran["alarm"])
@@ -48,6 +48,6 @@ def test_class_names_are_labels_where_there_are_as_many_as_logits():
 
 def test_a_frame_that_cannot_be_judged_raises_the_alarm():
     broken = {name: np.full_like(value[:1], np.nan) for name, value in OUTPUTS.items()}
-    step = made(scores.Energy()).step(broken)
+    step = calibrated(scores.Energy()).step(broken)
     assert step.alarm
     assert step.invalid

@@ -25,7 +25,7 @@ def test_equals_counting(calibration, score, u):
 
 
 @given(SCORES, st.integers(-7, 7), st.integers(0, 3), UNIT)
-def test_an_odder_frame_has_no_larger_p_value(calibration, score, more, u):
+def test_a_more_nonconforming_frame_has_no_larger_p_value(calibration, score, more, u):
     table = conformal.table(calibration).tolist()
     assert conformal.p_value(table, score + more, u) <= conformal.p_value(table, score, u)
 
@@ -40,7 +40,7 @@ def test_is_exactly_uniform_on_exchangeable_frames_with_ties():
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
-def test_infinitely_odd_frame_gets_the_smallest_p_value():
+def test_infinitely_nonconforming_frame_gets_the_smallest_p_value():
     table = conformal.table(np.arange(9.0))
     assert conformal.p_value(table.tolist(), math.inf, 0.5) == 0.05
     assert conformal.p_values(table, np.array([np.inf]), np.array([0.5]))[0] == 0.05

@@ -196,7 +196,7 @@ def test_an_invalid_frame_alarms_at_once_and_raises_the_score_while_it_lasts():
     assert np.isfinite(result["score"]).all()
 
 
-def test_huge_but_finite_outputs_are_odd_not_invalid():
+def test_huge_but_finite_outputs_are_ood_not_invalid():
     judge = calibrated()
     step = judge.step({"mu": np.full(8, 3e38, np.float32), "logvar": np.zeros(8, np.float32)})
     assert not step.invalid
@@ -212,11 +212,11 @@ def test_single_images_are_scored_by_their_nonconformity():
 
 
 def test_run_leaves_the_detectors_own_sequence_alone():
-    one, other, out = calibrated(), calibrated(), outputs(20, seed=7)
+    stepped, other, out = calibrated(), calibrated(), outputs(20, seed=7)
     for t in range(20):
         frame = {name: array[t] for name, array in out.items()}
         other.run(out, None)
-        assert one.step(frame) == other.step(frame)
+        assert stepped.step(frame) == other.step(frame)
 
 
 def test_round_trip_through_json_and_npz(tmp_path):

@@ -13,23 +13,23 @@ Z = 5
 
 def _outputs(count: int, seed: int, shift: float = 0.0, speed: float = 1.0) -> dict:
     rng = np.random.default_rng(seed)
-    found = {}
+    outputs = {}
     for direction in "hv":
-        found[f"mu_{direction}"] = rng.normal(0, 1, (count, Z)) + (shift if direction == "v" else 0.0)
-        found[f"logvar_{direction}"] = rng.normal(-1, 0.3, (count, Z))
-    found["motion"] = np.concatenate([rng.normal(0, 0.05, (count, 48)) * speed,
-                                      np.exp(rng.normal(-3, 0.2, (count, 98))) * speed,
-                                      rng.normal(0, 0.05, (count, 48 * 3)) * speed], axis=1)
-    return {name: values.astype(np.float32) for name, values in found.items()}
+        outputs[f"mu_{direction}"] = rng.normal(0, 1, (count, Z)) + (shift if direction == "v" else 0.0)
+        outputs[f"logvar_{direction}"] = rng.normal(-1, 0.3, (count, Z))
+    outputs["motion"] = np.concatenate([rng.normal(0, 0.05, (count, 48)) * speed,
+                                        np.exp(rng.normal(-3, 0.2, (count, 98))) * speed,
+                                        rng.normal(0, 0.05, (count, 48 * 3)) * speed], axis=1)
+    return {name: values.astype(np.float32) for name, values in outputs.items()}
 
 
 def test_divergences_are_sums_of_kl_by_direction():
     outputs = _outputs(7, 0)
-    found = flow_kl.divergences(outputs)
+    result = flow_kl.divergences(outputs)
     for column, direction in enumerate("hv"):
         mu, logvar = (outputs[f"{part}_{direction}"].astype(np.float64) for part in ("mu", "logvar"))
         wanted = [sum(0.5 * (m * m + math.exp(v) - v - 1) for m, v in zip(*row)) for row in zip(mu, logvar)]
-        np.testing.assert_allclose(found[:, column], wanted, rtol=1e-9)
+        np.testing.assert_allclose(result[:, column], wanted, rtol=1e-9)
 
 
 def test_the_or_rule_with_two_thresholds_is_one_threshold_on_the_evidence():
@@ -37,16 +37,16 @@ def test_the_or_rule_with_two_thresholds_is_one_threshold_on_the_evidence():
     test = _outputs(500, 2, shift=0.7)
     for evidence in (0.5, 2.0, 5.0):
         low_h, low_v = fitted.thresholds(evidence)
-        found = flow_kl.divergences(test)
+        distances = flow_kl.divergences(test)
         np.testing.assert_array_equal(fitted.score(test).max(axis=1) >= evidence,
-                                      (found[:, 0] >= low_h) | (found[:, 1] >= low_v))
+                                      (distances[:, 0] >= low_h) | (distances[:, 1] >= low_v))
 
 
 def test_a_tail_gives_back_the_value_of_its_evidence():
-    one = tail.Tail.fit(np.random.default_rng(0).gamma(2.0, size=3000))
+    fitted = tail.Tail.fit(np.random.default_rng(0).gamma(2.0, size=3000))
     for evidence in (0.01, 0.7, 2.2, 8.0):
-        assert one.log_p_one(one.value_at(evidence)) == pytest.approx(evidence, abs=1e-9)
-    assert one.value_at(0.0) == one.knots[0]
+        assert fitted.log_p_scalar(fitted.value_at(evidence)) == pytest.approx(evidence, abs=1e-9)
+    assert fitted.value_at(0.0) == fitted.knots[0]
 
 
 def test_one_direction_out_of_distribution_is_enough():
@@ -54,9 +54,9 @@ def test_one_direction_out_of_distribution_is_enough():
     calibrated = detector.Detector.calibrate(fitted, _outputs(500, 3), window=0)
     assert calibrated.partition_kind == "factor"
     calibrated.threshold = 4.0
-    found = calibrated.run(_outputs(200, 4, shift=3.0), None)
-    assert found["alarm"].mean() > 0.95
-    assert {calibrated.partitions[i] for i in found["partition"][found["alarm"]]} == {"vertical"}
+    result = calibrated.run(_outputs(200, 4, shift=3.0), None)
+    assert result["alarm"].mean() > 0.95
+    assert {calibrated.partitions[i] for i in result["partition"][result["alarm"]]} == {"vertical"}
     assert calibrated.run(_outputs(200, 5), None)["alarm"].mean() < 0.1
 
 
@@ -78,7 +78,7 @@ def test_frames_one_by_one_and_whole_sequences_agree(kind, window):
         assert step.partition == whole["partition"][i]
 
 
-def test_too_little_motion_is_as_odd_as_too_much():
+def test_too_little_motion_is_as_nonconforming_as_too_much():
     fitted = flow_typicality.FlowTypicality().fit(_outputs(2000, 1))
     ordinary = np.quantile(fitted.score(_outputs(500, 2)), 0.95)
     for speed in (0.02, 3.0):
@@ -94,7 +94,7 @@ def test_channels_may_be_left_out():
         flow_typicality.FlowTypicality(("sideways",))
 
 
-def test_a_latent_on_the_other_side_is_odd_although_its_kl_is_the_same():
+def test_a_latent_on_the_other_side_is_ood_although_its_kl_is_the_same():
     outputs = _outputs(2000, 1)
     outputs["mu_v"] = np.abs(outputs["mu_v"]) + 1.0
     fitted = flow_typicality.FlowTypicality((flow_typicality.LATENT,)).fit(outputs)
@@ -114,7 +114,7 @@ def test_a_picture_that_steps_to_and_fro_is_seen_by_the_jitter_channel():
     assert np.median(fitted.score(test)) > calm + 3
 
 
-def test_what_benign_variants_move_is_no_longer_odd():
+def test_what_benign_variants_move_is_no_longer_ood():
     outputs = _outputs(1000, 1)
     rng = np.random.default_rng(5)
     origin = np.arange(1000)

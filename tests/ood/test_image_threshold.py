@@ -8,9 +8,9 @@ from leanood.ood import image_threshold
 
 def test_rank_is_the_conformal_one():
     scores = np.random.RandomState(0).permutation(99) + 1.0  # 1 … 99
-    found = image_threshold.conformal(scores, 0.05)
-    assert (found.value, found.rank, found.count) == (95.0, 95, 99)
-    assert found.alarms([94.0, 95.0, 96.0]).tolist() == [False, False, True]
+    threshold = image_threshold.conformal(scores, 0.05)
+    assert (threshold.value, threshold.rank, threshold.count) == (95.0, 95, 99)
+    assert threshold.alarms([94.0, 95.0, 96.0]).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
@@ -19,9 +19,9 @@ def test_false_positive_rate_over_200_random_splits(rate):
     rates, rank = [], 0
     for split in range(200):
         order = np.random.RandomState(split).permutation(len(scores))
-        found = image_threshold.conformal(scores[order[:1000]], rate)
-        rates.append(found.alarms(scores[order[1000:]]).mean())
-        rank = found.rank
+        threshold = image_threshold.conformal(scores[order[:1000]], rate)
+        rates.append(threshold.alarms(scores[order[1000:]]).mean())
+        rank = threshold.rank
     # One split's rate is a beta-binomial share; the mean of 200 is within three standard errors of its expectation.
     expected = (1001 - rank) / 1001
     assert expected <= rate
@@ -95,15 +95,15 @@ def test_groups_count_alike_however_many_frames_they_have(seed):
     rng = np.random.default_rng(seed)
     groups = np.array([f"g{g}" for g in range(12) for _ in range(rng.integers(1, 9))])
     scores = np.round(rng.normal(size=len(groups)) + rng.normal(size=12)[[int(g[1:]) for g in groups]], 1)
-    found = image_threshold.grouped(scores, groups, 0.2)
-    assert found.value == _by_hand(scores, groups, 0.2 * 13 - 1)
-    assert (found.groups, found.partition, found.proven) == (12, "all", True)
+    threshold = image_threshold.grouped(scores, groups, 0.2)
+    assert threshold.value == _by_hand(scores, groups, 0.2 * 13 - 1)
+    assert (threshold.groups, threshold.partition, threshold.proven) == (12, "all", True)
     shares = []
     for name in sorted(set(groups)):
         rest = groups != name
         shares.append((scores[~rest] > _by_hand(scores[rest], groups[rest], 0.2 * 12 - 1)).mean())
-    assert found.seen == pytest.approx(np.mean(shares))
-    assert found.low <= found.seen <= found.high
+    assert threshold.seen == pytest.approx(np.mean(shares))
+    assert threshold.low <= threshold.seen <= threshold.high
     few = image_threshold.grouped(scores, groups, 0.05)  # 19 groups prove 5%
     assert few.value == _by_hand(scores, groups, 0.05 * 12)
     assert not few.proven
@@ -121,11 +121,11 @@ def test_no_partition_is_flagged_more_than_was_asked():
     groups = np.repeat(np.arange(80), 5)
     partition = np.where(groups < 40, "bright", "medium")
     scores = rng.normal(size=400) + (partition == "medium")
-    found = image_threshold.grouped(scores, groups, 0.1, partition)
-    assert found.value == _by_hand(scores[200:], groups[200:], 0.1 * 40)
-    assert (found.partition, found.groups, found.proven) == ("medium", 80, True)
+    threshold = image_threshold.grouped(scores, groups, 0.1, partition)
+    assert threshold.value == _by_hand(scores[200:], groups[200:], 0.1 * 40)
+    assert (threshold.partition, threshold.groups, threshold.proven) == ("medium", 80, True)
     blind = image_threshold.grouped(scores, groups, 0.1)
-    assert blind.value == _by_hand(scores, groups, 0.1 * 81 - 1) < found.value
+    assert blind.value == _by_hand(scores, groups, 0.1 * 81 - 1) < threshold.value
     alike = image_threshold.grouped(scores, groups, 0.1, np.where(groups % 2, "odd", "even"))
     assert (alike.value, alike.partition) == (blind.value, "all")
 
@@ -137,8 +137,8 @@ def test_a_new_group_is_flagged_as_promised_where_frames_promise_too_much():
         level = rng.normal(size=(40, 1)) * 1.5
         scores = level + rng.normal(size=(40, 10))  # frames of one group are alike
         groups = np.repeat(np.arange(30), 10)
-        found = image_threshold.grouped(scores[:30].ravel(), groups, rate)
-        whole.append((scores[30:] > found.value).mean())
+        threshold = image_threshold.grouped(scores[:30].ravel(), groups, rate)
+        whole.append((scores[30:] > threshold.value).mean())
         single.append((scores[30:] > image_threshold.conformal(scores[:30].ravel(), rate).value).mean())
     error = np.std(whole) / np.sqrt(200)
     assert rate - 1 / 31 - 3 * error <= np.mean(whole) <= rate + 3 * error

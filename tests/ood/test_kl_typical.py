@@ -14,19 +14,19 @@ def outputs(count, seed=0, scale=1.0):
 
 def test_is_the_mahalanobis_distance_of_ln_kl():
     train, test = outputs(300), outputs(40, seed=1)
-    logarithms = [np.log(kl.per_latent(one["mu"], one["logvar"]) + 1e-3) for one in (train, test)]
+    logarithms = [np.log(kl.per_latent(posterior["mu"], posterior["logvar"]) + 1e-3) for posterior in (train, test)]
     mean, deviation = logarithms[0].mean(axis=0), logarithms[0].std(axis=0)
-    inner = [(one - mean) / deviation for one in logarithms]
+    inner = [(values - mean) / deviation for values in logarithms]
     fitted = covariance.LedoitWolf(assume_centered=True).fit(inner[0])
     np.testing.assert_allclose(kl_typical.KlTypical().fit(train).score(test)[:, 0], fitted.mahalanobis(inner[1]))
 
 
 @pytest.mark.parametrize("scale", [0.01, 6.0])
-def test_too_little_is_as_odd_as_too_much(scale):
+def test_too_little_is_as_nonconforming_as_too_much(scale):
     measure = kl_typical.KlTypical().fit(outputs(500))
-    odd = outputs(300, seed=2, scale=scale)
-    odd["logvar"] = odd["logvar"] * (0.1 if scale < 1 else 1)
-    assert metrics.evaluate(measure.score(outputs(300, seed=1))[:, 0], measure.score(odd)[:, 0]).auroc > 0.9
+    ood = outputs(300, seed=2, scale=scale)
+    ood["logvar"] = ood["logvar"] * (0.1 if scale < 1 else 1)
+    assert metrics.evaluate(measure.score(outputs(300, seed=1))[:, 0], measure.score(ood)[:, 0]).auroc > 0.9
 
 
 def test_what_benign_variants_move_counts_for_less():
@@ -41,9 +41,9 @@ def test_what_benign_variants_move_counts_for_less():
 def test_one_frame_scores_like_many():
     measure = kl_typical.KlTypical().fit(outputs(100))
     test = outputs(50, seed=2)
-    one_by_one = [measure.score_frame({name: array[t:t + 1] for name, array in test.items()}, t == 0)
-                  for t in range(50)]
-    np.testing.assert_allclose(one_by_one, measure.score(test), rtol=1e-12)
+    stepped = [measure.score_frame({name: array[t:t + 1] for name, array in test.items()}, t == 0)
+               for t in range(50)]
+    np.testing.assert_allclose(stepped, measure.score(test), rtol=1e-12)
 
 
 def test_round_trip_in_a_detector():

@@ -34,19 +34,19 @@ def test_a_frame_is_judged_by_the_others_alone(count):
         fits.append(where)
         return Distance(x[where])
 
-    found = left_out.judge(fit, {"x": x}, fitted, groups, starts=np.arange(len(x)) % 90 == 0)
+    judged = left_out.judge(fit, {"x": x}, fitted, groups, starts=np.arange(len(x)) % 90 == 0)
     assert len(fits) <= 1 + left_out.FOLDS
     np.testing.assert_array_equal(fits[0], np.arange(100))
     # By another road: the first group's nonconformity and rank.
     others = groups > (0 if count == 6 else 2)  # of 23 groups, three in the first fold
     mean = x[others & fitted].mean(axis=0)
-    np.testing.assert_allclose(found.nonconformity[groups == 0], np.abs(x[groups == 0] - mean).sum(axis=1))
-    table = np.sort(found.nonconformity[others])
-    above = np.array([(table > alpha).sum() for alpha in found.nonconformity[groups == 0]])
-    assert (found.p_value[groups == 0] >= above / (len(table) + 1)).all()
-    assert (found.p_value[groups == 0] <= (above + 1) / (len(table) + 1)).all()
-    assert found.starts[::30].all()
-    np.testing.assert_array_equal(np.sort(found.nonconformity), found.detector._tables[0])
+    np.testing.assert_allclose(judged.nonconformity[groups == 0], np.abs(x[groups == 0] - mean).sum(axis=1))
+    table = np.sort(judged.nonconformity[others])
+    above = np.array([(table > alpha).sum() for alpha in judged.nonconformity[groups == 0]])
+    assert (judged.p_value[groups == 0] >= above / (len(table) + 1)).all()
+    assert (judged.p_value[groups == 0] <= (above + 1) / (len(table) + 1)).all()
+    assert judged.starts[::30].all()
+    np.testing.assert_array_equal(np.sort(judged.nonconformity), judged.detector._tables[0])
 
 
 def test_new_groups_look_like_left_out_ones():
@@ -54,12 +54,12 @@ def test_new_groups_look_like_left_out_ones():
     for seed in range(12):
         x, groups = recordings(16, 60, seed)
         known = groups < 10
-        found = left_out.judge(lambda where, x=x: Distance(x[where]), {"x": x[known]}, np.ones(known.sum(), bool),
-                               groups[known], window=0)
-        left.append(-np.log(found.p_value).mean())
-        new.append(-np.log(found.detector.run({"x": x[~known]}, None)["p_value"]).mean())
-        own = Distance(x[known])
-        flattered.append(own.score({"x": x[~known]}).mean() / own.score({"x": x[known]}).mean())
+        judged = left_out.judge(lambda where, x=x: Distance(x[where]), {"x": x[known]}, np.ones(known.sum(), bool),
+                                groups[known], window=0)
+        left.append(-np.log(judged.p_value).mean())
+        new.append(-np.log(judged.detector.run({"x": x[~known]}, None)["p_value"]).mean())
+        measure = Distance(x[known])
+        flattered.append(measure.score({"x": x[~known]}).mean() / measure.score({"x": x[known]}).mean())
     assert np.mean(left) == pytest.approx(1.0, abs=0.1)  # −ln p of a uniform p-value
     assert np.mean(new) == pytest.approx(np.mean(left), abs=0.12)
     assert np.mean(flattered) > 1.01

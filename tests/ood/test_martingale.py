@@ -75,8 +75,8 @@ def test_window_equals_direct_sums_and_does_not_drift():
     begin = 0
     for t in [0, 3, 6, 7, 26, 27, 28, 4_999, 5_000, 5_019, 5_020, 5_039, 9_999, 14_999, 15_000, 15_010, 19_999]:
         begin = max(s for s in np.flatnonzero(starts) if s <= t)
-        seen = p[max(begin, t - 19):t + 1]
-        assert result[t] == pytest.approx(martingale.log_mixture(len(seen), -np.log(seen).sum()), abs=1e-9), t
+        window = p[max(begin, t - 19):t + 1]
+        assert result[t] == pytest.approx(martingale.log_mixture(len(window), -np.log(window).sum()), abs=1e-9), t
 
 
 def test_refuses_what_is_no_window():
@@ -86,6 +86,6 @@ def test_refuses_what_is_no_window():
 
 @given(st.floats(-20, 100), st.floats(0, 20))
 def test_tempering_takes_away_in_proportion_and_never_adds(log, evidence):
-    found = martingale.tempered(log, evidence)
-    assert found == pytest.approx(log * min(1.0, evidence / 5.0) ** 2 if log > 0 else log)
-    assert found <= log
+    result = martingale.tempered(log, evidence)
+    assert result == pytest.approx(log * min(1.0, evidence / 5.0) ** 2 if log > 0 else log)
+    assert result <= log

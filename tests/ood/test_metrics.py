@@ -51,9 +51,10 @@ def test_any_rising_map_of_the_scores_changes_nothing(id_scores, ood_scores):
 
 @given(SCORES, SCORES)
 def test_auroc_turns_round_with_the_classes(id_scores, ood_scores):
-    one, other = metrics.evaluate(id_scores, ood_scores), metrics.evaluate(-np.array(ood_scores), -np.array(id_scores))
-    assert one.auroc == other.auroc
-    assert one.aupr_in == pytest.approx(other.aupr_out)
+    straight = metrics.evaluate(id_scores, ood_scores)
+    turned = metrics.evaluate(-np.array(ood_scores), -np.array(id_scores))
+    assert straight.auroc == turned.auroc
+    assert straight.aupr_in == pytest.approx(turned.aupr_out)
 
 
 def test_equals_scikit_learn():

@@ -22,8 +22,8 @@ def test_sums_the_kl_of_each_partitions_best_latents(k, by):
     assert fitted.warnings == ()
     divergence = kl.per_latent(train["mu"], train["logvar"])
     for column, name in enumerate(fitted.partitions):
-        own = partition == name
-        best = ranking.rank(divergence[own], starts[own], by).order[:k]
+        members = partition == name
+        best = ranking.rank(divergence[members], starts[members], by).order[:k]
         np.testing.assert_allclose(fitted.score(test)[:, column],
                                    kl.per_latent(test["mu"][:, best], test["logvar"][:, best]).sum(axis=1))
 

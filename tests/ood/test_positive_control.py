@@ -36,19 +36,19 @@ def judged(measure, beyond, **options):
         measure.fit(latents(train, 11), np.tile(kind, 2) if options else None, starts), latents(table, 12),
         partition=kind if options else None, starts=table_starts, **options)
     calm, calm_starts = driving(10, 3)
-    odd_starts = np.arange(4 * SCENE) % SCENE == 0
-    odd = np.isin(np.arange(4 * SCENE) % SCENE, np.arange(SCENE // 4, SCENE - SCENE // 4))
+    ood_starts = np.arange(4 * SCENE) % SCENE == 0
+    ood = np.isin(np.arange(4 * SCENE) % SCENE, np.arange(SCENE // 4, SCENE - SCENE // 4))
     logs = []
     for seed in (4, 5):
-        level = np.where(odd, beyond, driving(4, seed)[0])
+        level = np.where(ood, beyond, driving(4, seed)[0])
         logs.append(latents(level, 10 + seed))
     chosen = tuning.tune(judge.run(latents(calm, 13), calm_starts)["log_martingale"], calm_starts,
-                         judge.run(logs[0], odd_starts)["log_martingale"], odd_starts, fps=FPS,
-                         false_alarms_per_hour=3.0, ood=odd)
+                         judge.run(logs[0], ood_starts)["log_martingale"], ood_starts, fps=FPS,
+                         false_alarms_per_hour=3.0, ood=ood)
     judge.decay, judge.threshold = chosen.decay, chosen.threshold.value
-    score = judge.run(logs[1], odd_starts)["score"]
+    score = judge.run(logs[1], ood_starts)["score"]
     assert not chosen.warning
-    return metrics.evaluate(score[~odd], score[odd]).auroc
+    return metrics.evaluate(score[~ood], score[ood]).auroc
 
 
 @pytest.mark.parametrize("beyond", [-0.9, 0.9])

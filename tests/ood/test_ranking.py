@@ -29,17 +29,17 @@ def test_a_jump_between_scenes_does_not_count():
     assert result.order.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize(("starts", "seen"), [
+@pytest.mark.parametrize(("starts", "message"), [
     (None, "the images are unordered"),
     (np.ones(6, bool), r"0 scene\(s\) have two or more frames"),
     (np.arange(6) == 0, r"1 scene\(s\) have two or more frames"),
 ])
-def test_falls_back_to_the_variance_of_kl_and_says_so(starts, seen):
+def test_falls_back_to_the_variance_of_kl_and_says_so(starts, message):
     kl = np.random.default_rng(0).random((6, 3))
     result = ranking.rank(kl, starts, by="scenes")
     np.testing.assert_allclose(result.value, kl.var(axis=0))
     assert result.by == "variance"
-    assert re.search(seen, result.warning)
+    assert re.search(message, result.warning)
 
 
 def test_by_default_a_slow_factor_ranks_above_fast_content():

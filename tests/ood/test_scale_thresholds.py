@@ -11,45 +11,45 @@ FPS = 20.0
 def drives(count, frames, seed, spread=0.0, smooth=1):
     """Evidence of drives [N] whose means differ, its starts, and each frame's drive."""
     rng = np.random.default_rng(seed)
-    made = []
+    pieces = []
     for _ in range(count):
         e = rng.exponential(np.exp(rng.normal(0, spread)), frames + smooth - 1)
-        made.append(np.convolve(e, np.ones(smooth) / smooth, "valid"))
-    return np.concatenate(made), np.arange(count * frames) % frames == 0, np.repeat(np.arange(count), frames)
+        pieces.append(np.convolve(e, np.ones(smooth) / smooth, "valid"))
+    return np.concatenate(pieces), np.arange(count * frames) % frames == 0, np.repeat(np.arange(count), frames)
 
 
 @pytest.mark.parametrize(("count", "spread", "most"), [(10, 0.0, 1.5), (10, 0.1, 2.0), (40, 0.25, 2.5)])
 def test_the_rate_is_kept_on_drives_to_come(count, spread, most):
-    asked, seen, hours = 20.0, 0, 0.0
+    asked, raised, hours = 20.0, 0, 0.0
     for seed in range(12):
         e, starts, groups = drives(count + 10, 1200, seed, spread, smooth=4)
         scaled = evidence.scaled(e, starts)
         known = groups < count
-        made = scale_thresholds.choose(scaled[:, known], starts[known], groups[known], FPS, asked)
-        alarms = events.crossings((scaled[:, ~known] > np.array(made.values)[:, None]).any(axis=0), starts[~known])
-        seen += int(alarms.sum())
+        chosen = scale_thresholds.choose(scaled[:, known], starts[known], groups[known], FPS, asked)
+        alarms = events.crossings((scaled[:, ~known] > np.array(chosen.values)[:, None]).any(axis=0), starts[~known])
+        raised += int(alarms.sum())
         hours += 10 * 60 / 3600
-    assert seen / hours < asked * most
+    assert raised / hours < asked * most
     if not spread:
-        assert seen / hours > asked / 4
+        assert raised / hours > asked / 4
 
 
 def test_what_is_left_out_is_judged_by_the_others():
     e, starts, groups = drives(12, 1200, 0)
     e[groups == 5] *= 4.0
-    made = scale_thresholds.choose(evidence.scaled(e, starts), starts, groups, FPS, 3.0)
-    assert made.groups == 12
-    assert made.hours == pytest.approx(12 * 60 / 3600)
-    assert made.left_out.count > 0  # in the odd drive, while it is left out
-    assert made.left_out.low < made.left_out.per_hour < made.left_out.high
-    with_it = (evidence.scaled(e, starts) > np.array(made.values)[:, None]).any(axis=0)
+    chosen = scale_thresholds.choose(evidence.scaled(e, starts), starts, groups, FPS, 3.0)
+    assert chosen.groups == 12
+    assert chosen.hours == pytest.approx(12 * 60 / 3600)
+    assert chosen.left_out.count > 0  # in the odd drive, while it is left out
+    assert chosen.left_out.low < chosen.left_out.per_hour < chosen.left_out.high
+    with_it = (evidence.scaled(e, starts) > np.array(chosen.values)[:, None]).any(axis=0)
     raised = int(events.crossings(with_it, starts).sum())  # no more than chance explains at the rate asked for
-    assert stats.poisson.sf(raised - 1, 3.0 * made.hours) > 0.05
+    assert stats.poisson.sf(raised - 1, 3.0 * chosen.hours) > 0.05
     # By another road: thresholds of the eleven others, on the odd one.
     rest = groups != 5
     others = scale_thresholds.choose(evidence.scaled(e[rest], starts[rest]), starts[rest], groups[rest], FPS, 3.0)
-    own = (evidence.scaled(e[~rest], starts[~rest]) > np.array(others.values)[:, None]).any(axis=0)
-    assert events.crossings(own, starts[~rest]).sum() == made.left_out.count
+    crossed = (evidence.scaled(e[~rest], starts[~rest]) > np.array(others.values)[:, None]).any(axis=0)
+    assert events.crossings(crossed, starts[~rest]).sum() == chosen.left_out.count
 
 
 def test_fewer_false_alarms_take_higher_thresholds():

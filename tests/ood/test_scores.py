@@ -228,8 +228,8 @@ def test_fusion_adds_the_rarities_of_its_members():
         known = member.score({"logits": OUTPUTS["logits"][table]})
         share = (known[None] >= member.score(OUTPUTS)[:, None]).sum(axis=1)
         total = total - weight * np.log((share + 1) / (N // 2 + 1))
-    usual = np.argsort(total)[:N // 2]  # beyond the last tenth the exponential tail takes over
-    np.testing.assert_allclose(fusion.score(OUTPUTS)[usual], total[usual], rtol=1e-9)
+    ordinary = np.argsort(total)[:N // 2]  # beyond the last tenth the exponential tail takes over
+    np.testing.assert_allclose(fusion.score(OUTPUTS)[ordinary], total[ordinary], rtol=1e-9)
 
 
 def test_fusion_takes_tables_of_other_frames():
@@ -326,8 +326,8 @@ def test_integers_are_numbers_too(name):
 
 @pytest.mark.parametrize("name", scores.NAMES)
 def test_one_class_scores_finitely(name):
-    one = {"features": FEATURES, "logits": OUTPUTS["logits"][:, :1], "early": OUTPUTS["early"]}
-    score = fitted(name, one, np.zeros(N, int)).score(one)
+    outputs = {"features": FEATURES, "logits": OUTPUTS["logits"][:, :1], "early": OUTPUTS["early"]}
+    score = fitted(name, outputs, np.zeros(N, int)).score(outputs)
     assert np.isfinite(score).all()
     if name in ("msp", "odin", "entropy", "gen", "kl_matching"):
         assert (score == 0).all()  # one class is certain

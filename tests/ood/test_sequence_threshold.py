@@ -28,16 +28,16 @@ def test_counts_where_validation_is_long_enough():
 
 def test_extrapolates_short_validation_to_the_rate_of_long_driving():
     long_score, long_starts = drive(99, 300)
-    promised, found = [], []
+    promised, rates = [], []
     for seed in range(10):
         chosen = sequence_threshold.choose(*drive(seed, 5), FPS, per_hour=6)
         assert chosen.extrapolated
         assert chosen.expected <= 6 + 1e-9
         truth = events.false_alarms(long_score > chosen.value, long_starts, FPS).per_hour
         promised.append(chosen.expected_low <= truth <= chosen.expected_high)
-        found.append(truth)
+        rates.append(truth)
     assert sum(promised) >= 8
-    assert 2 < np.median(found) < 18
+    assert 2 < np.median(rates) < 18
 
 
 def test_never_promises_less_than_validation_showed():

@@ -35,10 +35,10 @@ def test_difference_covers_the_truth_and_turns_round():
     inside = 0
     for seed in range(300):
         four = two_detectors(seed)
-        one = statistics.auroc_difference(*four)
-        other = statistics.auroc_difference(*four[2:], *four[:2])
-        assert one.delta == pytest.approx(-other.delta)
-        inside += one.low <= truth <= one.high
+        forward = statistics.auroc_difference(*four)
+        backward = statistics.auroc_difference(*four[2:], *four[:2])
+        assert forward.delta == pytest.approx(-backward.delta)
+        inside += forward.low <= truth <= forward.high
     assert 0.91 <= inside / 300 <= 0.98
 
 

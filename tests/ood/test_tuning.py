@@ -21,12 +21,12 @@ def test_reports_what_was_seen_under_the_choice():
     chosen = tuning.tune(**given)
     id_score = cusum.scores(given["id_log_martingale"], given["id_starts"], [chosen.decay])[0]
     ood_score = cusum.scores(given["ood_log_martingale"], given["ood_starts"], [chosen.decay])[0]
-    odd = given["ood"]
-    assert chosen.auroc == metrics.evaluate(np.append(id_score, ood_score[~odd]), ood_score[odd]).auroc
+    ood = given["ood"]
+    assert chosen.auroc == metrics.evaluate(np.append(id_score, ood_score[~ood]), ood_score[ood]).auroc
     assert chosen.auroc >= max(chosen.aurocs) - 0.005
     assert len(chosen.decays) == len(chosen.aurocs) > 5
-    found = events.detections(ood_score > chosen.threshold.value, given["ood_starts"], odd, FPS)
-    assert (chosen.hit_rate, chosen.mean_delay) == (found.hit_rate, found.mean_delay)
+    detections = events.detections(ood_score > chosen.threshold.value, given["ood_starts"], ood, FPS)
+    assert (chosen.hit_rate, chosen.mean_delay) == (detections.hit_rate, detections.mean_delay)
     assert chosen.hit_rate == 1
     assert chosen.mean_delay < 20
 

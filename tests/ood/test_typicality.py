@@ -30,20 +30,20 @@ def fitted():
 
 def test_gaussian_is_mahalanobis_with_ledoit_wolf():
     x = np.random.default_rng(0).normal(3, [1, 5, 0.1], (200, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0.3, 1]])
-    one = gaussian.Gaussian.fit(x)
+    fit = gaussian.Gaussian.fit(x)
     z = (x - x.mean(0)) / x.std(0)
     reference = LedoitWolf().fit(z).mahalanobis(z)
-    np.testing.assert_allclose(one.distances(x), reference, rtol=1e-9)
+    np.testing.assert_allclose(fit.distances(x), reference, rtol=1e-9)
 
 
 def test_gaussian_survives_constant_and_few_features():
     x = np.random.default_rng(0).normal(size=(5, 20))
     x[:, 3] = 7.0
-    one = gaussian.Gaussian.fit(x)
-    assert np.isfinite(one.distances(x)).all()
+    fit = gaussian.Gaussian.fit(x)
+    assert np.isfinite(fit.distances(x)).all()
     moved = x.copy()
     moved[:, 3] += 1.0
-    assert (one.distances(moved) > one.distances(x)).all()
+    assert (fit.distances(moved) > fit.distances(x)).all()
 
 
 def test_gaussian_names_too_few_frames():
@@ -53,23 +53,23 @@ def test_gaussian_names_too_few_frames():
 
 def test_tail_is_the_empirical_p_value_below_and_exponential_above():
     values = np.random.default_rng(1).exponential(2.0, 5000)
-    one = tail.Tail.fit(values)
+    fit = tail.Tail.fit(values)
     inside = np.quantile(values, [0.1, 0.5, 0.8])
-    np.testing.assert_allclose(one.log_p(inside), -np.log([0.9, 0.5, 0.2]), atol=0.02)
+    np.testing.assert_allclose(fit.log_p(inside), -np.log([0.9, 0.5, 0.2]), atol=0.02)
     far = np.array([20.0, 40.0])
-    np.testing.assert_allclose(one.log_p(far), -stats.expon(scale=2.0).logsf(far), rtol=0.1)
-    assert one.log_p_one(np.inf) == np.inf
+    np.testing.assert_allclose(fit.log_p(far), -stats.expon(scale=2.0).logsf(far), rtol=0.1)
+    assert fit.log_p_scalar(np.inf) == np.inf
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=10, max_size=60),
        st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=20))
 def test_tail_is_monotone_non_negative_and_the_same_one_by_one(values, queries):
-    one = tail.Tail.fit(np.array(values))
+    fit = tail.Tail.fit(np.array(values))
     queries = np.sort(np.array(queries))
-    evidence = one.log_p(queries)
+    evidence = fit.log_p(queries)
     assert (evidence >= 0).all()
     assert (np.diff(evidence) >= -1e-9).all()
-    assert [one.log_p_one(query) for query in queries] == pytest.approx(evidence.tolist(), rel=1e-6, abs=1e-9)
+    assert [fit.log_p_scalar(query) for query in queries] == pytest.approx(evidence.tolist(), rel=1e-6, abs=1e-9)
 
 
 def test_tail_names_too_few_values():
@@ -108,8 +108,8 @@ def test_survives_storage(fitted):
 
 @pytest.mark.parametrize("factor", [0.4, 2.5])
 def test_sees_too_little_like_too_much(fitted, factor):
-    odd = outputs(seed=4, scale=factor)
-    assert np.median(fitted.score(odd, starts())) > np.quantile(fitted.score(outputs(seed=5), starts()), 0.99)
+    ood = outputs(seed=4, scale=factor)
+    assert np.median(fitted.score(ood, starts())) > np.quantile(fitted.score(outputs(seed=5), starts()), 0.99)
 
 
 def test_sees_a_frozen_camera_by_its_second_frame(fitted):
@@ -120,10 +120,10 @@ def test_sees_a_frozen_camera_by_its_second_frame(fitted):
 
 
 def test_unordered_images_have_no_change_and_say_so():
-    one = typicality.Typicality().fit(outputs())
-    assert "change" not in one.channels
-    assert "unordered images" in one.warnings[0]
-    assert one.inputs == ("early", "mu", "logvar")
+    measure = typicality.Typicality().fit(outputs())
+    assert "change" not in measure.channels
+    assert "unordered images" in measure.warnings[0]
+    assert measure.inputs == ("early", "mu", "logvar")
 
 
 def deep_outputs(seed=0, count=600):
@@ -137,16 +137,17 @@ def deep_outputs(seed=0, count=600):
 
 
 def test_features_join_the_early_statistics_in_one_gaussian():
-    own = deep_outputs()
-    measure = typicality.Typicality().fit(own)
+    deep = deep_outputs()
+    measure = typicality.Typicality().fit(deep)
     assert measure.inputs == ("early", "features")
     assert measure.channels == ("early",)
-    columns = np.concatenate([own["early"], own["features"], np.log(own["early"][:, :28].astype(float) + 1e-4)], axis=1)
+    columns = np.concatenate([deep["early"], deep["features"],
+                              np.log(deep["early"][:, :28].astype(float) + 1e-4)], axis=1)
     order = np.argsort(gaussian.Gaussian.fit(columns).distances(columns))
-    assert (np.diff(measure.score(own)[order, 0]) >= -1e-12).all()
-    against = {**own, "features": -own["features"]}  # each as usual, but not together
-    assert np.median(measure.score(against)) > np.quantile(measure.score(own), 0.9)
-    assert typicality.Typicality(features=False).fit(own).inputs == ("early",)
+    assert (np.diff(measure.score(deep)[order, 0]) >= -1e-12).all()
+    against = {**deep, "features": -deep["features"]}  # each as usual, but not together
+    assert np.median(measure.score(against)) > np.quantile(measure.score(deep), 0.9)
+    assert typicality.Typicality(features=False).fit(deep).inputs == ("early",)
 
 
 def test_features_a_frame_at_a_time_and_stored():
@@ -158,8 +159,9 @@ def test_features_a_frame_at_a_time_and_stored():
     begins = np.arange(50) == 0
     whole = measure.score(new, begins)[:, 0]
     np.testing.assert_array_equal(again.score(new, begins)[:, 0], whole)
-    one = [again.score_frame({name: array[i] for name, array in new.items()}, bool(begins[i]))[0] for i in range(50)]
-    np.testing.assert_allclose(one, whole, rtol=1e-9)
+    stepped = [again.score_frame({name: array[i] for name, array in new.items()}, bool(begins[i]))[0]
+               for i in range(50)]
+    np.testing.assert_allclose(stepped, whole, rtol=1e-9)
 
 
 def test_arrays_of_version_0_1_load(fitted):
@@ -170,9 +172,9 @@ def test_arrays_of_version_0_1_load(fitted):
 
 
 def test_channels_can_be_left_out():
-    one = typicality.Typicality(("latent",)).fit(outputs())
-    assert one.inputs == ("mu", "logvar")
-    assert one.score(outputs(seed=1)).shape == (600, 1)
+    measure = typicality.Typicality(("latent",)).fit(outputs())
+    assert measure.inputs == ("mu", "logvar")
+    assert measure.score(outputs(seed=1)).shape == (600, 1)
     only_change = typicality.Typicality(("change",)).fit(outputs(), starts=starts())
     again = typicality.Typicality.from_arrays(only_change.to_arrays())
     fresh = outputs(seed=7)
@@ -190,14 +192,14 @@ def test_errors_teach():
 
 
 def test_in_a_detector_steps_equal_runs(fitted):
-    made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
-    made.decay, made.threshold = np.inf, 30.0
+    judge = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
+    judge.decay, judge.threshold = np.inf, 30.0
     fresh = outputs(seed=9, count=120)
-    odd = {name: array.copy() for name, array in fresh.items()}
-    odd["early"][60:90] *= 3.0  # for so long that each window holds nothing else
-    ran = made.run(odd, np.arange(120) == 0)
-    again = detector.Detector.from_arrays(made.config(), made.to_arrays())
-    steps = [again.step({name: array[i:i + 1] for name, array in odd.items()}) for i in range(120)]
+    ood = {name: array.copy() for name, array in fresh.items()}
+    ood["early"][60:90] *= 3.0  # for so long that each window holds nothing else
+    ran = judge.run(ood, np.arange(120) == 0)
+    again = detector.Detector.from_arrays(judge.config(), judge.to_arrays())
+    steps = [again.step({name: array[i:i + 1] for name, array in ood.items()}) for i in range(120)]
     np.testing.assert_allclose([step.score for step in steps], ran["score"], rtol=1e-9)
     np.testing.assert_array_equal(ran["score"], ran["log_martingale"])  # an infinite decay carries nothing over
     assert ran["alarm"][70:90].all()
@@ -205,26 +207,26 @@ def test_in_a_detector_steps_equal_runs(fitted):
 
 
 def test_evidence_grows_beyond_the_calibration_frames(fitted):
-    made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
-    p = [made.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min()
+    judge = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts())
+    p = [judge.run(outputs(seed=9, count=10, scale=factor), np.arange(10) == 0)["p_value"].min()
          for factor in (1.6, 2.2, 1e6)]
     assert 0 < p[2] < p[1] < p[0] < 1 / 601
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
-def test_caution_keeps_the_order_and_slows_growth(one, other):
-    low, high = sorted((one, other))
+def test_caution_keeps_the_order_and_slows_growth(first, second):
+    low, high = sorted((first, second))
     assert tail.cautious(low) <= tail.cautious(high) <= max(high, 4.0)
     assert tail.cautious(low) == low if low <= 4 else tail.cautious(low) == pytest.approx(
         4 + 4 * np.log(min(low, 1e6) / 4))
 
 
-def test_the_highest_score_is_that_of_a_window_full_of_the_oddest_frames(fitted):
-    made = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts(), window=10)
-    assert made.highest_score() == np.inf  # a finite decay adds up without end
-    made.decay = np.inf
-    odd = outputs(seed=9, count=30, scale=50.0)
-    assert made.run(odd, np.arange(30) == 0)["score"].max() == pytest.approx(made.highest_score())
+def test_the_highest_score_is_that_of_a_window_full_of_the_most_nonconforming_frames(fitted):
+    judge = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts(), window=10)
+    assert judge.highest_score() == np.inf  # a finite decay adds up without end
+    judge.decay = np.inf
+    ood = outputs(seed=9, count=30, scale=50.0)
+    assert judge.run(ood, np.arange(30) == 0)["score"].max() == pytest.approx(judge.highest_score())
 
 
 def _benign_variants(outputs, rng, count=3):
@@ -239,23 +241,23 @@ def _benign_variants(outputs, rng, count=3):
 def test_what_benign_variants_move_counts_for_little_and_the_rest_as_before():
     rng = np.random.default_rng(5)
 
-    def made(count):
+    def draw(count):
         return {"early": np.exp(rng.normal(-2, 0.1, (count, 6))), "mu": rng.normal(size=(count, 4)),
                 "logvar": rng.normal(-1, 0.1, (count, 4))}
 
-    train, usual = made(300), made(200)
+    train, ordinary = draw(300), draw(200)
     plain = typicality.Typicality().fit(train)
     robust = typicality.Typicality().fit(train, variants=_benign_variants(train, rng))
-    changed = _benign_variants(usual, rng, 1).outputs
-    odd = {**usual, "early": usual["early"] * np.array([1, 1.8, 1, 1, 1, 1])}
+    changed = _benign_variants(ordinary, rng, 1).outputs
+    ood = {**ordinary, "early": ordinary["early"] * np.array([1, 1.8, 1, 1, 1, 1])}
 
     def flagged(measure, outputs):
-        return (measure.score(outputs) > np.quantile(measure.score(usual), 0.95)).mean()
+        return (measure.score(outputs) > np.quantile(measure.score(ordinary), 0.95)).mean()
 
     assert flagged(plain, changed) > 0.5 > 0.15 > flagged(robust, changed)
-    assert flagged(robust, odd) > 0.9
+    assert flagged(robust, ood) > 0.9
     again = typicality.Typicality.from_arrays(robust.to_arrays())
-    np.testing.assert_allclose(again.score(usual), robust.score(usual))
+    np.testing.assert_allclose(again.score(ordinary), robust.score(ordinary))
 
 
 def test_a_variant_is_held_out_with_the_frame_that_it_is_of():
