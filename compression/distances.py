@@ -50,8 +50,8 @@ class SoftTargets:
     def __call__(self, batch: Batch) -> tf.Tensor:
         student = batch.student[self.output]
         target = tf.nn.log_softmax(batch.teacher[self.output] / self.temperature)
-        own = tf.nn.log_softmax(student / self.temperature)
-        soft = self.temperature ** 2 * tf.reduce_mean(tf.reduce_sum(tf.exp(target) * (target - own), axis=-1))
+        predicted = tf.nn.log_softmax(student / self.temperature)
+        soft = self.temperature ** 2 * tf.reduce_mean(tf.reduce_sum(tf.exp(target) * (target - predicted), axis=-1))
         if self.alpha == 1:
             return soft
         if batch.labels is None:

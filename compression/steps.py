@@ -80,7 +80,7 @@ class Step:
         if not low < getattr(self, field) < high:
             self.refuse(field, f"between {low:g} and {high:g}, both excluded")
 
-    def _one_of(self, field: str, allowed: Sequence[str]) -> None:
+    def _choice(self, field: str, allowed: Sequence[str]) -> None:
         if getattr(self, field) not in allowed:
             self.refuse(field, f"one of {', '.join(map(repr, allowed))}")
 
@@ -106,8 +106,8 @@ class Shrink(Step):
         for name, share in self.shares.items():
             if not name or not 0 < share < 1:
                 self.refuse("layers", "shares between 0 and 1 by layer, e.g. 'conv1=0.5,conv2=0.25'")
-        self._one_of("importance", importance.CRITERIA)
-        self._one_of("scope", shrink.SCOPES)
+        self._choice("importance", importance.CRITERIA)
+        self._choice("scope", shrink.SCOPES)
         if self.multiple < 1:
             self.refuse("multiple", "at least 1")
 
@@ -175,7 +175,7 @@ class Student(Step):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._one_of("kind", ("strided", "separable", "narrow", "shallow", "informed", "plain"))
+        self._choice("kind", ("strided", "separable", "narrow", "shallow", "informed", "plain"))
         self._share("ratio")
         self._share("tolerance", 0.0, float("inf"))
         if (self.kind == "shallow") != bool(self.drop):
@@ -265,9 +265,9 @@ class Prune(Step):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._share("sparsity")
-        self._one_of("method", prune.METHODS)
-        self._one_of("structure", ("", "2:4"))
-        self._one_of("schedule", prune.SCHEDULES)
+        self._choice("method", prune.METHODS)
+        self._choice("structure", ("", "2:4"))
+        self._choice("schedule", prune.SCHEDULES)
 
     def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
         return prune.prune(model, self.sparsity, method=self.method, structure=self.structure, schedule=self.schedule,

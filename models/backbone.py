@@ -51,12 +51,12 @@ def load(name: str, size: Tuple[int, int], *, shrink: int = 1, input_scale: str 
     if name == "efficientnet_lite0":
         return Backbone(efficientnet_lite.build(size, efficientnet_lite.published(), shrink=shrink), "unit")
     if name in NAMES:
-        made, scale = {"mobilenet_v2": (keras.applications.MobileNetV2, "signed"),
-                       "mobilenet_v3_small": (keras.applications.MobileNetV3Small, "bytes")}[name]
+        network, scale = {"mobilenet_v2": (keras.applications.MobileNetV2, "signed"),
+                          "mobilenet_v3_small": (keras.applications.MobileNetV3Small, "bytes")}[name]
         frame = keras.Input((*size, 3), name="frame")
-        seen = keras.layers.AveragePooling2D(shrink, name="shrink")(frame) if shrink > 1 else frame
+        shrunk = keras.layers.AveragePooling2D(shrink, name="shrink")(frame) if shrink > 1 else frame
         try:
-            return Backbone(made(input_tensor=seen, include_top=False, weights=weights), scale)
+            return Backbone(network(input_tensor=shrunk, include_top=False, weights=weights), scale)
         except Exception as error:
             raise ValueError(f"{name}'s weights could not be downloaded ({str(error).splitlines()[0]}); use "
                              "--backbone=efficientnet_lite0, which needs no network, or a file") from error

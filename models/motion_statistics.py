@@ -55,7 +55,7 @@ def statistics(stacks: tf.Tensor) -> tf.Tensor:
             whole = tf.reduce_mean(mean, axis=[1, 2])
             apart = whole - tf.reduce_mean(whole, axis=1, keepdims=True)
             jolts.append(tf.sqrt(tf.reduce_mean(apart * apart, axis=1, keepdims=True)))
-        flat = [tf.reshape(one, (-1, ROWS * COLUMNS)) for one in (*means, *spreads, *changes)]
+        flat = [tf.reshape(grid, (-1, ROWS * COLUMNS)) for grid in (*means, *spreads, *changes)]
         return tf.concat([*flat, *jolts, *courses], axis=1, name="statistics")
 
 

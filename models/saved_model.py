@@ -43,8 +43,8 @@ class SavedModel(tf.Module):
         self._names = {name: name for name in self.output}
 
     def __call__(self, x: tf.Tensor, training: bool = False) -> Dict[str, tf.Tensor]:
-        found = self._function(**{self._input: x})
-        return {name: found[own] for name, own in self._names.items()}
+        outputs = self._function(**{self._input: x})
+        return {name: outputs[signature_name] for name, signature_name in self._names.items()}
 
     def select(self, outputs: Mapping[str, str]) -> SavedModel:
         """This model, with the outputs under new names: name -> the signature's."""
@@ -53,7 +53,7 @@ class SavedModel(tf.Module):
             raise ValueError(f"the SavedModel has no output {unknown[0]!r}; it has {', '.join(self.output)} (its inner "
                              "layers can't be reached: export a model with them as outputs)")
         self._names = dict(outputs)
-        self.output = {name: self.output[own] for name, own in outputs.items()}
+        self.output = {name: self.output[signature_name] for name, signature_name in outputs.items()}
         return self
 
 

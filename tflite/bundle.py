@@ -105,8 +105,8 @@ def load(path: Union[_Path, _Paths], accelerator: str = "cpu", num_threads: int 
       OSError: if it cannot be read.
     """
     if not isinstance(path, (str, os.PathLike)):
-        return together.Together([load(one, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu)
-                                  for one in path])
+        return together.Together([load(entry, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu)
+                                  for entry in path])
     name = os.fspath(path)
     with open(name, "rb") as file:
         fields, arrays, _ = _read_open(file, name)

@@ -55,7 +55,8 @@ class ExternalBackend(interpreters.Backend):
             # No options: upstream parsed the Python ones wrongly for years (an inverted strcmp).
             loaded = interpreters.delegate(name, library)
         except (ValueError, OSError, RuntimeError, AttributeError) as error:
-            raise ValueError(f"the delegate library {library} does not load: {interpreters.one_line(error)}") from None
+            reason = interpreters.single_line(error)
+            raise ValueError(f"the delegate library {library} does not load: {reason}") from None
         super().__init__(source, name, num_threads, (loaded,))
         taken, total = self._taken(_graph(source))
         self.accelerator = "delegate"
@@ -99,7 +100,7 @@ class GpuBackend:
         try:
             from ai_edge_litert import compiled_model as litert
         except (ImportError, OSError) as error:
-            raise ValueError(f"LiteRT's GPU accelerator does not load: {interpreters.one_line(error)}") from None
+            raise ValueError(f"LiteRT's GPU accelerator does not load: {interpreters.single_line(error)}") from None
         graph = _graph(source)
         wrong = compat.computed_wrongly(graph)
         if wrong:
@@ -114,7 +115,7 @@ class GpuBackend:
                 self._bind(graph)
                 reason = ""
             except (ValueError, RuntimeError) as error:
-                reason = interpreters.one_line(error).rpartition("└")[2].strip()
+                reason = interpreters.single_line(error).rpartition("└")[2].strip()
             log.seek(0)
             said = log.read().decode(errors="replace")
         if reason:
@@ -155,7 +156,7 @@ class GpuBackend:
         try:
             self._model.run_by_name(self._signature, self._in, self._out)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"the GPU failed to run the model: {interpreters.one_line(error)}") from None
+            raise ValueError(f"the GPU failed to run the model: {interpreters.single_line(error)}") from None
 
     def wait(self) -> None:
         """Returns when the GPU has computed: `invoke` only submits, a read of the smallest output tells."""
@@ -175,8 +176,8 @@ def _graph(source: Source) -> flatbuffer.Graph:
 
 def _tensor(name: str, detail: Dict[str, Any], graph: flatbuffer.Graph) -> tensors.Tensor:
     # A compiled model doesn't tell the quantization, the file does.
-    own = graph.tensors[int(detail["index"])]
-    scale, zero_point = (own.scales[0], own.zero_points[0]) if len(own.scales) == 1 else (0.0, 0)
+    stored = graph.tensors[int(detail["index"])]
+    scale, zero_point = (stored.scales[0], stored.zero_points[0]) if len(stored.scales) == 1 else (0.0, 0)
     return tensors.Tensor(name, int(detail["index"]), tuple(int(n) for n in detail["shape"]),
                           np.dtype(detail["dtype"]).type, scale, zero_point)
 
@@ -188,8 +189,8 @@ def _unsupported(said: str) -> List[str]:
 
 
 def _adapter(said: str) -> str:
-    found = re.search(r"Selected adapter: ([^\n,]*)", said)
-    return f"gpu ({found.group(1).strip()})" if found else "gpu"
+    match = re.search(r"Selected adapter: ([^\n,]*)", said)
+    return f"gpu ({match.group(1).strip()})" if match else "gpu"
 
 
 def _why(said: str) -> str:

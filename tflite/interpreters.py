@@ -86,7 +86,7 @@ def build(source: Union[str, bytes], name: str, num_threads: int, load: Tuple[An
     try:
         return interpreter_class(num_threads=num_threads, experimental_delegates=list(load) or None, **where)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{describe(name)} cannot load {_called(source)}: {one_line(error)}") from None
+        raise ValueError(f"{describe(name)} cannot load {_called(source)}: {single_line(error)}") from None
 
 
 def delegate(name: str, library: str, options: Optional[Dict[str, str]] = None) -> Any:
@@ -110,7 +110,7 @@ class Backend:
         try:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{self.runtime} cannot load {_called(source)}: {one_line(error)}") from None
+            raise ValueError(f"{self.runtime} cannot load {_called(source)}: {single_line(error)}") from None
         self.accelerator = "cpu"
         self.placement = f"cpu: the whole graph, {num_threads} thread{'s' if num_threads > 1 else ''}"
         self.inputs, self.outputs = named_tensors(self._interpreter)
@@ -127,7 +127,7 @@ class Backend:
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{self.runtime} failed to run the model: {one_line(error)}") from None
+            raise ValueError(f"{self.runtime} failed to run the model: {single_line(error)}") from None
 
     def wait(self) -> None:
         """Returns when the outputs are there: here, `invoke` has waited for them."""
@@ -168,7 +168,7 @@ def _tensor(name: str, detail: Dict[str, Any]) -> tensors.Tensor:
                           float(scale), int(zero_point))
 
 
-def one_line(error: BaseException) -> str:
+def single_line(error: BaseException) -> str:
     """The error's message without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 

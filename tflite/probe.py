@@ -115,7 +115,7 @@ def _main(path: str, runtime: str, accelerator: str) -> int:
         backend.invoke()
         print(backend.placement)
     except (ValueError, OSError, MemoryError) as error:
-        print(interpreters.one_line(error))
+        print(interpreters.single_line(error))
         return 2
     return 0
 

@@ -31,8 +31,8 @@ class Together:
     def __init__(self, detectors: Sequence[BundledDetector]) -> None:
         if len(detectors) < 2:
             raise ValueError(f"{len(detectors)} detector files were given; together are two or more")
-        names = [str(one.config["detector"]) for one in detectors]
-        if not all(one.detector.window for one in detectors):
+        names = [str(bundled.config["detector"]) for bundled in detectors]
+        if not all(bundled.detector.window for bundled in detectors):
             raise ValueError("a detector of single images has no sequence to watch with others; calibrate it on "
                              "recordings")
         self.detectors = list(detectors)
@@ -46,23 +46,23 @@ class Together:
     def __call__(self, frame: np.ndarray, seconds: Optional[float] = None, gap: bool = False) -> Verdict:
         """The fused verdict on the sequence's next frame; arguments and errors as of `BundledDetector`."""
         start = time.perf_counter()
-        return self._fuse([one(frame, seconds, gap) for one in self.detectors], start)
+        return self._fuse([bundled(frame, seconds, gap) for bundled in self.detectors], start)
 
     def invalid(self) -> Verdict:
         """The verdict on a frame that could not be had."""
         start = time.perf_counter()
-        return self._fuse([one.invalid() for one in self.detectors], start)
+        return self._fuse([bundled.invalid() for bundled in self.detectors], start)
 
     def reset(self) -> None:
         """Begins a new sequence."""
-        for one in self.detectors:
-            one.reset()
+        for bundled in self.detectors:
+            bundled.reset()
 
     def _fuse(self, verdicts: List[Verdict], start: float) -> Verdict:
         self.verdicts = verdicts
-        self.stages_s = {stage: sum(one.stages_s[stage] for one in self.detectors) for stage in self.stages_s}
-        scores = [verdict.score / one.detector.threshold if one.detector.threshold > 0 else math.inf
-                  for verdict, one in zip(verdicts, self.detectors)]
+        self.stages_s = {stage: sum(bundled.stages_s[stage] for bundled in self.detectors) for stage in self.stages_s}
+        scores = [verdict.score / bundled.detector.threshold if bundled.detector.threshold > 0 else math.inf
+                  for verdict, bundled in zip(verdicts, self.detectors)]
         first = max(range(len(scores)), key=lambda i: (verdicts[i].alarm, scores[i]))
         leading = verdicts[first]
         return Verdict(

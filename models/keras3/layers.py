@@ -50,14 +50,14 @@ def build(kind: str, name: str, config: Mapping[str, Any]) -> Call:
     if kind not in SAME:
         raise ValueError(f"layer {name!r} ({kind}) has no counterpart in tf_keras: put a standard layer in its place, "
                          "or export the model (model.export('folder')) and convert that SavedModel")
-    own = _config(kind, config)
-    activation = own.get("activation")
+    settings = _config(kind, config)
+    activation = settings.get("activation")
     if activation is None or activation in _ACTIVATIONS:
-        return getattr(L, kind)(**own)
+        return getattr(L, kind)(**settings)
     chain = _activation(kind, name, activation)
     if kind == "Activation":
         return chain
-    layer = getattr(L, kind)(**{**own, "activation": "linear"})
+    layer = getattr(L, kind)(**{**settings, "activation": "linear"})
     return _Chain(layer, chain)
 
 
@@ -103,7 +103,7 @@ def layer_of(call: Call) -> Any:
 def _config(kind: str, config: Mapping[str, Any]) -> Dict[str, Any]:
     """The configuration in tf_keras's words: what its constructor doesn't know is left off; the proof judges that."""
     accepted = _parameters(getattr(L, kind))
-    own: Dict[str, Any] = {}
+    settings: Dict[str, Any] = {}
     for key, value in config.items():
         if kind == "LeakyReLU" and key == "negative_slope":
             key = "alpha"
@@ -114,8 +114,8 @@ def _config(kind: str, config: Mapping[str, Any]) -> Dict[str, Any]:
                 value = str(value["class_name"])
             else:
                 value = {"class_name": value["class_name"], "config": value.get("config")}
-        own[key] = value
-    return own
+        settings[key] = value
+    return settings
 
 
 def _parameters(layer: type) -> List[str]:

@@ -36,25 +36,25 @@ class _Writer:
     def functional(self, model: Any, inputs: List[int]) -> Dict[int, int]:
         """The program of a model on tensors `inputs`; its KerasTensors' ids -> tensors."""
         model = getattr(model, "_functional", None) or model
-        found = dict(zip(map(id, model.inputs), inputs))
+        tensors = dict(zip(map(id, model.inputs), inputs))
         for depth in sorted(model._nodes_by_depth, reverse=True):
             for node in model._nodes_by_depth[depth]:
                 if not node.is_input:
-                    self._node(node, found)
-        return found
+                    self._node(node, tensors)
+        return tensors
 
-    def _node(self, node: Any, found: Dict[int, int]) -> None:
+    def _node(self, node: Any, tensors: Dict[int, int]) -> None:
         operation = node.operation
         if _is_model(operation):
-            inner = [found[id(x)] for x in node.arguments.keras_tensors]
-            own = self.functional(operation, inner)
+            inner = [tensors[id(x)] for x in node.arguments.keras_tensors]
+            inner_tensors = self.functional(operation, inner)
             graph = getattr(operation, "_functional", None) or operation
             for outer, output in zip(node.outputs, graph.outputs):
-                found[id(outer)] = own[id(output)]
+                tensors[id(outer)] = inner_tensors[id(output)]
             return
-        arguments, named = _plain((node.arguments.args, node.arguments.kwargs), found, operation)
+        arguments, named = _plain((node.arguments.args, node.arguments.kwargs), tensors, operation)
         outputs = [self.tensor() for _ in node.outputs]
-        found.update(zip(map(id, node.outputs), outputs))
+        tensors.update(zip(map(id, node.outputs), outputs))
         self.calls.append({"layer": self._layer(operation), "args": arguments, "kwargs": named, "outputs": outputs})
 
     def _layer(self, layer: Any) -> str:
@@ -85,14 +85,14 @@ def main(path: str, folder: str, unsafe: str) -> int:
     writer = _Writer()
     inputs = [writer.tensor() for _ in graph.inputs]
     try:
-        found = writer.functional(model, inputs)
+        tensors = writer.functional(model, inputs)
     except _Refused as error:
         return _refuse(str(error))
     program = {
         "name": model.name, "keras": keras.__version__, "layers": writer.layers, "calls": writer.calls,
         "inputs": [{"tensor": t, "shape": list(x.shape), "dtype": str(x.dtype), "name": x._keras_history[0].name}
                    for t, x in zip(inputs, graph.inputs)],
-        "outputs": _plain(graph._outputs_struct, found, graph)}
+        "outputs": _plain(graph._outputs_struct, tensors, graph)}
     shapes = [[n or _OPEN_SIZE for n in x.shape[1:]] for x in graph.inputs]
     random = np.random.default_rng(0)
     given = [np.stack([random.uniform(0, top, shape) for top in (1.0, 255.0)]).astype(np.float32) for shape in shapes]
@@ -115,14 +115,14 @@ def _is_model(layer: Any) -> bool:
         isinstance(layer, keras.Model) and hasattr(layer, "_nodes_by_depth") and hasattr(layer, "_outputs_struct"))
 
 
-def _plain(value: Any, found: Dict[int, int], operation: Any) -> Any:
+def _plain(value: Any, tensors: Dict[int, int], operation: Any) -> Any:
     """Arguments fit for JSON: a tensor becomes {"tensor": number}."""
-    if id(value) in found:
-        return {"tensor": found[id(value)]}
+    if id(value) in tensors:
+        return {"tensor": tensors[id(value)]}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, found, operation) for item in value]
+        return [_plain(item, tensors, operation) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item, found, operation) for key, item in value.items()}
+        return {key: _plain(item, tensors, operation) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (np.ndarray, np.generic)) and np.asarray(value).size <= 64:

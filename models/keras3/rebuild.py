@@ -108,10 +108,11 @@ def build(program: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> kera
 
 
 def _fill(layer: Any, values: List[np.ndarray]) -> None:
-    shapes, own = [v.shape for v in values], [tuple(w.shape) for w in layer.weights]
-    if shapes != own:
-        raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) has weights {shapes} in Keras 3 and {own} in "
-                         "tf_keras: export the model (model.export('folder')) and convert that SavedModel")
+    shapes, expected = [v.shape for v in values], [tuple(w.shape) for w in layer.weights]
+    if shapes != expected:
+        raise ValueError(f"layer {layer.name!r} ({type(layer).__name__}) has weights {shapes} in Keras 3 and "
+                         f"{expected} in tf_keras: export the model (model.export('folder')) and convert that "
+                         "SavedModel")
     layer.set_weights(values)
 
 
@@ -139,11 +140,11 @@ def _prove(model: keras.Model, proof: Mapping[str, np.ndarray], path: str) -> No
     import tensorflow as tf
 
     given = [proof[f"input_{i}"] for i in range(len(model.inputs))]
-    found = tf.nest.flatten(model(given if len(given) > 1 else given[0], training=False))
-    wanted = [proof[f"output_{i}"] for i in range(len(found))]
-    for i, (ours, theirs) in enumerate(zip(found, wanted)):
-        for one, other in zip(np.asarray(ours, np.float64), theirs.astype(np.float64)):
-            difference = float(np.abs(one - other).max())
-            if not difference <= TOLERANCE * max(1.0, float(np.abs(other).max())):
+    outputs = tf.nest.flatten(model(given if len(given) > 1 else given[0], training=False))
+    wanted = [proof[f"output_{i}"] for i in range(len(outputs))]
+    for i, (ours, theirs) in enumerate(zip(outputs, wanted)):
+        for rebuilt, original in zip(np.asarray(ours, np.float64), theirs.astype(np.float64)):
+            difference = float(np.abs(rebuilt - original).max())
+            if not difference <= TOLERANCE * max(1.0, float(np.abs(original).max())):
                 raise ValueError(f"{path}: rebuilt in tf_keras, output {i} differs from Keras 3's by {difference:.2g}; "
                                  "export the model (model.export('folder')) and convert that SavedModel")

@@ -39,16 +39,16 @@ def run_and_convert(model, text, images, scale):
                                    representative=images if result.quantize == "int8" else None)
 
 
-def check_on_both_runtimes(found, images, scale, python, folder):
+def check_on_both_runtimes(results, images, scale, python, folder):
     """Both runtimes must give the names, and near the values, that the compressed Keras model gives."""
     np.save(folder / "frames.npy", images[:4])
-    paths = {text: folder / f"{i}.tflite" for i, text in enumerate(found)}
-    for text, (_, flatbuffer) in found.items():
+    paths = {text: folder / f"{i}.tflite" for i, text in enumerate(results)}
+    for text, (_, flatbuffer) in results.items():
         paths[text].write_bytes(flatbuffer)
     command = [python, "-c", CHILD, str(folder / "frames.npy"), *map(str, paths.values())]
     subprocess.run(command, check=True, timeout=300)
     x = views.scaled(images[:4], scale)
-    for text, (result, flatbuffer) in found.items():
+    for text, (result, flatbuffer) in results.items():
         expected = {name: np.asarray(y) for name, y in convert.named(result.model, result.model(x)).items()}
         runner = runtime.load(flatbuffer, trusted=True)
         here = [runner(image) for image in images[:4]]
@@ -57,7 +57,8 @@ def check_on_both_runtimes(found, images, scale, python, folder):
         for name, values in expected.items():
             # Rounded activations may differ by a step between runtimes.
             scatter = 0.1 * np.abs(values).max() + 1e-3
-            np.testing.assert_allclose(np.concatenate([one[name] for one in here]), values, atol=scatter, err_msg=text)
+            np.testing.assert_allclose(np.concatenate([outputs[name] for outputs in here]), values, atol=scatter,
+                                       err_msg=text)
             np.testing.assert_allclose(elsewhere[name], values, atol=scatter, err_msg=text)
 
 
@@ -70,9 +71,9 @@ def test_on_a_beta_vae_s_encoder(python, tmp_path):
             layer.momentum = 0.5
     for _ in range(20):  # batch normalisation's statistics, which a trained encoder has
         model(views.scaled(images, "unit"), training=True)
-    found = {text: run_and_convert(model, text, images, "unit") for text in RECIPES}
-    check_on_both_runtimes(found, images, "unit", python, tmp_path)
-    for result, _ in found.values():
+    results = {text: run_and_convert(model, text, images, "unit") for text in RECIPES}
+    check_on_both_runtimes(results, images, "unit", python, tmp_path)
+    for result, _ in results.values():
         assert set(result.model.output) == {"mu", "logvar"}
 
 

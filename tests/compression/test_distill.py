@@ -78,8 +78,8 @@ def test_the_paper_s_reconstruction_loss_by_hand():
                                                     (1.0, distances.Regression("early", relative=True))))),
 ])
 def test_the_default_distance_follows_the_outputs_names(names, expected):
-    made = {name: np.zeros((1, 2)) for name in names}
-    assert distances.default(made, made) == expected
+    values = {name: np.zeros((1, 2)) for name in names}
+    assert distances.default(values, values) == expected
 
 
 def test_outputs_of_other_shapes_are_left_out_and_none_left_is_an_error():
@@ -115,17 +115,17 @@ def test_only_the_student_is_trained_and_saved():
 
 def test_an_ensemble_s_outputs_are_averaged():
     teachers = [encoder(seed=1), encoder(seed=2)]
-    seen = []
+    targets = []
     x = views.scaled(images(4), "unit")
 
     def distance(batch):
-        seen.append(batch.teacher["mu"])
+        targets.append(batch.teacher["mu"])
         return tf.reduce_mean(batch.student["mu"])
 
     distiller = distill.Distiller(student=encoder(), teacher=teachers, distance=distance)
     distiller.compile(optimizer="sgd", run_eagerly=True)
     distiller.train_on_batch(x)
-    np.testing.assert_allclose(seen[0], (teachers[0](x)["mu"] + teachers[1](x)["mu"]) / 2, atol=1e-6)
+    np.testing.assert_allclose(targets[0], (teachers[0](x)["mu"] + teachers[1](x)["mu"]) / 2, atol=1e-6)
 
 
 def test_features_of_another_width_are_mapped():
@@ -180,10 +180,10 @@ def test_views_repeat_with_their_seed_and_mix_within_the_batch():
 def test_batches_cover_every_image_once_in_an_order_of_the_epoch():
     data = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
     labels = np.arange(10)
-    seen = [np.concatenate([y for _, y in views.batches(data, 4, labels=labels, epoch=e)]) for e in (0, 0, 1)]
-    assert sorted(seen[0]) == list(range(10))
-    np.testing.assert_array_equal(seen[0], seen[1])
-    assert list(seen[0]) != list(seen[2])
+    orders = [np.concatenate([y for _, y in views.batches(data, 4, labels=labels, epoch=e)]) for e in (0, 0, 1)]
+    assert sorted(orders[0]) == list(range(10))
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert list(orders[0]) != list(orders[2])
     x, y = next(iter(views.batches(data, 4, labels=labels, scale="signed")))
     np.testing.assert_allclose(x[:, 0, 0, 0], y.numpy() / 127.5 - 1, atol=1e-6)
 

@@ -9,7 +9,7 @@ L = tf_keras.layers
 X = np.random.default_rng(0).random((8, 8, 8, 3), np.float32)
 
 
-def model_with_one_outlier():
+def model_with_an_outlier():
     """One channel of "wild" is so large that int8 rounds the others away, and "mu" reads nothing but those."""
     tf_keras.utils.set_random_seed(0)
     x = frame = L.Input((8, 8, 3), name="frame")
@@ -26,13 +26,13 @@ def model_with_one_outlier():
 
 
 def test_every_layer_is_reported_and_the_weakened_one_is_worst():
-    found = errors.by_layer(model_with_one_outlier(), X)
-    by_name = {error.layer: error for error in found}
+    report = errors.by_layer(model_with_an_outlier(), X)
+    by_name = {error.layer: error for error in report}
     assert {"tame", "wild", "mu"} <= set(by_name)
     assert by_name["tame"].snr_db > 30
     assert by_name["tame"].cosine > 0.999
-    assert [error.snr_db for error in found] == sorted(error.snr_db for error in found)
-    assert errors.weak(found) == ("mu",)
+    assert [error.snr_db for error in report] == sorted(error.snr_db for error in report)
+    assert errors.weak(report) == ("mu",)
     assert by_name["mu"].kind == "Dense"
 
 
@@ -44,4 +44,4 @@ def test_measures_by_hand():
 
 def test_no_images_is_an_error():
     with pytest.raises(ValueError, match="images are needed"):
-        errors.by_layer(model_with_one_outlier(), X[:0])
+        errors.by_layer(model_with_an_outlier(), X[:0])

@@ -115,10 +115,10 @@ def test_a_narrower_student_inherits_or_starts_anew():
     heir = students.narrower(teacher, {"conv0": 0.5}, multiple=1)
     novice = students.narrower(teacher, {"conv0": 0.5}, multiple=1, inherit=False)
     kernel = teacher.get_layer("conv0").get_weights()[0]
-    own = heir.get_layer("conv0").get_weights()[0]
-    assert own.shape == novice.get_layer("conv0").get_weights()[0].shape == (3, 3, 3, 4)
-    assert all(any(np.array_equal(own[..., i], kernel[..., j]) for j in range(8)) for i in range(4))
-    assert not np.array_equal(own, novice.get_layer("conv0").get_weights()[0])
+    inherited = heir.get_layer("conv0").get_weights()[0]
+    assert inherited.shape == novice.get_layer("conv0").get_weights()[0].shape == (3, 3, 3, 4)
+    assert all(any(np.array_equal(inherited[..., i], kernel[..., j]) for j in range(8)) for i in range(4))
+    assert not np.array_equal(inherited, novice.get_layer("conv0").get_weights()[0])
 
 
 def test_an_informed_student_is_narrow_where_the_outputs_allow_it():

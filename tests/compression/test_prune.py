@@ -56,8 +56,8 @@ def test_a_global_threshold_is_one_threshold():
 
 
 def test_sparsity_for_named_layers_only():
-    found = zeros(prune.prune(encoder(), {"conv1": 0.5, "mu": 0.25}))
-    assert found == pytest.approx({"conv0": 0, "conv1": 0.5, "dense": 0, "mu": 0.25, "logvar": 0}, abs=0.01)
+    shares = zeros(prune.prune(encoder(), {"conv1": 0.5, "mu": 0.25}))
+    assert shares == pytest.approx({"conv0": 0, "conv1": 0.5, "dense": 0, "mu": 0.25, "logvar": 0}, abs=0.01)
 
 
 def test_two_of_every_four_input_channels_are_zero():

@@ -30,15 +30,15 @@ def int8_kernel(flatbuffer, shape):
     interpreter = tf.lite.Interpreter(model_content=flatbuffer, experimental_op_resolver_type=tf.lite.experimental.
                                       OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     interpreter.allocate_tensors()
-    found = [t for t in interpreter.get_tensor_details() if t["dtype"] == np.int8 and tuple(t["shape"]) == shape]
-    assert len(found) == 1
-    return interpreter.get_tensor(found[0]["index"])
+    kernels = [t for t in interpreter.get_tensor_details() if t["dtype"] == np.int8 and tuple(t["shape"]) == shape]
+    assert len(kernels) == 1
+    return interpreter.get_tensor(kernels[0]["index"])
 
 
 def run(flatbuffer, images):
     runner = tf.lite.Interpreter(model_content=flatbuffer).get_signature_runner()
-    made = [runner(frame=image[np.newaxis]) for image in images]
-    return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
+    results = [runner(frame=image[np.newaxis]) for image in images]
+    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
 
 def test_ranges_come_from_the_images_and_the_file_computes_as_the_model():
@@ -69,7 +69,7 @@ def test_shared_weights_outlive_training():
     aware = quantize.qat(shared, preserve="clusters", images=X,
                          finetune=distill.Finetune(IMAGES, epochs=1, batch_size=8))
     kernel = int8_kernel(convert.convert(aware, quantize="int8"), (12, 3, 3, 8))
-    assert all(len(np.unique(one)) <= 4 for one in kernel)  # per filter: the file scales each by itself
+    assert all(len(np.unique(row)) <= 4 for row in kernel)  # per filter: the file scales each by itself
 
 
 def test_excluded_layers_stay_in_float():

@@ -124,7 +124,7 @@ def test_distillation_by_reconstruction_wants_the_decoder_lowers_its_loss_and_le
     novice, student = (recipe.run(some, teacher, IMAGES, batch_size=8, decoder=decoder).model
                        for some in (text[:1], text))
     loss = distances.Reconstruction(decoder, weight=0.0)
-    far, near = (float(loss(distances.Batch(x, teacher(x), one(x)))) for one in (novice, student))
+    far, near = (float(loss(distances.Batch(x, teacher(x), model(x)))) for model in (novice, student))
     assert near < far
     for old, new in zip(before, decoder.get_weights()):
         np.testing.assert_array_equal(old, new)

@@ -7,7 +7,7 @@ from leanood.compression import sensitivity
 L = tf_keras.layers
 
 
-def model_with_one_idle_layer():
+def model_with_an_idle_layer():
     """Layer "idle" makes 4 channels of which only the first is read; layer "busy" makes 4 equal ones."""
     x = frame = L.Input((2,), name="frame")
     a = L.Dense(4, use_bias=False, name="idle")(x)
@@ -25,24 +25,24 @@ def evaluate(model):
 
 def test_the_idle_layer_may_lose_three_quarters_and_the_busy_one_nothing():
     lines = []
-    found = sensitivity.analyse(model_with_one_idle_layer(), evaluate, (0.75, 0.25, 0.5), progress=lines.append)
-    assert found.layers == (("idle",), ("busy",))
-    assert found.ratios == (0.25, 0.5, 0.75)
-    assert found.baseline == 0
-    np.testing.assert_allclose(found.values, [[0, 0, 0], [2, 4, 6]])
-    assert found.ratios_within(0.1) == {"idle": 0.75, "busy": 0.0}
-    assert found.ratios_within(4.0) == {"idle": 0.75, "busy": 0.5}
+    result = sensitivity.analyse(model_with_an_idle_layer(), evaluate, (0.75, 0.25, 0.5), progress=lines.append)
+    assert result.layers == (("idle",), ("busy",))
+    assert result.ratios == (0.25, 0.5, 0.75)
+    assert result.baseline == 0
+    np.testing.assert_allclose(result.values, [[0, 0, 0], [2, 4, 6]])
+    assert result.ratios_within(0.1) == {"idle": 0.75, "busy": 0.0}
+    assert result.ratios_within(4.0) == {"idle": 0.75, "busy": 0.5}
     assert len(lines) == 6
     assert lines[-1] == "busy −75%: 6 (baseline 0)"
 
 
 def test_for_a_measure_that_should_be_high_the_sign_turns():
-    found = sensitivity.Sensitivity((("a", "b"),), (0.3, 0.6), np.array([[0.95, 0.7]]), 0.96)
-    assert found.ratios_within(0.02, higher_is_better=True) == {"a": 0.3, "b": 0.3}
+    result = sensitivity.Sensitivity((("a", "b"),), (0.3, 0.6), np.array([[0.95, 0.7]]), 0.96)
+    assert result.ratios_within(0.02, higher_is_better=True) == {"a": 0.3, "b": 0.3}
 
 
 def test_the_plot_is_an_image(tmp_path):
-    found = sensitivity.Sensitivity((("a", "b"), ("c",)), (0.3, 0.6), np.array([[0.95, 0.7], [1, 2]]), 0.96)
-    sensitivity.plot(found, str(tmp_path / "s.png"), "AUROC")
+    result = sensitivity.Sensitivity((("a", "b"), ("c",)), (0.3, 0.6), np.array([[0.95, 0.7], [1, 2]]), 0.96)
+    sensitivity.plot(result, str(tmp_path / "s.png"), "AUROC")
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == ["s.png"]

@@ -150,23 +150,23 @@ def test_importance_by_hand():
     model.get_layer("a").set_weights([np.array([[3.0, 1], [4, 0], [0, 0]])])
     model.get_layer("out").set_weights([np.array([[1.0], [10]])])
     graph = channels.trace(model)
-    own = graph.makes["a"]
-    np.testing.assert_allclose(importance.scores(model, graph, "l2")[own], np.array([5, 1]) / 3)
-    np.testing.assert_allclose(importance.scores(model, graph, "l1")[own], np.array([7, 1]) / 4)
+    group = graph.makes["a"]
+    np.testing.assert_allclose(importance.scores(model, graph, "l2")[group], np.array([5, 1]) / 3)
+    np.testing.assert_allclose(importance.scores(model, graph, "l1")[group], np.array([7, 1]) / 4)
     images = np.array([[1, 1, 0], [1, 0, 0]], np.float32)  # a = (7, 1), (3, 1)
-    np.testing.assert_allclose(importance.scores(model, graph, "activation", images)[own],
+    np.testing.assert_allclose(importance.scores(model, graph, "activation", images)[group],
                                np.array([np.sqrt(29), 10]) / np.mean([np.sqrt(29), 10]), rtol=1e-6)
     # out = 17 and 13; |a · d(out²)/da| = |a · 2 out · w|
     taylor = np.array([7 * 34 * 1 + 3 * 26 * 1, 1 * 34 * 10 + 1 * 26 * 10])
-    np.testing.assert_allclose(importance.scores(model, graph, "taylor", images)[own], taylor / np.mean(taylor), 1e-6)
+    np.testing.assert_allclose(importance.scores(model, graph, "taylor", images)[group], taylor / np.mean(taylor), 1e-6)
 
 
 def test_fine_tuning_is_handed_the_small_model_and_the_teacher():
-    seen = []
+    calls = []
     model = beta_vae()
-    small = shrink.shrink(model, 0.5, multiple=1, finetune=lambda student, teacher: seen.append((student, teacher)))
-    assert seen[0][0] is small
-    assert seen[0][1] is model
+    small = shrink.shrink(model, 0.5, multiple=1, finetune=lambda student, teacher: calls.append((student, teacher)))
+    assert calls[0][0] is small
+    assert calls[0][1] is model
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -13,8 +13,8 @@ def lite():
 
 def test_cuts_are_the_ends_of_blocks_of_middling_maps(lite):
     assert lite.input_scale == "unit"
-    found = backbone.cuts(lite.model)
-    assert found == [f"block{i}" for i in range(3, 11)]
+    layers = backbone.cuts(lite.model)
+    assert layers == [f"block{i}" for i in range(3, 11)]
     assert lite.model.get_layer("block3").output_shape[1:3] == (8, 12)
     assert lite.model.get_layer("block10").output_shape[1:3] == (4, 6)
 
@@ -41,9 +41,9 @@ def test_a_file_is_a_backbone_too(tmp_path):
     frame = keras.Input((64, 64, 3))
     x = keras.layers.Conv2D(4, 8, strides=8, name="patch")(frame)
     keras.Model(frame, keras.layers.Dense(2)(keras.layers.Flatten()(x))).save(tmp_path / "own.h5")
-    own = backbone.load(str(tmp_path / "own.h5"), (64, 64), input_scale="bytes")
-    assert own.input_scale == "bytes"
-    assert backbone.cuts(own.model) == ["patch"]
+    loaded = backbone.load(str(tmp_path / "own.h5"), (64, 64), input_scale="bytes")
+    assert loaded.input_scale == "bytes"
+    assert backbone.cuts(loaded.model) == ["patch"]
     with pytest.raises(ValueError, match=r"own.h5 takes \[64, 64, 3\], not frames of 32x64; give its own --size"):
         backbone.load(str(tmp_path / "own.h5"), (32, 64))
     with pytest.raises(ValueError, match="a file's model sees frames as they are"):

@@ -30,8 +30,8 @@ def test_every_block_is_the_original(published, reference, size):
     model = efficientnet_lite.build(size, published, 10)
     blocks = keras.Model(model.input, [model.get_layer(f"block{i}").output for i in range(11)])
     maps = blocks(reference[f"{key}/frame"][np.newaxis].astype(np.float32) / 255)
-    for i, found in enumerate(maps):
-        np.testing.assert_allclose(found.numpy().mean((1, 2))[0], reference[f"{key}/block{i}_mean"], atol=2e-5)
+    for i, block in enumerate(maps):
+        np.testing.assert_allclose(block.numpy().mean((1, 2))[0], reference[f"{key}/block{i}_mean"], atol=2e-5)
 
 
 def test_all_sixteen_blocks_build_and_a_cut_needs_no_more_weights(published):

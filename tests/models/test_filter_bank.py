@@ -88,17 +88,17 @@ def layout_by_definition(image):
     for band in range(3):
         for part in parts:
             height = len(part) // 3
-            own = part[band * height:(band + 1) * height].reshape(-1, part.shape[-1])
-            bands += [*own.mean(0), *own.std(0)]
+            strip = part[band * height:(band + 1) * height].reshape(-1, part.shape[-1])
+            bands += [*strip.mean(0), *strip.std(0)]
     return np.array(bands)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_layout_is_what_it_is_defined_as(seed):
     image = frame(seed)
-    found = filter_bank.layout(image[np.newaxis]).numpy()[0]
-    np.testing.assert_allclose(found, layout_by_definition(image), rtol=2e-3, atol=3e-3)
-    assert len(found) == filter_bank.SIZE - filter_bank.FRAME
+    result = filter_bank.layout(image[np.newaxis]).numpy()[0]
+    np.testing.assert_allclose(result, layout_by_definition(image), rtol=2e-3, atol=3e-3)
+    assert len(result) == filter_bank.SIZE - filter_bank.FRAME
 
 
 def test_upside_down_moves_the_layout_and_not_the_frames_colours():
@@ -106,8 +106,8 @@ def test_upside_down_moves_the_layout_and_not_the_frames_colours():
     image[24:] *= 0.5
     turned = image[::-1]
     np.testing.assert_allclose(statistics(turned)[:6], statistics(image)[:6], rtol=0.02)
-    upright, over = (filter_bank.layout(np.ascontiguousarray(one)[np.newaxis]).numpy().reshape(3, -1)
-                     for one in (image, turned))
+    upright, over = (filter_bank.layout(np.ascontiguousarray(picture)[np.newaxis]).numpy().reshape(3, -1)
+                     for picture in (image, turned))
     assert upright[0, 0] > 1.5 * over[0, 0]  # the top's red
     np.testing.assert_allclose(upright[0, :3], over[2, :3], atol=0.03)
 

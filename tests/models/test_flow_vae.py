@@ -21,8 +21,8 @@ def _stacks(count: int, seed: int = 0) -> np.ndarray:
     """Smooth flows: a speed a stack and direction, and a little noise."""
     rng = np.random.default_rng(seed)
     speed = rng.uniform(0.3, 0.7, (count, 2, 1, 1, 1)).repeat(36, axis=2)
-    found = speed.reshape(count, 72, 1, 1) + rng.normal(0, 0.02, (count, 72, 45, 3))
-    return np.clip(found, 0, 1).astype(np.float32)
+    values = speed.reshape(count, 72, 1, 1) + rng.normal(0, 0.02, (count, 72, 45, 3))
+    return np.clip(values, 0, 1).astype(np.float32)
 
 
 def test_the_defaults_are_the_published_size():
@@ -46,14 +46,14 @@ def test_the_loss_is_half_the_squared_error_plus_both_divergences():
     model = _small(beta=0.7)
     stacks = _stacks(4)
     latent = {name: values.numpy().astype(np.float64) for name, values in model.encoder(2 * stacks - 1).items()}
-    made = model.decoder({"z_h": latent["mu_h"], "z_v": latent["mu_v"]}).numpy()
-    wanted = 0.5 * ((made - stacks) ** 2).sum(axis=(1, 2, 3))
+    decoded = model.decoder({"z_h": latent["mu_h"], "z_v": latent["mu_v"]}).numpy()
+    wanted = 0.5 * ((decoded - stacks) ** 2).sum(axis=(1, 2, 3))
     for direction in "hv":
         mu, logvar = latent[f"mu_{direction}"], latent[f"logvar_{direction}"]
         wanted = wanted + 0.7 * 0.5 * (mu ** 2 + np.exp(logvar) - logvar - 1).sum(axis=1)
     model.compile()
-    found = model.evaluate(tf.data.Dataset.from_tensors(stacks), verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(wanted.mean(), rel=1e-4)
+    losses = model.evaluate(tf.data.Dataset.from_tensors(stacks), verbose=0, return_dict=True)
+    assert losses["loss"] == pytest.approx(wanted.mean(), rel=1e-4)
 
 
 def test_what_is_deployed_takes_unit_stacks_and_has_the_same_divergences():
@@ -106,8 +106,8 @@ def test_training_uses_the_latents_of_both_directions(tmp_path):
 
 def test_statistics_are_what_numpy_makes_of_the_flow():
     stacks = np.random.default_rng(1).random((2, 226, 152, 6)).astype(np.float32)
-    found = motion_statistics.statistics(tf.constant(stacks)).numpy()
-    assert found.shape == (2, 3 * 48 + 2 + 48 * 6)
+    result = motion_statistics.statistics(tf.constant(stacks)).numpy()
+    assert result.shape == (2, 3 * 48 + 2 + 48 * 6)
     for number, half in enumerate((stacks[:, :112], stacks[:, 116:224])):
         flow = half.astype(np.float64).reshape(2, -1, 4, 38, 4, 6).mean(axis=(2, 4)) - 0.5
         flow = flow[:, :24, :36]
@@ -115,10 +115,10 @@ def test_statistics_are_what_numpy_makes_of_the_flow():
         change = np.abs(np.diff(flow, axis=3)).reshape(2, 6, 4, 4, 9, 5)
         for begin, wanted in ((0, cells.mean(axis=(2, 4, 5))), (48, cells.std(axis=(2, 4, 5))),
                               (96, change.mean(axis=(2, 4, 5)))):
-            np.testing.assert_allclose(found[:, begin + 24 * number:begin + 24 * number + 24], wanted.reshape(2, 24),
+            np.testing.assert_allclose(result[:, begin + 24 * number:begin + 24 * number + 24], wanted.reshape(2, 24),
                                        atol=2e-5)
-        np.testing.assert_allclose(found[:, 144 + number], cells.mean(axis=(1, 2, 3, 4)).std(axis=1), atol=1e-5)
-        np.testing.assert_allclose(found[:, 146 + 144 * number:290 + 144 * number],
+        np.testing.assert_allclose(result[:, 144 + number], cells.mean(axis=(1, 2, 3, 4)).std(axis=1), atol=1e-5)
+        np.testing.assert_allclose(result[:, 146 + 144 * number:290 + 144 * number],
                                    cells.mean(axis=(2, 4)).reshape(2, 144), atol=1e-5)
 
 

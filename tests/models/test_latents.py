@@ -14,13 +14,14 @@ def posterior(scale):
 def test_nats_activity_and_correlation():
     mu, logvar = posterior([1.0, 0.5, 0.01])
     light = 3 - 2 * mu[:, 1]
-    found = latents.describe(mu, logvar, {"light": light})
-    np.testing.assert_allclose(found.nats, kl.per_latent(mu, logvar).mean(axis=0))
-    assert found.active.tolist() == [True, True, False]
-    np.testing.assert_allclose(found.correlations["light"], [np.corrcoef(mu[:, i], light)[0, 1] for i in range(3)])
-    assert found.warning == ""
-    assert [row[0] for row in found.rows()] == np.argsort(-found.nats).tolist()
-    assert len(found.headers()) == len(found.rows()[0])
+    description = latents.describe(mu, logvar, {"light": light})
+    np.testing.assert_allclose(description.nats, kl.per_latent(mu, logvar).mean(axis=0))
+    assert description.active.tolist() == [True, True, False]
+    np.testing.assert_allclose(description.correlations["light"],
+                               [np.corrcoef(mu[:, i], light)[0, 1] for i in range(3)])
+    assert description.warning == ""
+    assert [row[0] for row in description.rows()] == np.argsort(-description.nats).tolist()
+    assert len(description.headers()) == len(description.rows()[0])
 
 
 def test_frames_of_unknown_level_are_left_out():

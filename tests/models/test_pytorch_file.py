@@ -57,12 +57,12 @@ def test_tensors_come_back_with_their_strides_and_types(tmp_path):
                                           "turned": tensor("1", 0, (4, 6), (1, 4)),
                                           "count": tensor("2", 0, (), (), "LongStorage")},
                       storages={"1": values, "2": numbers})
-    found = pytorch_file.read(path)
-    np.testing.assert_array_equal(found["plain"], values[4:10].reshape(2, 3))
-    np.testing.assert_array_equal(found["turned"], values.reshape(6, 4).T)
-    assert found["count"].shape == ()
-    assert found["count"] == 7
-    assert found["count"].dtype == np.int64
+    tensors = pytorch_file.read(path)
+    np.testing.assert_array_equal(tensors["plain"], values[4:10].reshape(2, 3))
+    np.testing.assert_array_equal(tensors["turned"], values.reshape(6, 4).T)
+    assert tensors["count"].shape == ()
+    assert tensors["count"] == 7
+    assert tensors["count"].dtype == np.int64
 
 
 def test_what_no_tensor_needs_is_refused_before_it_is_called(tmp_path):

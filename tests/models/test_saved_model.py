@@ -39,10 +39,10 @@ def test_a_saved_model_is_converted_by_names(exported, quantize, tolerance):
     assert saved_model.is_program(folder)
     model = saved_model.SavedModel(folder).select({"logits": "output_0", "features": "output_1"})
     flatbuffer = convert.convert(model, quantize=quantize, representative=IMAGES, input_scale="signed")
-    found = runtime.load(flatbuffer, trusted=True).each(IMAGES[:8])
+    outputs = runtime.load(flatbuffer, trusted=True).each(IMAGES[:8])
     expected = module(tf.constant(IMAGES[:8] / np.float32(127.5) - 1))
-    np.testing.assert_allclose(found["logits"], expected["output_0"], atol=tolerance)
-    np.testing.assert_allclose(found["features"], expected["output_1"], atol=tolerance)
+    np.testing.assert_allclose(outputs["logits"], expected["output_0"], atol=tolerance)
+    np.testing.assert_allclose(outputs["features"], expected["output_1"], atol=tolerance)
 
 
 def test_what_a_saved_model_lacks_is_told(exported, tmp_path):

@@ -93,16 +93,16 @@ def test_the_best_epochs_weights_come_back(images, tmp_path):
     folder = run.Run.create(str(tmp_path / "run"), {})
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    seen = []
-    made_up = iter([3.0, 1.0, 2.0, 1.5, 0.0])
-    model.evaluate = lambda *_, **__: {"loss": next(made_up)}
+    weights = []
+    losses = iter([3.0, 1.0, 2.0, 1.5, 0.0])
+    model.evaluate = lambda *_, **__: {"loss": next(losses)}
     data = tf.data.Dataset.from_tensors((np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)))
     outcome = training.fit(model, lambda epoch: data, folder=folder, epochs=5, validation=data, patience=2,
-                           on_epoch=lambda epoch: seen.append(model.get_weights()))
+                           on_epoch=lambda epoch: weights.append(model.get_weights()))
     assert outcome.best_epoch == 2
     assert outcome.stopped_early
     assert len(outcome.history) == 4
-    for mine, theirs in zip(model.get_weights(), seen[1]):
+    for mine, theirs in zip(model.get_weights(), weights[1]):
         np.testing.assert_array_equal(mine, theirs)
 
 

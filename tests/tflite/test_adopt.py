@@ -40,15 +40,15 @@ def _maps_tensor(model):
 
 def test_a_channels_first_file_becomes_one_that_takes_frames(foreign):
     model, network = foreign
-    own = list(runtime.load(model, trusted=True).outputs)
-    adopted = runtime.load(adopt.adopt(model, {"logits": own[0], "features": _maps_tensor(model)}, "imagenet"),
+    names = list(runtime.load(model, trusted=True).outputs)
+    adopted = runtime.load(adopt.adopt(model, {"logits": names[0], "features": _maps_tensor(model)}, "imagenet"),
                            trusted=True)
     assert {name: tensor.shape for name, tensor in adopted.inputs.items()} == {"frame": (1, 16, 20, 3)}
-    found = adopted.each(IMAGES)
+    results = adopted.each(IMAGES)
     x = (IMAGES / np.float32(255) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     maps, logits = network(tf.constant(x.transpose(0, 3, 1, 2), tf.float32))
-    np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
-    np.testing.assert_allclose(found["features"], np.mean(maps, (1, 2)), atol=1e-5)
+    np.testing.assert_allclose(results["logits"], logits, atol=1e-5)
+    np.testing.assert_allclose(results["features"], np.mean(maps, (1, 2)), atol=1e-5)
 
 
 @pytest.mark.parametrize(("shape", "size", "first", "axes"), [
@@ -62,17 +62,17 @@ def test_maps_tell_their_layout_by_the_pictures_ratio(shape, size, first, axes):
 
 def test_a_file_without_a_signature_and_with_quantized_ends(tiny_models):
     plain = (tiny_models / "without_signature.tflite").read_bytes()
-    own = runtime.load(plain, trusted=True)
-    name = next(iter(own.outputs))
+    original = runtime.load(plain, trusted=True)
+    name = next(iter(original.outputs))
     adopted = runtime.load(adopt.adopt(plain, {"features": name}, "signed"), trusted=True)
     frames = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(adopted.each(frames)["features"],
-                               own.each(frames / np.float32(127.5) - np.float32(1))[name], atol=1e-4)
+                               original.each(frames / np.float32(127.5) - np.float32(1))[name], atol=1e-4)
     quantized = (tiny_models / "int8_ends.tflite").read_bytes()
-    own = runtime.load(quantized, trusted=True)
-    name = next(iter(own.outputs))
+    original = runtime.load(quantized, trusted=True)
+    name = next(iter(original.outputs))
     adopted = runtime.load(adopt.adopt(quantized, {"features": name}), trusted=True)
-    np.testing.assert_allclose(adopted.each(frames)["features"], own.each(frames)[name], atol=1e-6)
+    np.testing.assert_allclose(adopted.each(frames)["features"], original.each(frames)[name], atol=1e-6)
 
 
 @pytest.mark.parametrize(("outputs", "scale", "message"), [

@@ -403,5 +403,5 @@ def test_a_classifiers_score_serves_alike(tiny_models, tmp_path):
 def test_int8_and_float_detectors_agree(tiny_detector, tiny_int8_detector):
     camera = np.random.default_rng(9).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     exact, quantized = bundle.load(tiny_detector), bundle.load(tiny_int8_detector)
-    odd = np.array([[exact(frame).nonconformity, quantized(frame).nonconformity] for frame in camera])
-    np.testing.assert_allclose(odd[:, 1], odd[:, 0], atol=0.1 * odd[:, 0].max())
+    alphas = np.array([[exact(frame).nonconformity, quantized(frame).nonconformity] for frame in camera])
+    np.testing.assert_allclose(alphas[:, 1], alphas[:, 0], atol=0.1 * alphas[:, 0].max())

@@ -93,9 +93,9 @@ def test_the_tables_are_what_the_runtimes_know(single_operators, module, runtime
     path, entries = single_operators
     child = subprocess.run([sys.executable, "-c", _LOOK_UP, module, str(path)], input=json.dumps(entries).encode(),
                            capture_output=True, check=True)
-    found = json.loads(child.stdout)
+    known = json.loads(child.stdout)
     for name, version, _, _ in entries:
-        assert found[name + str(version)] == (version <= operators.VERSIONS[runtime][name]), (name, version)
+        assert known[name + str(version)] == (version <= operators.VERSIONS[runtime][name]), (name, version)
 
 
 @pytest.mark.parametrize("target", list(compat.TARGETS))

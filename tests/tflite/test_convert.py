@@ -55,9 +55,9 @@ TOLERANCE = {"float32": 1e-5, "float16": 3e-3, "dynamic": 0.05, "int8": 0.06, "i
 @pytest.mark.parametrize("quantize", convert.QUANTIZATIONS)
 def test_a_file_agrees_with_keras(encoder, files, quantize):
     expected = encoder(FRAMES / np.float32(255))
-    found = _run(files[quantize], FRAMES)
-    assert set(found) == {"mu", "logvar"}
-    for name, values in found.items():
+    outputs = _run(files[quantize], FRAMES)
+    assert set(outputs) == {"mu", "logvar"}
+    for name, values in outputs.items():
         assert values.dtype == np.float32
         error = np.sqrt(np.mean((values - expected[name]) ** 2)) / np.std(expected[name])
         assert error < TOLERANCE[quantize], name
@@ -106,9 +106,9 @@ def test_the_models_own_scale_is_folded_in(scale, wanted, quantize):
     model = keras.Model(frame, [features, keras.layers.Dense(3, name="logits")(features)])
     frames = _frames(20, (16, 16))
     expected = dict(zip(model.output_names, model(wanted(frames.astype(np.float32)))))
-    found = _run(convert.convert(model, quantize=quantize, representative=frames, input_scale=scale), frames)
-    assert set(found) == {"features", "logits"}
-    for name, values in found.items():
+    outputs = _run(convert.convert(model, quantize=quantize, representative=frames, input_scale=scale), frames)
+    assert set(outputs) == {"features", "logits"}
+    for name, values in outputs.items():
         error = np.sqrt(np.mean((values - expected[name]) ** 2)) / np.std(expected[name])
         assert error < (1e-5 if quantize == "float32" else 0.1), name
 
@@ -122,8 +122,8 @@ def test_a_rescaled_model_gives_the_same(encoder):
 def test_an_open_size_is_fixed():
     frame = keras.Input((None, None, 3), name="frame")
     model = keras.Model(frame, {"mean": keras.layers.GlobalAveragePooling2D()(frame)})
-    found = _run(convert.convert(model, size=(16, 24)), _frames(3, (16, 24)))
-    np.testing.assert_allclose(found["mean"], (_frames(3, (16, 24)) / 255).mean(axis=(1, 2)), atol=1e-5)
+    outputs = _run(convert.convert(model, size=(16, 24)), _frames(3, (16, 24)))
+    np.testing.assert_allclose(outputs["mean"], (_frames(3, (16, 24)) / 255).mean(axis=(1, 2)), atol=1e-5)
 
 
 @pytest.mark.parametrize("given", [None, FRAMES])
@@ -133,9 +133,9 @@ def test_quantization_aware_outputs_get_their_names_back(encoder, given):
     for _ in range(20):
         aware(FRAMES / np.float32(255), training=True)
     flatbuffer = convert.convert(aware, quantize="int8", representative=given)
-    expected, found = aware(FRAMES / np.float32(255)), _run(flatbuffer, FRAMES)
-    assert set(found) == {"mu", "logvar"}
-    assert np.corrcoef(found["mu"].ravel(), expected["mu"].numpy().ravel())[0, 1] > 0.99
+    expected, outputs = aware(FRAMES / np.float32(255)), _run(flatbuffer, FRAMES)
+    assert set(outputs) == {"mu", "logvar"}
+    assert np.corrcoef(outputs["mu"].ravel(), expected["mu"].numpy().ravel())[0, 1] > 0.99
     assert _signature(flatbuffer).get_input_details()["frame"]["quantization"] == (pytest.approx(1 / 255), 0)
 
 
@@ -174,9 +174,9 @@ def test_a_file_that_its_target_cannot_load_is_refused():
 
 def test_a_failed_conversion_is_one_line():
     frame = keras.Input((8, 8, 3), name="frame")
-    odd = keras.layers.Lambda(lambda x: tf.strings.length(tf.strings.as_string(x)))
+    layer = keras.layers.Lambda(lambda x: tf.strings.length(tf.strings.as_string(x)))
     with pytest.raises(ValueError, match="converter refused the model .float32.: [^\n]+$"):
-        convert.convert(keras.Model(frame, {"odd": odd(frame)}))
+        convert.convert(keras.Model(frame, {"odd": layer(frame)}))
 
 
 def test_nothing_is_printed(encoder, capfd):
@@ -230,5 +230,5 @@ def test_the_reference_resnet_keeps_its_decisions(real_data):
     model = convert.with_outputs(model, {"features": "features", "logits": "logits"})
     frames = np.stack([cv2.resize(frame, (32, 32)) for frame in _frames(40, (64, 64), seed=2)])
     expected = model((frames / 127.5 - 1).astype(np.float32))["logits"].numpy()
-    found = _run(convert.convert(model, input_scale="signed", size=(32, 32)), frames)["logits"]
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    logits = _run(convert.convert(model, input_scale="signed", size=(32, 32)), frames)["logits"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)

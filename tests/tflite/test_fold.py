@@ -39,20 +39,20 @@ def outputs(files):
 @pytest.mark.parametrize("name", fold.FOLDABLE)
 @pytest.mark.parametrize("quantize", ["float32", "int8"])
 def test_folded_score_equals_numpys(files, outputs, name, quantize):
-    own = outputs[quantize]
-    score = scores.by_name(name)().fit(own)
+    plain = outputs[quantize]
+    score = scores.by_name(name)().fit(plain)
     folded = runtime.load(fold.fold(files[quantize], score), trusted=True)
-    found = folded.each(IMAGES[:30])
-    np.testing.assert_allclose(found["ood_score"], score.score(own)[:30], rtol=1e-4, atol=1e-4)
+    results = folded.each(IMAGES[:30])
+    np.testing.assert_allclose(results["ood_score"], score.score(plain)[:30], rtol=1e-4, atol=1e-4)
     for output in ("features", "logits", "early"):  # the network is what it was
-        np.testing.assert_array_equal(found[output], own[output][:30])
+        np.testing.assert_array_equal(results[output], plain[output][:30])
 
 
 @pytest.mark.parametrize("quantize", ["float16", "dynamic"])
 def test_other_quantizations_fold_too(files, outputs, quantize):
     score = scores.ViM().fit(outputs[quantize])
-    found = runtime.load(fold.fold(files[quantize], score), trusted=True).each(IMAGES[:10])
-    np.testing.assert_allclose(found["ood_score"], score.score(outputs[quantize])[:10], rtol=1e-4, atol=1e-4)
+    results = runtime.load(fold.fold(files[quantize], score), trusted=True).each(IMAGES[:10])
+    np.testing.assert_allclose(results["ood_score"], score.score(outputs[quantize])[:10], rtol=1e-4, atol=1e-4)
 
 
 def test_statistics_are_fitted_on_the_file_itself(files, outputs):

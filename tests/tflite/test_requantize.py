@@ -30,8 +30,8 @@ def readers_of_the_frame(flatbuffer):
     base = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer))
     graph = base.subgraphs[0]
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    return [names[base.operatorCodes[one.opcodeIndex].builtinCode] for one in graph.operators
-            if one.inputs[0] == graph.inputs[0]]
+    return [names[base.operatorCodes[operator.opcodeIndex].builtinCode] for operator in graph.operators
+            if operator.inputs[0] == graph.inputs[0]]
 
 
 def run(flatbuffer):

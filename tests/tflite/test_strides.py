@@ -25,12 +25,12 @@ def model():
 
 @pytest.mark.parametrize("quantize", ["int8", "dynamic"])
 def test_results_stay_and_the_gpu_agrees(model, quantize, tmp_path):
-    made = convert.convert(model, quantize=quantize, representative=IMAGES)
-    changed = strides.without_strides(made)
+    converted = convert.convert(model, quantize=quantize, representative=IMAGES)
+    changed = strides.without_strides(converted)
     assert "MAX_POOL_2D" in [operator.name for operator in flatbuffer.read(changed).operators]
     ours = runtime.load(changed, trusted=True).each(IMAGES)["y"]
     # The CPU's kernels may round int8 another way after a pooling than after a convolution.
-    np.testing.assert_allclose(ours, runtime.load(made, trusted=True).each(IMAGES)["y"], atol=2e-3)
+    np.testing.assert_allclose(ours, runtime.load(converted, trusted=True).each(IMAGES)["y"], atol=2e-3)
     assert convert.convert(model, quantize=quantize, representative=IMAGES, target="gpu") == changed
     assert strides.without_strides(changed) == changed
     if not os.path.exists(SWIFTSHADER):
@@ -47,5 +47,5 @@ def test_results_stay_and_the_gpu_agrees(model, quantize, tmp_path):
 
 
 def test_float_convolutions_are_left_alone(model):
-    made = convert.convert(model)
-    assert strides.without_strides(made) == made
+    converted = convert.convert(model)
+    assert strides.without_strides(converted) == converted

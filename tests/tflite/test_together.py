@@ -30,15 +30,15 @@ def test_the_alarm_is_any_ones_and_the_p_value_bonferronis(files):
     alone = [bundle.load(files / name) for name in ("low.tflite", "high.tflite")]
     assert both.config["threshold"] == 1
     for frame in np.load(files / "frames.npy"):
-        fused, own = both(frame), [one(frame) for one in alone]
-        assert [one.score for one in both.verdicts] == [one.score for one in own]
-        assert fused.score == max(own[0].score / 2, own[1].score / 40)
-        assert fused.alarm == (own[0].alarm or own[1].alarm) == (fused.score > 1)
-        assert fused.p_value == min(1, 2 * min(own[0].p_value, own[1].p_value))
+        fused, verdicts = both(frame), [single(frame) for single in alone]
+        assert [verdict.score for verdict in both.verdicts] == [verdict.score for verdict in verdicts]
+        assert fused.score == max(verdicts[0].score / 2, verdicts[1].score / 40)
+        assert fused.alarm == (verdicts[0].alarm or verdicts[1].alarm) == (fused.score > 1)
+        assert fused.p_value == min(1, 2 * min(verdicts[0].p_value, verdicts[1].p_value))
     assert fused.alarm
     assert fused.partition.split(":")[0].endswith(" 1")  # two of one name are told apart by number
     both.reset()
-    [one.reset() for one in alone]
+    [single.reset() for single in alone]
     assert both(frame).score == alone[0](frame).score / 2
 
 

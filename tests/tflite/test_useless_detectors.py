@@ -33,7 +33,7 @@ def test_a_threshold_that_no_score_reaches_is_shouted(tiny_detector, tmp_path, t
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         bundle.load(path)
-    assert [str(one.message) for one in caught if "NEVER ALARMS" in str(one.message)] == [
+    assert [str(warning.message) for warning in caught if "NEVER ALARMS" in str(warning.message)] == [
         f"{path}: THIS DETECTOR NEVER ALARMS but on invalid frames: its threshold is inf, its score stays below inf; "
         "calibrate it again"] * warned
 

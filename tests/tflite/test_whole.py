@@ -46,8 +46,8 @@ def _calibrated(file, nonconformity, window=10, scales=True, kind="subset", part
     train, calibration = runner.each(TRAIN), runner.each(CALIBRATION)
     starts = np.arange(len(TRAIN)) % 50 == 0
     nonconformity.fit(train, parts, starts if window else None)
-    own = None if parts is None else np.resize(parts, len(CALIBRATION))
-    judge = detector.Detector.calibrate(nonconformity, calibration, partition=own,
+    calibration_parts = None if parts is None else np.resize(parts, len(CALIBRATION))
+    judge = detector.Detector.calibrate(nonconformity, calibration, partition=calibration_parts,
                                         starts=np.arange(len(CALIBRATION)) % 50 == 0 if window else None,
                                         partition_kind=kind, window=window)
     if window and scales:
@@ -77,14 +77,14 @@ def _both(file, judge, frames):
         if (frame == frame[0, 0]).all():
             outputs = {name: np.full_like(array, np.nan) for name, array in outputs.items()}
         ours.append(judge.step(outputs))
-        found = folded(frame if state is None else {"frame": frame, "state": state})
+        result = folded(frame if state is None else {"frame": frame, "state": state})
         if not (frame == frame[0, 0]).all():
             for name in outputs:
-                np.testing.assert_array_equal(found[name], outputs[name])
-        state = found.get("state")
-        theirs.append(found)
+                np.testing.assert_array_equal(result[name], outputs[name])
+        state = result.get("state")
+        theirs.append(result)
     return ({name: np.array([getattr(step, name) for step in ours]) for name in whole.OUTPUTS},
-            {name: np.array([float(found[name][0]) for found in theirs]) for name in whole.OUTPUTS})
+            {name: np.array([float(result[name][0]) for result in theirs]) for name in whole.OUTPUTS})
 
 
 def _check(ours, theirs, count, tolerance=2e-3):
@@ -190,7 +190,7 @@ def test_other_runtimes_say_the_same(files, tmp_path, kind, accelerator):
     done = subprocess.run([sys.executable, "-c", _RUN, str(tmp_path / "whole.tflite"), kind, accelerator,
                            str(tmp_path / "out.npy")], env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()[-1500:]
-    found = np.load(tmp_path / "out.npy")
+    rows = np.load(tmp_path / "out.npy")
     _, theirs = _both(files["float32"], judge, frames)
-    np.testing.assert_array_equal(found[:, 2], theirs["alarm"])
-    np.testing.assert_allclose(found[:, 0], theirs["score"], atol=5e-3)
+    np.testing.assert_array_equal(rows[:, 2], theirs["alarm"])
+    np.testing.assert_allclose(rows[:, 0], theirs["score"], atol=5e-3)

@@ -67,9 +67,9 @@ def read(file: BinaryIO, size: int, names: Sequence[str], limits: Sequence[int])
     if length > _MAX_DIRECTORY or place + length + _END_RECORD.size != size:
         raise AppendixError("its ZIP's directory is damaged, or bytes were inserted or cut out")
     entries = _directory(_at(file, place, length), count)
-    found = [entry[0] for entry in entries]
-    if found != list(names):
-        raise AppendixError(f"its ZIP holds {', '.join(map(repr, found)) or 'nothing'}, "
+    entry_names = [entry[0] for entry in entries]
+    if entry_names != list(names):
+        raise AppendixError(f"its ZIP holds {', '.join(map(repr, entry_names)) or 'nothing'}, "
                             f"a detector file's {', '.join(map(repr, names))}")
     start = entries[0][2]
     contents, position = [], start

@@ -61,8 +61,9 @@ def parse(data: bytes) -> Dict[str, Any]:
     digests = fields.get("sha256")
     if not isinstance(digests, dict) or not all(isinstance(digests.get(k), str) for k in _DIGESTS):
         raise ValueError("detector.json has no hashes")
-    own = digests["detector"]
-    if len(own) != 64 or text.count(own) != 1 or hashlib.sha256(text.replace(own, _ZEROS).encode()).hexdigest() != own:
+    digest = digests["detector"]
+    if (len(digest) != 64 or text.count(digest) != 1
+            or hashlib.sha256(text.replace(digest, _ZEROS).encode()).hexdigest() != digest):
         raise ValueError("detector.json was changed after it was written (its SHA-256 differs)")
     check(fields)
     return fields
@@ -99,8 +100,8 @@ def _are_scales(value: Any) -> bool:
         return True
     windows, thresholds = (value.get("windows"), value.get("thresholds")) if isinstance(value, dict) else (None, None)
     return (isinstance(windows, (list, tuple)) and isinstance(thresholds, (list, tuple))
-            and 0 < len(windows) == len(thresholds) and all(_is_int(one) and one > 0 for one in windows)
-            and all(one is None or _is_number(one) and one > 0 for one in thresholds))
+            and 0 < len(windows) == len(thresholds) and all(_is_int(window) and window > 0 for window in windows)
+            and all(threshold is None or _is_number(threshold) and threshold > 0 for threshold in thresholds))
 
 
 def _is_int(value: Any) -> bool:

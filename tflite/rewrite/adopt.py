@@ -46,7 +46,7 @@ def adopt(model: bytes, outputs: Mapping[str, str], input_scale: str = "unit") -
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise ValueError(f"the file's input is {shape}, but should be [1, height, width, 3] or [1, 3, height, width]")
     first = shape[3] != 3
-    places = {name: _find(base, own) for name, own in outputs.items()}
+    places = {name: _find(base, original) for name, original in outputs.items()}
     _sign(base)
     for name, place in places.items():
         _expose(base, name, place, shape[2:] if first else shape[1:3], first)
@@ -61,12 +61,12 @@ def _find(base: Any, name: str) -> int:
               for entry in signature.outputs}
     if name in signed:
         return signed[name]
-    made = {int(index) for operator in graph.operators for index in operator.outputs}
-    named = [index for index in sorted(made) if graft.text(graph.tensors[index].name) == name]
+    computed = {int(index) for operator in graph.operators for index in operator.outputs}
+    named = [index for index in sorted(computed) if graft.text(graph.tensors[index].name) == name]
     if not named:
-        own = [graft.text(graph.tensors[index].name) for index in graph.outputs]
-        raise ValueError(f"the file has no output or tensor {name!r}; its outputs are {', '.join([*signed, *own])}; "
-                         "Netron shows the tensors inside")
+        output_names = [graft.text(graph.tensors[index].name) for index in graph.outputs]
+        raise ValueError(f"the file has no output or tensor {name!r}; its outputs are "
+                         f"{', '.join([*signed, *output_names])}; Netron shows the tensors inside")
     return named[-1]
 
 

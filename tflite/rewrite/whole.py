@@ -54,21 +54,21 @@ def fold_all(model: bytes, judge: detector.Detector) -> bytes:
         raise ValueError("a detector with a martingale over one window cannot be put into a graph; calibrate it with "
                          "evidence at several scales, or with --window=0")
     base = graft.open(model)
-    given, found = graft.inputs(base), graft.outputs(base)
+    given, outputs = graft.inputs(base), graft.outputs(base)
     if len(given) != 1:
         raise ValueError(f"the file has the inputs {', '.join(given)}, but should have one: the frame")
-    taken = sorted(set(found) & {*OUTPUTS, STATE})
+    taken = sorted(set(outputs) & {*OUTPUTS, STATE})
     if taken:
         raise ValueError(f"the file already has the output {taken[0]!r}; fold into the file without it")
     tensors = base.subgraphs[0].tensors
     specs, ties = [], []
     for name in judge.nonconformity.inputs:
-        if name not in found:
-            raise ValueError(f"the detector reads the output {name!r}; the file has {', '.join(found)}")
-        if tensors[found[name]].type != schema.TensorType.FLOAT32:
+        if name not in outputs:
+            raise ValueError(f"the detector reads the output {name!r}; the file has {', '.join(outputs)}")
+        if tensors[outputs[name]].type != schema.TensorType.FLOAT32:
             raise ValueError(f"the file's output {name!r} is not float32; convert it with float32 outputs")
-        specs.append(tf.TensorSpec([int(n) for n in tensors[found[name]].shape], tf.float32, name=name))
-        ties.append(found[name])
+        specs.append(tf.TensorSpec([int(n) for n in tensors[outputs[name]].shape], tf.float32, name=name))
+        ties.append(outputs[name])
     (frame, place), = given.items()
     dtype = {schema.TensorType.FLOAT32: tf.float32, schema.TensorType.UINT8: tf.uint8}.get(tensors[place].type)
     if dtype is None:
@@ -93,8 +93,8 @@ def _judge(judge: detector.Detector, kind: _Kind, values: Tuple[tf.Tensor, ...],
     valid = _valid(picture)
     known = state[:, memory + kind.width:] if state is not None else tf.zeros((1, 1))  # 1: there was a frame before
     before = state[:, memory:memory + kind.width] if state is not None and kind.width else None
-    odd = kind.alphas(outputs, before, known)
-    alphas = odd.alphas * valid + _HUGE * (1.0 - valid)
+    measured = kind.alphas(outputs, before, known)
+    alphas = measured.alphas * valid + _HUGE * (1.0 - valid)
     p = tf.concat([_p_value(judge, column, alphas[:, column:column + 1])
                    for column in range(len(judge.partitions))], axis=1)
     if judge.partition_kind == "subset":
@@ -108,8 +108,8 @@ def _judge(judge: detector.Detector, kind: _Kind, values: Tuple[tf.Tensor, ...],
         ring = tf.concat([state[:, 1:memory], -tf.math.log(p_value) - evidence.ORDINARY], axis=1)
         score = _at_scales(ring, judge.scales)
         kept = [ring]
-        if odd.memory is not None:  # the nonconformity doesn't see an invalid frame
-            kept.append(odd.memory * valid + before * (1.0 - valid))
+        if measured.memory is not None:  # the nonconformity doesn't see an invalid frame
+            kept.append(measured.memory * valid + before * (1.0 - valid))
         after = [tf.concat([*kept, tf.maximum(known, valid)], axis=1)]
     threshold = min(judge.threshold, 0.1 * _HUGE)
     alarm = tf.maximum(tf.cast(score > threshold, tf.float32), 1.0 - valid)

@@ -18,7 +18,7 @@ from leanood.tflite.timing import energy, memory
 
 
 def main(options: Dict[str, Any]) -> None:
-    replies = _own_stdout()
+    replies = _redirect_stdout()
     try:
         worker = _Worker(options)
         _reply(replies, worker.described)
@@ -31,7 +31,7 @@ def main(options: Dict[str, Any]) -> None:
             else:
                 _reply(replies, worker.memory())
     except (ValueError, OSError, MemoryError) as error:
-        _reply(replies, {"error": interpreters.one_line(error)})
+        _reply(replies, {"error": interpreters.single_line(error)})
 
 
 class _Worker:
@@ -93,7 +93,7 @@ def _random(tensor: Any, random: np.random.Generator) -> np.ndarray:
     return np.zeros(tensor.shape, tensor.dtype)  # of indices and the like, zero is always in range
 
 
-def _own_stdout() -> Any:
+def _redirect_stdout() -> Any:
     """The replies' stream; what the runtimes print to stdout goes to stderr."""
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -29,7 +29,7 @@ class Setup:
 
     def label(self) -> str:
         """How a table calls it."""
-        rest = [word for word, usual in ((self.runtime, "auto"), (self.accelerator, "cpu")) if word != usual]
+        rest = [word for word, default in ((self.runtime, "auto"), (self.accelerator, "cpu")) if word != default]
         return " ".join([os.path.basename(self.model), *rest])
 
 
