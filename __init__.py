@@ -38,9 +38,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'leanood' has no attribute {name!r}")
     module = "leanood.tflite.bundle" if name == "load" else f"leanood.workflow.{name}"
-    found = getattr(importlib.import_module(module), name)
-    globals()[name] = found
-    return found
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> List[str]:

@@ -179,9 +179,9 @@ def _define(parser: flags.ArgumentParser, name: str, default: Any, help: str) ->
 def _flags() -> List[Any]:
     """The flags of the one verb that is loaded, by name: all that modules of tools/ have defined."""
     defined = flags.FLAGS.flags_by_module_dict()
-    own = {id(flag): flag for module, its in defined.items()
-           if module.startswith("leanood.tools.") or module == sys.argv[0] for flag in its}
-    return sorted(own.values(), key=lambda flag: flag.name)
+    verb_flags = {id(flag): flag for module, its in defined.items()
+                  if module.startswith("leanood.tools.") or module == sys.argv[0] for flag in its}
+    return sorted(verb_flags.values(), key=lambda flag: flag.name)
 
 
 def _verb(main: Callable[..., Any]) -> str:

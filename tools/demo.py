@@ -68,8 +68,8 @@ def _table(reports: Dict[str, Dict[str, Any]]) -> str:
     for i, name in enumerate(names):
         row: List[Any] = [name]
         for quantize in _QUANTIZE:
-            one = reports[quantize]["rows"][i]
-            row += [f"{one['auroc']:.3f}", f"{one['delay_frames']:g}"]
+            measured = reports[quantize]["rows"][i]
+            row += [f"{measured['auroc']:.3f}", f"{measured['delay_frames']:g}"]
         best = reports[_QUANTIZE[-1]]["rows"][i]
         rows.append([*row, best["best_baseline"], f"{best['baselines'][best['best_baseline']]:.3f}"])
     headers = ["OOD sequences"]

@@ -63,23 +63,23 @@ def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[st
         "model": "backbone", "backbone": os.path.abspath(name) if os.path.exists(name) else name, "cut": cut,
         "shrink": shrink, "size": list(size), "input_scale": base.input_scale, "seed": seed, "data": dict(data)})
     with folder.lock():
-        found = [] if cut else choose(base.model, base.input_scale, size, images, validation, seed)
-        chosen = cut or best(found).layer
+        candidates = [] if cut else choose(base.model, base.input_scale, size, images, validation, seed)
+        chosen = cut or best(candidates).layer
         network = backbone.cut(base.model, chosen)
         folder.save("encoder", network)
     summary: Dict[str, Any] = {
         "out": folder.path, "backbone": name, "cut": chosen, "features": int(network.output["features"].shape[-1]),
         "parameters": int(network.count_params()), "train_images": len(images), "validation_images": len(validation)}
-    rows = [[one.layer, one.features, one.corruptions, one.content, one.mean, "yes" if one.layer == chosen else ""]
-            for one in found]
+    rows = [[candidate.layer, candidate.features, candidate.corruptions, candidate.content, candidate.mean,
+             "yes" if candidate.layer == chosen else ""] for candidate in candidates]
     table = (rows, ["cut", "features", "corruptions", "content", "mean AUROC", "chosen"])
     return outcome.Outcome(folder.path, summary, [table] if rows else [])
 
 
-def best(found: List[Cut]) -> Cut:
+def best(candidates: List[Cut]) -> Cut:
     """Returns the first cut whose mean is within TOLERANCE of the largest."""
-    largest = max(one.mean for one in found)
-    return next(one for one in found if one.mean >= largest - TOLERANCE)
+    largest = max(candidate.mean for candidate in candidates)
+    return next(candidate for candidate in candidates if candidate.mean >= largest - TOLERANCE)
 
 
 def choose(model: Any, input_scale: str, size: Tuple[int, int], images: dataset.Dataset, validation: dataset.Dataset,
@@ -102,19 +102,20 @@ def choose(model: Any, input_scale: str, size: Tuple[int, int], images: dataset.
     varied = features(np.stack([variants.draw((seed, i))(frame, seed, i) for i, frame in enumerate(shown)]))
     judged = _spread(validation, _JUDGE)
     kinds = _kinds(judged, size, seed)
-    odd = {kind: features(made()) for kind, made in progress.track(list(kinds.items()), "choosing the cut")}
-    usual = features(judged.load(size)[0])
-    found = []
+    ood = {kind: features(make()) for kind, make in progress.track(list(kinds.items()), "choosing the cut")}
+    in_distribution = features(judged.load(size)[0])
+    candidates = []
     for layer in layers:
         joined = _joined(fitted, layer)
         normal = gaussian.Gaussian.fit(joined, _joined(varied, layer) - joined)
-        own = normal.distances(_joined(usual, layer))
-        auroc = {kind: metrics.evaluate(own, normal.distances(_joined(one, layer))).auroc for kind, one in odd.items()}
+        id_scores = normal.distances(_joined(in_distribution, layer))
+        auroc = {kind: metrics.evaluate(id_scores, normal.distances(_joined(outputs, layer))).auroc
+                 for kind, outputs in ood.items()}
         low = [value for kind, value in auroc.items() if kind not in content_changes.NAMES]
         content = [value for kind, value in auroc.items() if kind in content_changes.NAMES]
-        found.append(Cut(layer, usual[layer].shape[1], float(np.mean(low)), float(np.mean(content)),
-                         float(np.mean(low + content))))
-    return found
+        candidates.append(Cut(layer, in_distribution[layer].shape[1], float(np.mean(low)), float(np.mean(content)),
+                              float(np.mean(low + content))))
+    return candidates
 
 
 def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[str, Callable[[], np.ndarray]]:
@@ -130,10 +131,11 @@ def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[st
                 return leaves.image((64, 64), seed + i)
             return frames.resize(judged.read((i + shift) % len(judged)), (like.shape[0], like.shape[1]))
 
-        return every(lambda frame, one: content_changes.change(name, frame, one, other(one - seed, frame)))
+        return every(lambda frame, frame_seed: content_changes.change(
+            name, frame, frame_seed, other(frame_seed - seed, frame)))
 
     def corrupted(name: str, severity: int) -> np.ndarray:
-        return every(lambda frame, one: corruptions.corrupt(name, frame, severity, seed=one))
+        return every(lambda frame, frame_seed: corruptions.corrupt(name, frame, severity, seed=frame_seed))
 
     return {**{f"{name} {severity}": functools.partial(corrupted, name, severity) for name, severity in CORRUPTIONS},
             **{name: functools.partial(content, name) for name in content_changes.NAMES}}

@@ -35,8 +35,8 @@ def rows(detector: detector_.Detector, loaded: network.Network, test: dataset.Da
     """
     if not names:
         return []
-    usual = detector.run(*changed(loaded, test, None, bool(detector.window)))["alarm"]
-    return [row(detector, name, *changed(loaded, test, name, bool(detector.window)), usual, test.fps, promised)
+    unchanged = detector.run(*changed(loaded, test, None, bool(detector.window)))["alarm"]
+    return [row(detector, name, *changed(loaded, test, name, bool(detector.window)), unchanged, test.fps, promised)
             for name in names]
 
 
@@ -71,30 +71,30 @@ def changed(loaded: network.Network, test: dataset.Dataset, name: Optional[str],
 
 
 def row(detector: detector_.Detector, name: str, outputs: network.Outputs, starts: Optional[np.ndarray],
-        usual: np.ndarray, fps: float, promised: Optional[float] = None) -> Dict[str, Any]:
+        unchanged: np.ndarray, fps: float, promised: Optional[float] = None) -> Dict[str, Any]:
     """Returns the row of one change, see `rows`.
 
     Args:
       detector: its arithmetic.
       name: of the change.
       outputs, starts: of `changed`.
-      usual: bool [N], which of the unchanged frames alarm.
+      unchanged: bool [N], which of the unchanged frames alarm.
       fps: frames a second, of driving.
       promised: false alarms an hour.
     """
     alarm = detector.run(outputs, starts)["alarm"]
-    share, before = float(alarm.mean()), float(usual.mean())
-    found: Dict[str, Any] = {"change": name, "alarmed": share, "usual": before,
-                             "silent": share <= max(FACTOR * before, before + SLACK) + 1e-9}
+    share, before = float(alarm.mean()), float(unchanged.mean())
+    result: Dict[str, Any] = {"change": name, "alarmed": share, "usual": before,
+                              "silent": share <= max(FACTOR * before, before + SLACK) + 1e-9}
     if starts is not None:
         raised = events.false_alarms(alarm, starts, fps)
-        found.update(raised=raised.count, hours=raised.hours, per_hour=raised.per_hour, per_hour_low=raised.low,
-                     per_hour_high=raised.high)
-        found["silent"] = found["silent"] and (promised is None or raised.low <= promised)
-    return found
+        result.update(raised=raised.count, hours=raised.hours, per_hour=raised.per_hour, per_hour_low=raised.low,
+                      per_hour_high=raised.high)
+        result["silent"] = result["silent"] and (promised is None or raised.low <= promised)
+    return result
 
 
-def failed(found: Sequence[Mapping[str, Any]]) -> List[str]:
+def failed(results: Sequence[Mapping[str, Any]]) -> List[str]:
     """Returns "change (share of the frames alarms)" for each row that isn't silent, the loudest first."""
-    loud = sorted((row for row in found if not row["silent"]), key=lambda row: -row["alarmed"])
+    loud = sorted((row for row in results if not row["silent"]), key=lambda row: -row["alarmed"])
     return [f"{row['change']} ({row['alarmed']:.3f})" for row in loud]

@@ -103,7 +103,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         silence.tensorflow()
         from leanood.tflite.rewrite import adopt
 
-        flatbuffer = adopt.adopt(flatbuffer, outputs or _own_names(path), input_scale or "unit")
+        flatbuffer = adopt.adopt(flatbuffer, outputs or _output_names(path), input_scale or "unit")
     converted = datasets.sidecar(path)
     frames, opened = datasets.open(data, data_options, converted.get("data", {}))
     loaded = network.load(flatbuffer, num_threads=num_threads, motion=datasets.motion(converted.get("run") or {}))
@@ -113,10 +113,10 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         seed=seed, false_alarms_per_hour=per_hour if false_alarms_per_hour is None else false_alarms_per_hour,
         false_positive_rate=share if false_positive_rate is None else false_positive_rate, group_by=group_by,
         benign_variants=benign_variants))
-    found = sensitivity_.find(result.detector, loaded, result.validation,
-                              sequences.OF_MOTION if loaded.motion else corruptions.NAMES)
+    alarms = sensitivity_.find(result.detector, loaded, result.validation,
+                               sequences.OF_MOTION if loaded.motion else corruptions.NAMES)
     summary = dict(result.summary)
-    result.summary["alarms"] = [one._asdict() for one in found]
+    result.summary["alarms"] = [alarm._asdict() for alarm in alarms]
     out = os.fspath(out) if out else os.path.join(
         os.path.dirname(path), f"detector_{os.path.splitext(os.path.basename(path))[0]}.tflite")
     if fold == "full":
@@ -127,12 +127,12 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     told = fields(result, loaded, frames.fps, data=opened, converted=converted)
     told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(out))
     bundle.write(out, flatbuffer, told, result.detector.to_arrays())
-    made = outcome.Outcome(out, {
+    done = outcome.Outcome(out, {
         "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **summary,
         "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},
-        tables=[sensitivity_.table(found)], shown=None if verbose else _SHOWN)
-    made.summary["alarms"] = result.summary["alarms"]  # for --json; the table tells a person
-    return made
+        tables=[sensitivity_.table(alarms)], shown=None if verbose else _SHOWN)
+    done.summary["alarms"] = result.summary["alarms"]  # for --json; the table tells a person
+    return done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +200,7 @@ def default_detector(outputs: Collection[str]) -> str:
                      "are: --outputs=logits=NAME,features=NAME (one of the two is enough)")
 
 
-def _own_names(path: str) -> Dict[str, str]:
+def _output_names(path: str) -> Dict[str, str]:
     loaded = tflite_runtime.load(path)
     return {name: name for name in loaded.outputs}
 
@@ -235,46 +235,49 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
     if settings.window is None:
         settings = dataclasses.replace(settings, scales=True, window=WINDOWS.get(settings.detector, 0))
     classifier = settings.detector not in WINDOWS
-    made = material.gather(loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
-                           vary=material.SPLITS[1:] if classifier else material.SPLITS)
-    if not made.ordered:
+    gathered = material.gather(loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
+                               vary=material.SPLITS[1:] if classifier else material.SPLITS)
+    if not gathered.ordered:
         settings = dataclasses.replace(settings, window=0)
-    summary: Dict[str, Any] = {"frames": made.count(), "ordered": made.ordered, "groups": len(np.unique(made.group))}
+    summary: Dict[str, Any] = {"frames": gathered.count(), "ordered": gathered.ordered,
+                               "groups": len(np.unique(gathered.group))}
     if classifier:
-        detector, score = _held_out(made, data.partition_kind, settings)
-        judged = made.split != "train"
+        detector, score = _held_out(gathered, data.partition_kind, settings)
+        judged = gathered.split != "train"
     else:
-        found = _left_out(made, data.partition_kind, settings)
-        detector, score, judged = found.detector, found.nonconformity, np.ones(len(made.split), bool)
+        cross_fitted = _left_out(gathered, data.partition_kind, settings)
+        detector, score, judged = cross_fitted.detector, cross_fitted.nonconformity, np.ones(len(gathered.split), bool)
     summary["warnings"] = list(detector.nonconformity.warnings)
-    if not made.ordered:
-        _set_for_images(detector, score, made.group[judged], made.partition[judged], made.unit, settings, summary)
+    if not gathered.ordered:
+        _set_for_images(detector, score, gathered.group[judged], gathered.partition[judged], gathered.unit, settings,
+                        summary)
     elif detector.nonconformity.extrapolates:
-        _set_scales(detector, found, made, data.fps, settings, summary)
+        _set_scales(detector, cross_fitted, gathered, data.fps, settings, summary)
     else:
-        _set_decay(detector, loaded, found, made, data.fps, settings, summary)
-    return Calibration(detector, summary, made.validation)
+        _set_decay(detector, loaded, cross_fitted, gathered, data.fps, settings, summary)
+    return Calibration(detector, summary, gathered.validation)
 
 
-def _left_out(made: material.Material, kind: str, settings: Settings) -> left_out.LeftOut:
+def _left_out(gathered: material.Material, kind: str, settings: Settings) -> left_out.LeftOut:
     """Returns what is said of each frame while its group is left out, and the detector of them all."""
     told = not (settings.detector == kl_topk.KlTopK.name and kind == "subset")  # to kl-topk subsets are one
     several = settings.detector == kl_topk.KlTopK.name and told
     return left_out.judge(
-        lambda where: made.fit(where, lambda: unfitted(settings), told), made.outputs, made.split == "train",
-        made.group, starts=made.starts if made.ordered else None, partition=made.partition if several else None,
-        partition_kind=kind, window=settings.window or 0, seed=settings.seed,
+        lambda where: gathered.fit(where, lambda: unfitted(settings), told), gathered.outputs,
+        gathered.split == "train", gathered.group, starts=gathered.starts if gathered.ordered else None,
+        partition=gathered.partition if several else None, partition_kind=kind, window=settings.window or 0,
+        seed=settings.seed,
         track=lambda folds: progress.track(folds, "leaving groups out in turn"))
 
 
-def _held_out(made: material.Material, kind: str, settings: Settings) -> Tuple[detector_.Detector, np.ndarray]:
+def _held_out(gathered: material.Material, kind: str, settings: Settings) -> Tuple[detector_.Detector, np.ndarray]:
     """Returns a classifier's detector and its scores of the frames and variants that are not train's.
 
     Its score is fitted once, on train: leaving groups out in turn would take ten times as long.
     """
-    fitted = made.fit(np.flatnonzero(made.split == "train"), lambda: unfitted(settings))
-    held = made.split != "train"
-    outputs = {name: array[held] for name, array in made.outputs.items()}
+    fitted = gathered.fit(np.flatnonzero(gathered.split == "train"), lambda: unfitted(settings))
+    held = gathered.split != "train"
+    outputs = {name: array[held] for name, array in gathered.outputs.items()}
     detector = detector_.Detector.calibrate(fitted, outputs, partition_kind=kind, window=0, seed=settings.seed)
     return detector, detector.run(outputs, None)["score"]
 
@@ -283,25 +286,25 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.n
                     unit: str, settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets the threshold on scores of images by fits that saw nothing of their group."""
     rate = settings.false_positive_rate
-    found = image_threshold.grouped(score, group, rate, partition)
-    detector.threshold = found.value
+    threshold = image_threshold.grouped(score, group, rate, partition)
+    detector.threshold = threshold.value
     if np.ptp(score) == 0:
         summary["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
                                 "alarm would never sound; look at the network's latents")
-    if not found.proven:
-        summary["warnings"].append(f"{found.groups} groups prove nothing below {1 / (found.groups + 1):.1%}: the "
-                                "threshold keeps to their mean")
-    summary.update(false_positive_rate=rate, threshold=found._asdict(),
-                promise=f"asked {rate:.1%}; by {found.groups} {unit} left out in turn: {found.seen:.1%} "
-                        f"({found.low:.1%} to {found.high:.1%})")
+    if not threshold.proven:
+        summary["warnings"].append(f"{threshold.groups} groups prove nothing below {1 / (threshold.groups + 1):.1%}: "
+                                "the threshold keeps to their mean")
+    summary.update(false_positive_rate=rate, threshold=threshold._asdict(),
+                promise=f"asked {rate:.1%}; by {threshold.groups} {unit} left out in turn: {threshold.seen:.1%} "
+                        f"({threshold.low:.1%} to {threshold.high:.1%})")
 
 
-def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: material.Material, fps: float,
+def _set_scales(detector: detector_.Detector, cross_fitted: left_out.LeftOut, gathered: material.Material, fps: float,
                 settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets a threshold for the evidence at each scale."""
     windows = evidence.WINDOWS if settings.scales else (settings.window or 0,)
-    chosen = scale_thresholds.choose(left_out.scaled(found, windows), found.starts, made.group, fps,
-                                     settings.false_alarms_per_hour, made.variant, windows)
+    chosen = scale_thresholds.choose(left_out.scaled(cross_fitted, windows), cross_fitted.starts, gathered.group, fps,
+                                     settings.false_alarms_per_hour, gathered.variant, windows)
     values = [min(value, _LAST_RESORT * tail.cautious(math.inf)) for value in chosen.values]
     if max(values) < max(chosen.values):
         summary["warnings"].append(
@@ -310,24 +313,24 @@ def _set_scales(detector: detector_.Detector, found: left_out.LeftOut, made: mat
     detector.use_scales(windows, values)
     alarms = chosen.left_out
     summary.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
-                promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} {made.unit} left out in turn: "
+                promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} {gathered.unit} left out in turn: "
                         f"{alarms.per_hour:.1f} ({alarms.low:.1f}–{alarms.high:.1f}), in the worst benign variant "
                         f"{chosen.worst_variant:.1f}",
                 left_out=dataclasses.asdict(alarms), worst_variant_per_hour=chosen.worst_variant,
                 thresholds={f"{window} frames": value for window, value in zip(windows, values)})
 
 
-def _set_decay(detector: detector_.Detector, loaded: network.Network, found: left_out.LeftOut, made: material.Material,
-               fps: float, settings: Settings, summary: Dict[str, Any]) -> None:
+def _set_decay(detector: detector_.Detector, loaded: network.Network, cross_fitted: left_out.LeftOut,
+               gathered: material.Material, fps: float, settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets decay and threshold of evidence that is carried over."""
-    ood_logs, ood_starts, ood = _corrupted(loaded, made.validation, detector)
-    tuned = tuning.tune(found.log_martingale, found.starts, ood_logs, ood_starts, fps=fps, ood=ood,
+    ood_logs, ood_starts, ood = _corrupted(loaded, gathered.validation, detector)
+    tuned = tuning.tune(cross_fitted.log_martingale, cross_fitted.starts, ood_logs, ood_starts, fps=fps, ood=ood,
                         false_alarms_per_hour=settings.false_alarms_per_hour)
     detector.decay = tuned.decay
     summary["warnings"] += [tuned.warning] if tuned.warning else []
     detector.threshold = sequence_threshold.within_reach(
-        tuned.threshold.value, detector.highest_score(), float(found.log_martingale.max()))
-    hours = len(found.starts) / fps / 3600
+        tuned.threshold.value, detector.highest_score(), float(cross_fitted.log_martingale.max()))
+    hours = len(cross_fitted.starts) / fps / 3600
     if detector.threshold != tuned.threshold.value:
         summary["warnings"].append(
             f"{60 * hours:.1f} minutes of in-distribution driving are too few to promise "

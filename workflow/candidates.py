@@ -94,12 +94,12 @@ class Candidates:
                 return path
             frames = self._data if self._motion else prepared.resized(
                 self._data, self._size, self._file("prepared", "frames"))
-            made = compress.compress(self._run, recipe, work, data=frames, images=self._images, seed=self._seed,
-                                     detector="none")
-            flatbuffer = bundle.flatbuffer(made["files"]["tflite"])
+            compressed = compress.compress(self._run, recipe, work, data=frames, images=self._images, seed=self._seed,
+                                           detector="none")
+            flatbuffer = bundle.flatbuffer(compressed["files"]["tflite"])
             loaded = network.load(flatbuffer, motion=self._motion, prepared=self._prepared("calibration"))
             result = calibrate.fit(loaded, self._data, self._calibration)
-            converted = {**datasets.sidecar(made["files"]["tflite"]), "data": self._origin}
+            converted = {**datasets.sidecar(compressed["files"]["tflite"]), "data": self._origin}
             told = calibrate.fields(result, loaded, self._data.fps, data=self._origin, converted=converted)
             told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(path))
             bundle.write(path, flatbuffer, told, result.detector.to_arrays())

@@ -161,8 +161,8 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
     progress.say(f"converting to {result.quantize}")
     encoder = part == "encoder" and any(name.split("_")[0] in ("mu", "features") for name in result.model.output)
     statistics = motion_statistics if "mu_h" in result.model.output else filter_bank
-    original, model = (statistics.with_statistics(one) if encoder else one
-                       for one in (original, result.model))
+    original, model = (statistics.with_statistics(network) if encoder else network
+                       for network in (original, result.model))
     representative = images[spread.evenly(len(images), _REPRESENTATIVE)]
     scale = folder.config["input_scale"]
     before = convert.convert(original, input_scale=scale)
@@ -184,8 +184,8 @@ def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarra
         atomic.write_bytes(files["packed"], packed)
         rows.append(("huffman-packed file", dataclasses.replace(rows[-1][1], bytes=len(packed))))
     if (encoder or "logits" in result.model.output) and detector != "none":
-        made = calibrate.calibrate(files["tflite"], frames, folder.file("detector.tflite"), detector=detector)
-        files["detector"] = made.path
+        calibrated = calibrate.calibrate(files["tflite"], frames, folder.file("detector.tflite"), detector=detector)
+        files["detector"] = calibrated.path
     return rows, files
 
 

@@ -129,8 +129,8 @@ def relative(value: Any, folder: str) -> Any:
     prefix, rest = _parted(value)
     if not os.path.isabs(rest):
         return value
-    seen = os.path.relpath(rest, os.path.abspath(folder))
-    return prefix + (seen if seen.startswith(os.curdir) else os.path.join(os.curdir, seen))
+    relative_path = os.path.relpath(rest, os.path.abspath(folder))
+    return prefix + (relative_path if relative_path.startswith(os.curdir) else os.path.join(os.curdir, relative_path))
 
 
 def seen_from(recorded: Any, folder: str) -> Any:

@@ -60,7 +60,7 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
     chosen = corruptions_.NAMES if corruptions is None else tuple(name for name in corruptions if name)
     settings = Settings(severities=tuple(severities), corruptions=chosen,
                         benign=benign_.available() if benign is None else tuple(name for name in benign if name),
-                        stretch_s=stretch_s, stretches=stretches, ood=tuple(os.fspath(one) for one in ood))
+                        stretch_s=stretch_s, stretches=stretches, ood=tuple(os.fspath(spec) for spec in ood))
     path = os.fspath(detector)
     opened = bundle.load(path, accelerator, 1, runtime)
     if corruptions is None and datasets.motion(opened.config["input"]):
@@ -153,45 +153,47 @@ class _Scorer:
     def scores(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns scores [N] by name ("detector" and the baselines'), "alarm" and "partition", of `run`'s outputs."""
         ran = self.arithmetic.run(outputs, starts)
-        found = {"detector": ran["score"], "alarm": ran["alarm"], "partition": ran["partition"],
-                 "nonconformity": ran["nonconformity"], "scaled": ran["score"][:, np.newaxis],
-                 "channel": gallery.speaking(self.arithmetic, outputs, starts),
-                 "scale": np.full(len(ran["score"]), max(1, self.arithmetic.window))}
+        scores = {"detector": ran["score"], "alarm": ran["alarm"], "partition": ran["partition"],
+                  "nonconformity": ran["nonconformity"], "scaled": ran["score"][:, np.newaxis],
+                  "channel": gallery.speaking(self.arithmetic, outputs, starts),
+                  "scale": np.full(len(ran["score"]), max(1, self.arithmetic.window))}
         scales = self.arithmetic.scales
         if scales is not None and starts is not None:
-            found["scaled"] = evidence.scaled(evidence.of(ran["p_value"]), starts, scales.windows).T
-            found["scale"] = np.array(scales.windows)[(found["scaled"] / np.array(scales.thresholds)).argmax(axis=1)]
+            scores["scaled"] = evidence.scaled(evidence.of(ran["p_value"]), starts, scales.windows).T
+            scores["scale"] = np.array(scales.windows)[(scores["scaled"] / np.array(scales.thresholds)).argmax(axis=1)]
         for name in self.baselines:
-            found[name] = np.asarray(outputs[name])
+            scores[name] = np.asarray(outputs[name])
             if starts is not None:
-                found[name] = baselines.windowed(found[name], starts, self.arithmetic.window)
-        return found
+                scores[name] = baselines.windowed(scores[name], starts, self.arithmetic.window)
+        return scores
 
 
 def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
     ran = scorer.run(test, "scoring test images")
-    test, usual = ran.frames, scorer.scores(ran.outputs, None)
+    test, id_scores = ran.frames, scorer.scores(ran.outputs, None)
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
-    spread = {evaluation.USUAL: usual["detector"]}
+    spread = {evaluation.USUAL: id_scores["detector"]}
     clustered: Dict[str, evaluation.Clustered] = {}
-    pictures = gallery.in_distribution(test, usual, None, apart=1)
+    pictures = gallery.in_distribution(test, id_scores, None, apart=1)
 
     def add(name: str, chosen: dataset.Dataset) -> None:
         ran = scorer.run(chosen, f"scoring {name}")
-        odd = scorer.scores(ran.outputs, None)
-        rows.append({"set": name, "ood": True, **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
-        rocs[name], spread[name] = metrics.roc(usual["detector"], odd["detector"]), odd["detector"]
-        clustered[name] = evaluation.Clustered(usual["detector"], odd["detector"], np.arange(len(test)),
-                                               len(test) + np.arange(len(odd["detector"])))
-        for where in np.flatnonzero(~odd["alarm"])[:gallery.MOST, np.newaxis]:
-            pictures.extend(gallery.missed(name, _at(odd, where), np.ones(1, bool), ran.frames.where(where).read))
+        ood_scores = scorer.scores(ran.outputs, None)
+        rows.append({"set": name, "ood": True, **_row(scorer, id_scores, ood_scores),
+                     **_by_partition(test, id_scores, ood_scores)})
+        rocs[name], spread[name] = metrics.roc(id_scores["detector"], ood_scores["detector"]), ood_scores["detector"]
+        clustered[name] = evaluation.Clustered(id_scores["detector"], ood_scores["detector"], np.arange(len(test)),
+                                               len(test) + np.arange(len(ood_scores["detector"])))
+        for where in np.flatnonzero(~ood_scores["alarm"])[:gallery.MOST, np.newaxis]:
+            pictures.extend(gallery.missed(name, _at(ood_scores, where), np.ones(1, bool),
+                                           ran.frames.where(where).read))
 
     for name in sorted(set(data.partition[data.ood].tolist())):
         add(name, data.where(data.ood & (data.partition == name)))
     for spec in settings.ood:
-        found = catalog.open(spec, fps=data.fps or 20.0)
-        add(_short(spec), found.where(found.ood) if found.ood.any() else found)
+        opened = catalog.open(spec, fps=data.fps or 20.0)
+        add(_short(spec), opened.where(opened.ood) if opened.ood.any() else opened)
     real = bool(rows)
     for name in settings.corruptions:
         # A single image can't freeze, nor move.
@@ -199,19 +201,21 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
             def corrupt(frame: np.ndarray, i: int, name: str = name, severity: int = severity) -> np.ndarray:
                 return corruptions_.corrupt(name, frame, severity, seed=i)
 
-            odd = scorer.scores(scorer.run(test, f"scoring {name} {severity}", change=corrupt).outputs, None)
+            ood_scores = scorer.scores(scorer.run(test, f"scoring {name} {severity}", change=corrupt).outputs, None)
             images = np.arange(len(test))
-            clustered[f"{name} {severity}"] = evaluation.Clustered(usual["detector"], odd["detector"], images, images)
+            clustered[f"{name} {severity}"] = evaluation.Clustered(id_scores["detector"], ood_scores["detector"],
+                                                                   images, images)
             rows.append({"set": f"{name} {severity}",
                          "ood": corruptions_.outside_id(name, severity, data.partition_kind),
-                         **_row(scorer, usual, odd), **_by_partition(test, usual, odd)})
+                         **_row(scorer, id_scores, ood_scores), **_by_partition(test, id_scores, ood_scores)})
             if rows[-1]["ood"] and not real:  # pictures of what there is
-                rocs[rows[-1]["set"]] = metrics.roc(usual["detector"], odd["detector"])
-                spread[rows[-1]["set"]] = odd["detector"]
-    per_partition = {str(name): float(usual["alarm"][test.partition == name].mean())
+                rocs[rows[-1]["set"]] = metrics.roc(id_scores["detector"], ood_scores["detector"])
+                spread[rows[-1]["set"]] = ood_scores["detector"]
+    per_partition = {str(name): float(id_scores["alarm"][test.partition == name].mean())
                      for name in np.unique(test.partition)}
     return evaluation.Report({"mode": "images", "rows": rows, "test_images": len(test),
-                              "unreadable": len(ran.unreadable), "false_positive_rate": float(usual["alarm"].mean()),
+                              "unreadable": len(ran.unreadable),
+                              "false_positive_rate": float(id_scores["alarm"].mean()),
                               "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures, spread,
                              clustered)
 
@@ -223,10 +227,10 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
     fps = test.fps
     ran = scorer.run(test, "scoring test driving")
     test, unreadable = ran.frames, len(ran.unreadable)
-    usual = scorer.scores(ran.outputs, test.starts)
-    alarms = events.false_alarms(usual["alarm"], test.starts, fps)
-    ideal = oracle.thresholds(usual["scaled"].T, test.starts, alarms.count)
-    pictures = gallery.in_distribution(test, usual, test.starts, apart=int(fps))
+    id_scores = scorer.scores(ran.outputs, test.starts)
+    alarms = events.false_alarms(id_scores["alarm"], test.starts, fps)
+    ideal = oracle.thresholds(id_scores["scaled"].T, test.starts, alarms.count)
+    pictures = gallery.in_distribution(test, id_scores, test.starts, apart=int(fps))
     length = int(settings.stretch_s * fps)
     room = sequences.room_for(settings.corruptions, settings.severities, length)
     chosen = sequences.stretches(test, length, settings.stretches, room)
@@ -250,20 +254,20 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
     clustered: Dict[str, evaluation.Clustered] = {}
     for name, recording in _recordings(data, settings, fps):
         ran = scorer.run(recording, f"scoring {name}")
-        recording, odd = ran.frames, scorer.scores(ran.outputs, ran.frames.starts)
-        row, clustered[name] = _recording_row(scorer, test, usual, recording, odd)
+        recording, ood_scores = ran.frames, scorer.scores(ran.outputs, ran.frames.starts)
+        row, clustered[name] = _recording_row(scorer, test, id_scores, recording, ood_scores)
         rows.append({"set": name, "ood": True, **row,
-                     **_detected(odd, recording.starts, recording.ood, fps, ideal)})
-        rocs[name] = metrics.roc(usual["detector"], odd["detector"][recording.ood])
-        pictures += gallery.missed(name, odd, recording.ood, recording.read)
+                     **_detected(ood_scores, recording.starts, recording.ood, fps, ideal)})
+        rocs[name] = metrics.roc(id_scores["detector"], ood_scores["detector"][recording.ood])
+        pictures += gallery.missed(name, ood_scores, recording.ood, recording.read)
     example: Dict[str, np.ndarray] = {}
-    spread = {evaluation.USUAL: usual["detector"]}
+    spread = {evaluation.USUAL: id_scores["detector"]}
     for name, severity in kinds:
-        parts, odd = zip(*(next(judged) for _ in chosen))
+        parts, masks = zip(*(next(judged) for _ in chosen))
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        ood = np.concatenate(odd)
-        start = np.concatenate([np.arange(len(part)) == 0 for part in odd])
-        group = np.repeat(np.arange(len(chosen)), [len(part) for part in odd])
+        ood = np.concatenate(masks)
+        start = np.concatenate([np.arange(len(part)) == 0 for part in masks])
+        group = np.repeat(np.arange(len(chosen)), [len(part) for part in masks])
         row = _row(scorer, _at(scores, ~ood), _at(scores, ood), group[~ood], group[ood])
         clustered[f"{name} {severity}"] = evaluation.Clustered(
             scores["detector"][~ood], scores["detector"][ood], group[~ood], group[ood])
@@ -271,16 +275,16 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
         rows.append({"set": f"{name} {severity}",
                      "ood": sequences.outside_id(name, severity, test.partition_kind), **row})
         if rows[-1]["ood"] and row["hit_rate"] < 1 and scorer.network.motion is None:  # motion is in no single frame
-            missed = [i for i, part in enumerate(parts) if not part["alarm"][odd[i]].any()]
+            missed = [i for i, part in enumerate(parts) if not part["alarm"][masks[i]].any()]
             for number in missed[:1]:
                 images, _ = sequences.corrupted(test, chosen[number], name, severity, patterns[number % len(patterns)],
                                                 number, scorer.network.size)
-                pictures += gallery.missed(rows[-1]["set"], parts[number], odd[number], images.__getitem__)
+                pictures += gallery.missed(rows[-1]["set"], parts[number], masks[number], images.__getitem__)
         rocs[f"{name} {severity}"] = metrics.roc(scores["detector"][~ood], scores["detector"][ood])
         spread[f"{name} {severity}"] = scores["detector"][ood]
         if not example and severity == settings.severities[-1]:
             shown = min(1, len(parts) - 1)
-            example = {"score": parts[shown]["detector"], "ood": odd[shown], "name": np.array(f"{name} {severity}")}
+            example = {"score": parts[shown]["detector"], "ood": masks[shown], "name": np.array(f"{name} {severity}")}
     return evaluation.Report({"mode": "sequences", "rows": rows, "fps": fps, "test_frames": len(test),
                               "stretches": len(chosen), "unreadable": unreadable,
                               "mean_hit_rate": _mean(rows, "hit_rate"),
@@ -305,26 +309,27 @@ def _recordings(data: dataset.Dataset, settings: Settings, fps: float) -> Iterat
         yield str(name), data.where(turning & (data.partition == name))
     for spec in settings.ood:
         ordered = spec.startswith("sequences:") or not os.path.isdir(spec)
-        found = catalog.open(spec if ordered else f"sequences:{spec}", fps=fps)
-        if not (found.sequence >= 0).all():
+        recording = catalog.open(spec if ordered else f"sequences:{spec}", fps=fps)
+        if not (recording.sequence >= 0).all():
             raise ValueError(f"--ood={spec}: these are unordered images; the detector was calibrated for sequences")
-        yield _short(spec), found if found.ood.any() else dataclasses.replace(found, ood=np.ones(len(found), bool))
+        yield _short(spec), recording if recording.ood.any() else dataclasses.replace(
+            recording, ood=np.ones(len(recording), bool))
 
 
 def _short(spec: str) -> str:
     return os.path.basename(os.path.abspath(spec.rpartition("sequences:")[2])) or spec
 
 
-def _recording_row(scorer: _Scorer, test: dataset.Dataset, usual: Mapping[str, np.ndarray],
-                   recording: dataset.Dataset, odd: Mapping[str, np.ndarray],
+def _recording_row(scorer: _Scorer, test: dataset.Dataset, id_scores: Mapping[str, np.ndarray],
+                   recording: dataset.Dataset, ood_scores: Mapping[str, np.ndarray],
                    ) -> Tuple[Dict[str, Any], evaluation.Clustered]:
     """Returns row and scores of a recording's OOD frames against test driving and its own in-distribution frames."""
-    inside, outside = _at(odd, ~recording.ood), _at(odd, recording.ood)
-    normal = {name: np.concatenate([usual[name], inside[name]]) for name in usual}
-    own = test.sequence.max() + 1 + recording.sequence  # no sequence of the test split's
-    groups = np.concatenate([test.sequence, own[~recording.ood]])
-    return (_row(scorer, normal, outside, groups, own[recording.ood]),
-            evaluation.Clustered(normal["detector"], outside["detector"], groups, own[recording.ood]))
+    inside, outside = _at(ood_scores, ~recording.ood), _at(ood_scores, recording.ood)
+    normal = {name: np.concatenate([id_scores[name], inside[name]]) for name in id_scores}
+    sequence = test.sequence.max() + 1 + recording.sequence  # no sequence of the test split's
+    groups = np.concatenate([test.sequence, sequence[~recording.ood]])
+    return (_row(scorer, normal, outside, groups, sequence[recording.ood]),
+            evaluation.Clustered(normal["detector"], outside["detector"], groups, sequence[recording.ood]))
 
 
 def _promised(config: Mapping[str, Any]) -> Optional[float]:
@@ -333,26 +338,27 @@ def _promised(config: Mapping[str, Any]) -> Optional[float]:
     return float(promised) if isinstance(promised, (int, float)) else None
 
 
-def _by_partition(test: dataset.Dataset, usual: Mapping[str, np.ndarray],
-                  odd: Mapping[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
+def _by_partition(test: dataset.Dataset, id_scores: Mapping[str, np.ndarray],
+                  ood_scores: Mapping[str, np.ndarray]) -> Dict[str, Dict[str, float]]:
     """Returns the AUROC of each partition's test images against the OOD ones."""
     return {"auroc_by_partition": {
-        str(name): metrics.evaluate(usual["detector"][test.partition == name], odd["detector"]).auroc
+        str(name): metrics.evaluate(id_scores["detector"][test.partition == name], ood_scores["detector"]).auroc
         for name in np.unique(test.partition)}}
 
 
-def _row(scorer: _Scorer, usual: Mapping[str, np.ndarray], odd: Mapping[str, np.ndarray],
+def _row(scorer: _Scorer, in_distribution: Mapping[str, np.ndarray], ood: Mapping[str, np.ndarray],
          id_groups: Optional[np.ndarray] = None, ood_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
     """Returns one table row: the detector's metrics and interval, its rates at the threshold, each baseline's AUROC."""
-    id_scores, ood_scores = usual["detector"], odd["detector"]
-    found = dataclasses.asdict(metrics.evaluate(id_scores, ood_scores))
-    trivial = {name: metrics.evaluate(usual[name], odd[name]).auroc for name in scorer.baselines}
+    id_scores, ood_scores = in_distribution["detector"], ood["detector"]
+    figures = dataclasses.asdict(metrics.evaluate(id_scores, ood_scores))
+    trivial = {name: metrics.evaluate(in_distribution[name], ood[name]).auroc for name in scorer.baselines}
     best = max(trivial, key=lambda name: trivial[name])
-    return {"n_id": len(id_scores), "n_ood": len(ood_scores), **found,
-            "false_positive_rate": float(usual["alarm"].mean()), "true_positive_rate": float(odd["alarm"].mean()),
+    return {"n_id": len(id_scores), "n_ood": len(ood_scores), **figures,
+            "false_positive_rate": float(in_distribution["alarm"].mean()),
+            "true_positive_rate": float(ood["alarm"].mean()),
             "baselines": trivial, "best_baseline": best,
             "constant": bool(id_scores.min() == max(id_scores.max(), ood_scores.max()) == ood_scores.min()),
-            **_intervals((usual[best], odd[best], id_scores, ood_scores), id_groups, ood_groups)}
+            **_intervals((in_distribution[best], ood[best], id_scores, ood_scores), id_groups, ood_groups)}
 
 
 def _intervals(pair: Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], id_groups: Optional[np.ndarray],
@@ -398,5 +404,5 @@ def _at(scores: Mapping[str, np.ndarray], where: np.ndarray) -> Dict[str, np.nda
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str = "auroc") -> Optional[float]:
     """Returns the mean over the rows that are truly out of distribution."""
-    odd = [row[name] for row in rows if row["ood"]]
-    return float(np.mean(odd)) if odd else None
+    values = [row[name] for row in rows if row["ood"]]
+    return float(np.mean(values)) if values else None

@@ -64,12 +64,12 @@ class Report:
         if not self.pictures:
             return self.plot_roc()
         (_, above), (width, below) = plots.ROC_SIZE, gallery.SIZE
-        made = plots.empty((width, above + below))
-        top, bottom = made.subfigures(2, 1, height_ratios=(above, below))
+        figure = plots.empty((width, above + below))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(above, below))
         curves = top.subfigures(1, 2, width_ratios=(plots.ROC_SIZE[0], width - plots.ROC_SIZE[0]))[0]
         plots.roc(self.roc, {row["set"]: row["auroc"] for row in self.rows}, self._title(), curves)
         gallery.figure(self.pictures, "", bottom)
-        return made
+        return figure
 
     def plot_roc(self) -> Any:
         """The ROC of each set, the ten worst, as a Matplotlib figure."""

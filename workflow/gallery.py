@@ -32,8 +32,8 @@ def speaking(detector: detector_.Detector, outputs: Mapping[str, np.ndarray], st
     count = len(outputs[measure.inputs[0]])
     if not hasattr(measure, "evidence") or not validity.frames(outputs, measure.inputs).all():
         return np.full(count, "")
-    found: Dict[str, np.ndarray] = measure.evidence(outputs, starts)
-    return np.array(list(found))[np.argmax(list(found.values()), axis=0)]
+    evidence: Dict[str, np.ndarray] = measure.evidence(outputs, starts)
+    return np.array(list(evidence))[np.argmax(list(evidence.values()), axis=0)]
 
 
 def in_distribution(data: dataset.Dataset, scores: Mapping[str, np.ndarray], starts: Any,
@@ -81,12 +81,12 @@ def why(scores: Mapping[str, np.ndarray], at: int) -> str:
 
 def figure(pictures: Sequence[Picture], title: str, into: Any = None) -> Any:
     """The pictures as a Matplotlib figure, a row a kind; or in a (sub)figure that is there."""
-    rows = [(kind, [one for one in pictures if one.kind == kind][:MOST]) for kind in KINDS]
-    made = plots.empty(SIZE) if into is None else into
-    made.suptitle(title, fontsize=10)
+    rows = [(kind, [picture for picture in pictures if picture.kind == kind][:MOST]) for kind in KINDS]
+    panel = plots.empty(SIZE) if into is None else into
+    panel.suptitle(title, fontsize=10)
     for row, (kind, chosen) in enumerate(rows):
         for column in range(MOST):
-            axes = made.add_subplot(len(rows), MOST, row * MOST + column + 1)
+            axes = panel.add_subplot(len(rows), MOST, row * MOST + column + 1)
             axes.set_axis_off()
             if column == 0:
                 axes.set_title(kind if chosen else f"{kind}: none", fontsize=8, loc="left", y=1.12)
@@ -94,7 +94,7 @@ def figure(pictures: Sequence[Picture], title: str, into: Any = None) -> Any:
                 axes.imshow(chosen[column].frame)
                 words = chosen[column].title.split(": ", 1)
                 axes.text(0.0, -0.04, "\n".join(words), fontsize=6, va="top", transform=axes.transAxes)
-    return made
+    return panel
 
 
 def _spread(order: np.ndarray, apart: int) -> List[int]:

@@ -89,14 +89,14 @@ class Info:
 
 def _here(path: str) -> Dict[str, str]:
     """Runtime -> where the graph ran, or why not."""
-    found = {}
+    placements = {}
     for title, runtime, accelerator in [(kind.title, name, "cpu") for name, kind in interpreters.KINDS.items()
                                         if name != "tf.lite"] + [("LiteRT on the GPU", "litert", "gpu")]:
         try:
-            found[title] = "yes, " + probe.placement(path, runtime, accelerator)
+            placements[title] = "yes, " + probe.placement(path, runtime, accelerator)
         except ValueError as error:
-            found[title] = f"no: {error}"
-    return found
+            placements[title] = f"no: {error}"
+    return placements
 
 
 def _tensor(tensor: flatbuffer.TensorInfo) -> Dict[str, Any]:

@@ -129,10 +129,10 @@ def resume(detector: Detector, source: stream.Stream, path: str) -> Past:
     # The martingale sums its window anew whenever it wraps around: begun at such a place, sums are the same to the bit.
     earliest = past.frames - len(past.tail)
     # The first valid frame is judged without the one before it: it has to lie further back than the score looks.
-    seen = past.frames - memory
-    start = max(0, seen - 1) // window * window
-    while start - window >= earliest and all(record.get("invalid") for record in past.tail[start - earliest:
-                                                                                           seen - earliest]):
+    remembered = past.frames - memory
+    start = max(0, remembered - 1) // window * window
+    while start - window >= earliest and all(
+            record.get("invalid") for record in past.tail[start - earliest:remembered - earliest]):
         start -= window
     if detector.memory:
         start = 0  # of motion: which frames were judged, and so drew a number, depends on all before them

@@ -50,8 +50,8 @@ class Material:
 
     def count(self) -> Dict[str, int]:
         """The frames of each split, and "variants" of all."""
-        found = {name: int(((self.split == name) & (self.variant == 0)).sum()) for name in SPLITS}
-        return {**found, "variants": int((self.variant > 0).sum())}
+        counts = {name: int(((self.split == name) & (self.variant == 0)).sum()) for name in SPLITS}
+        return {**counts, "variants": int((self.variant > 0).sum())}
 
     def fit(self, where: np.ndarray, unfitted: Callable[[], nonconformity.Nonconformity],
             partition: bool = True) -> nonconformity.Nonconformity:
@@ -62,11 +62,11 @@ class Material:
           unfitted: gives it.
           partition: whether it is told the frames' partitions.
         """
-        usual, varied = where[self.variant[where] == 0], where[self.variant[where] > 0]
-        told = self.partition[usual] if partition else None
+        original, varied = where[self.variant[where] == 0], where[self.variant[where] > 0]
+        told = self.partition[original] if partition else None
         changed = nonconformity.Variants(
-            self._at(varied), np.searchsorted(usual, self.origin[varied]), self._starts(varied))
-        return unfitted().fit(self._at(usual), told, self._starts(usual), changed if len(varied) else None)
+            self._at(varied), np.searchsorted(original, self.origin[varied]), self._starts(varied))
+        return unfitted().fit(self._at(original), told, self._starts(original), changed if len(varied) else None)
 
     def _at(self, where: np.ndarray) -> Dict[str, np.ndarray]:
         return {name: array[where] for name, array in self.outputs.items()}
@@ -92,16 +92,16 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
     ran = {name: loaded.run(datasets.split(data, name), f"running the network on {name}") for name in SPLITS}
     ordered = ordered and all(bool((part.frames.sequence >= 0).all()) for part in ran.values())
     outputs, known = [part.outputs for part in ran.values()], {name: part.frames for name, part in ran.items()}
-    begin = dict(zip(SPLITS, np.cumsum([0] + [len(one) for one in known.values()]).tolist()))
+    begin = dict(zip(SPLITS, np.cumsum([0] + [len(part) for part in known.values()]).tolist()))
     columns: Dict[str, List[np.ndarray]] = {"split": [], "partition": [], "group": [], "starts": [], "variant": [],
                                             "origin": []}
 
-    def add(name: str, found: dataset.Dataset, variant: int) -> None:
-        count, place = len(found), {one: i for i, one in enumerate(known[name].names)}
-        for column, values in {"split": np.full(count, name), "partition": found.partition,
-                               "group": np.array([label[one] for one in found.names]), "starts": found.starts,
+    def add(name: str, added: dataset.Dataset, variant: int) -> None:
+        count, place = len(added), {frame: i for i, frame in enumerate(known[name].names)}
+        for column, values in {"split": np.full(count, name), "partition": added.partition,
+                               "group": np.array([label[frame] for frame in added.names]), "starts": added.starts,
                                "variant": np.full(count, variant),
-                               "origin": begin[name] + np.array([place[one] for one in found.names])}.items():
+                               "origin": begin[name] + np.array([place[frame] for frame in added.names])}.items():
             columns[column].append(values)
 
     for name in SPLITS:
@@ -117,7 +117,7 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
                                 change=_Change(loaded, name, copy, pieces))
             outputs.append(varied.outputs)
             add(name, varied.frames, copy + 1)
-    return Material(outputs={name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]},
+    return Material(outputs={name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]},
                     ordered=ordered, unit=groups.unit(data, group_by), validation=known["validation"],
                     **{column: np.concatenate(values) for column, values in columns.items()})
 

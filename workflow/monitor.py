@@ -274,7 +274,7 @@ def _goes_on(items: stream.Stream, source: str) -> bool:
 
 def _name(detector: Any) -> str:
     files = [detector] if isinstance(detector, (str, os.PathLike)) else detector
-    return " + ".join(os.path.basename(os.fspath(one)) for one in files)
+    return " + ".join(os.path.basename(os.fspath(path)) for path in files)
 
 
 def _words(command: str) -> List[str]:

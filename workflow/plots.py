@@ -56,16 +56,16 @@ def histograms(scores: Mapping[str, np.ndarray], aurocs: Mapping[str, float], th
       title: above it.
     """
     figure, axes = _axes(ROC_SIZE)
-    usual, *others = scores
+    in_distribution, *others = scores
     worst = sorted(others, key=lambda name: aurocs[name])[:_MOST_HISTOGRAMS]
-    known = {name: np.asarray(scores[name])[~np.isnan(scores[name])] for name in (usual, *worst)}
+    known = {name: np.asarray(scores[name])[~np.isnan(scores[name])] for name in (in_distribution, *worst)}
     everything = np.concatenate(list(known.values()))
     everything = everything[np.isfinite(everything)]
     low, high = np.quantile(everything, (0.0, 0.99)) if len(everything) else (0.0, 1.0)
     bins = np.linspace(low, max(high, low + 1e-9, threshold if np.isfinite(threshold) else low), _BINS + 1)
     shares = {name: np.histogram(np.clip(values, bins[0], bins[-1]), bins)[0] / max(len(values), 1)
               for name, values in known.items()}
-    axes.stairs(shares[usual], bins, fill=True, color="0.75", label=usual)
+    axes.stairs(shares[in_distribution], bins, fill=True, color="0.75", label=in_distribution)
     colour = colours(worst)
     for name in worst:
         axes.stairs(shares[name], bins, color=colour[name], linewidth=1.3, label=name)
@@ -109,13 +109,13 @@ def empty(size: Any) -> Any:
     from matplotlib import figure
     from matplotlib.backends import backend_agg
 
-    made = figure.Figure(figsize=size)
-    backend_agg.FigureCanvasAgg(made)
-    return made
+    blank = figure.Figure(figsize=size)
+    backend_agg.FigureCanvasAgg(blank)
+    return blank
 
 
 def _axes(size: Any, into: Any = None) -> Any:
-    made = empty(size) if into is None else into
-    axes = made.add_subplot()
+    figure = empty(size) if into is None else into
+    axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    return made, axes
+    return figure, axes

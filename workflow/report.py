@@ -123,13 +123,13 @@ def _read(folder: str) -> Dict[str, Any]:
 
 
 def _pictures(folder: str) -> List[Tuple[str, bytes]]:
-    found = []
+    pictures = []
     for name, alt in _PICTURES:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
             with open(path, "rb") as stream:
-                found.append((alt, stream.read()))
-    return found
+                pictures.append((alt, stream.read()))
+    return pictures
 
 
 def _lead(summary: Mapping[str, Any]) -> str:

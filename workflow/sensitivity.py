@@ -45,28 +45,28 @@ def find(detector: detector_.Detector, loaded: network.Network, validation: data
       validation: frames that are in distribution.
       kinds: of sequences.NAMES; "frozen" is left out of single images.
     """
-    found: Dict[str, Found] = {}
+    mildest: Dict[str, Found] = {}
     left = [kind for kind in kinds if detector.window or kind != "frozen"]
     for severity in SEVERITIES:
-        odd = [kind for kind in left if sequences.outside_id(kind, severity, validation.partition_kind)]
-        delays = _delays(detector, loaded, validation, odd, severity)
-        for kind, delay in zip(odd, delays):
+        outside = [kind for kind in left if sequences.outside_id(kind, severity, validation.partition_kind)]
+        delays = _delays(detector, loaded, validation, outside, severity)
+        for kind, delay in zip(outside, delays):
             if delay is not None:
-                found[kind] = Found(kind, severity, delay / validation.fps if detector.window else None)
-        left = [kind for kind in left if kind not in found]
-    return [found.get(kind, Found(kind, None, None)) for kind in kinds if detector.window or kind != "frozen"]
+                mildest[kind] = Found(kind, severity, delay / validation.fps if detector.window else None)
+        left = [kind for kind in left if kind not in mildest]
+    return [mildest.get(kind, Found(kind, None, None)) for kind in kinds if detector.window or kind != "frozen"]
 
 
-def table(found: Sequence[Found]) -> Tuple[List[List[Any]], List[str]]:
+def table(alarms: Sequence[Found]) -> Tuple[List[List[Any]], List[str]]:
     """Returns rows and headers of the list for a person, what is found at the mildest severity first."""
-    order = sorted(found, key=lambda one: (one.severity or 9, one.delay_s or 0.0))
+    order = sorted(alarms, key=lambda alarm: (alarm.severity or 9, alarm.delay_s or 0.0))
     rows: List[List[Any]] = []
-    for one in order:
-        if one.severity is None:
-            rows.append([one.kind, "won't alarm", ""])
+    for alarm in order:
+        if alarm.severity is None:
+            rows.append([alarm.kind, "won't alarm", ""])
         else:
-            rows.append([one.kind, f"will alarm from severity {one.severity}",
-                         "" if one.delay_s is None else f"{one.delay_s:.1f} s"])
+            rows.append([alarm.kind, f"will alarm from severity {alarm.severity}",
+                         "" if alarm.delay_s is None else f"{alarm.delay_s:.1f} s"])
     return rows, ["seen on validation", "", "after"]
 
 
@@ -91,8 +91,8 @@ def _delays(detector: detector_.Detector, loaded: network.Network, validation: d
                              f"what will alarm: severity {severity}"))
     delays: List[Optional[float]] = []
     for i in range(len(kinds)):
-        own = judged[i * len(places):(i + 1) * len(places)]
-        hits = [one for one in own if one is not None]
-        enough = len(hits) == len(own) if detector.window else 2 * len(hits) >= len(own)
+        of_kind = judged[i * len(places):(i + 1) * len(places)]
+        hits = [delay for delay in of_kind if delay is not None]
+        enough = len(hits) == len(of_kind) if detector.window else 2 * len(hits) >= len(of_kind)
         delays.append(float(np.median(hits)) if hits and enough else None)
     return delays

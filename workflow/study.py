@@ -120,7 +120,7 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
       ValueError, OSError: in one line that says what is wrong and what to do.
     """
     settings = _Settings(
-        run=os.path.abspath(os.fspath(run)), ood=tuple(os.fspath(one) for one in ood), trials=trials,
+        run=os.path.abspath(os.fspath(run)), ood=tuple(os.fspath(spec) for spec in ood), trials=trials,
         rungs=tuple(rungs), refine_epochs=refine_epochs, sampler=sampler, margin=margin, confidence=confidence,
         finalists=finalists,
         deadline_ms=deadline_ms, max_kb=max_kb, detector=detector, window=window,
@@ -141,7 +141,8 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
     if import_measurements is not None:
         known = bench.import_measurements(os.fspath(import_measurements))
         progress.say(f"{known} candidates' times taken from {import_measurements}")
-    table = list({row.get("file", row["recipe"]): row for row in (_row(one, bench) for one in rows)}.values())
+    table = list({row.get("file", row["recipe"]): row
+                  for row in (_row(candidate, bench) for candidate in rows)}.values())
     _mark_front(table)
     verdict = _verdict(folder, settings, table, base, bench, opened)
     summary = {"out": folder, "run": settings.run, "data": opened["description"], "baseline": base,
@@ -240,8 +241,8 @@ def _space(folder: str, settings: _Settings) -> spaces.Space:
         distance = distances.default(wanted, wanted)
 
         def moved(candidate: Any) -> float:
-            found = {name: np.asarray(value) for name, value in candidate(images).items()}
-            return float(distance(distances.Batch(images, wanted, found)))
+            outputs = {name: np.asarray(value) for name, value in candidate(images).items()}
+            return float(distance(distances.Batch(images, wanted, outputs)))
 
         progress.say("how far each layer's shrinking moves the outputs")
         try:
@@ -271,8 +272,8 @@ def _search(folder: str, settings: _Settings, space: spaces.Space, data: Optiona
     def work(number: int) -> None:
         """Tries candidates in a process of its own until there are enough; all share storage and folder."""
         here, _ = _open(folder, settings, data, options)
-        own = dataclasses.replace(searched, seed=settings.seed + 100 * number)
-        search.search(space, _evaluator(here), OBJECTIVES, own, always=_FIRST if number == 0 else (),
+        seeded = dataclasses.replace(searched, seed=settings.seed + 100 * number)
+        search.search(space, _evaluator(here), OBJECTIVES, seeded, always=_FIRST if number == 0 else (),
                       progress=progress.say)
 
     search.candidates(OBJECTIVES, searched)  # the storage's tables are made once, before the workers come
@@ -347,8 +348,8 @@ def _verdict(folder: str, settings: _Settings, table: Sequence[Mapping[str, Any]
     parts = bundle.read(path)
     fields = {name: value for name, value in parts.detector.items() if name not in ("schema", "sha256")}
     # Its paths were seen from the candidates' folder.
-    found_again = datasets.seen_from(fields["provenance"], os.path.dirname(path))
-    fields["provenance"] = datasets.relative(found_again, folder)
+    provenance = datasets.seen_from(fields["provenance"], os.path.dirname(path))
+    fields["provenance"] = datasets.relative(provenance, folder)
     bundle.write(os.path.join(folder, DETECTOR), parts.model, {**fields, "certificate": certificate}, parts.arrays)
     progress.say("the recommended detector on the test split")
     bench.report(os.path.join(folder, DETECTOR), os.path.join(folder, study_page.EVALUATION))
@@ -370,10 +371,10 @@ def _tested(settings: _Settings, reference: candidates.Judged, judged: candidate
             confidence: float) -> Dict[str, Any]:
     """Returns a finalist's figures on the test split, the paired difference to the baseline, whether it is accepted."""
     sets = list(reference.scores)
-    one, other = candidates.pooled(reference.scores, sets), candidates.pooled(judged.scores, sets)
-    pair = (one.id_scores, one.ood_scores, other.id_scores, other.ood_scores)
-    groups = {"id_groups": one.id_groups, "ood_groups": one.ood_groups}
-    clusters = min(len(np.unique(one.id_groups)), len(np.unique(one.ood_groups)))
+    base, candidate = candidates.pooled(reference.scores, sets), candidates.pooled(judged.scores, sets)
+    pair = (base.id_scores, base.ood_scores, candidate.id_scores, candidate.ood_scores)
+    groups = {"id_groups": base.id_groups, "ood_groups": base.ood_groups}
+    clusters = min(len(np.unique(base.id_groups)), len(np.unique(base.ood_groups)))
     if clusters < _LEAST_CLUSTERS:
         raise ValueError(f"the test split has {clusters} stretches of {settings.stretch_s:g} s, too few for a verdict "
                          f"({_LEAST_CLUSTERS} are needed); give more data, or a smaller --stretch_s")

@@ -44,7 +44,7 @@ def text(rows: Sequence[Sequence[Any]], headers: Sequence[str], width: Optional[
             return "  ".join(row[i].rjust(widths[i]) if numeric[i] else row[i].ljust(widths[i])
                              for i in columns).rstrip()
 
-        return [line(headers), line(["-" * one for one in widths]), *map(line, cells)]
+        return [line(headers), line(["-" * size for size in widths]), *map(line, cells)]
 
     return "\n\n".join("\n".join(lines(columns)) for columns in _blocks(widths, width))
 
