@@ -20,6 +20,7 @@ def test_a_runtime_comes_with_the_base_install(system, machine, python, expected
     config.read(ROOT / "setup.cfg")
     lines = [line for line in config["options"]["install_requires"].splitlines() if line and not line.startswith("#")]
     told = {"platform_system": system, "platform_machine": machine, "python_version": python}
-    brought = {one.name for one in map(requirements.Requirement, lines) if not one.marker or one.marker.evaluate(told)}
+    brought = {requirement.name for requirement in map(requirements.Requirement, lines)
+               if not requirement.marker or requirement.marker.evaluate(told)}
     assert brought - {"absl-py", "numpy"} == expected
     assert "numpy" in brought

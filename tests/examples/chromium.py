@@ -71,8 +71,8 @@ class Page:
 
     def choose(self, selector, path):
         """Gives a file to an <input type=file>."""
-        found = self.call("Runtime.evaluate", expression=f"document.querySelector({selector!r})")["result"]["objectId"]
-        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=found)
+        node = self.call("Runtime.evaluate", expression=f"document.querySelector({selector!r})")["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=node)
 
     def close(self):
         self._process.terminate()

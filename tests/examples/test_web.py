@@ -32,8 +32,8 @@ def _chromium():
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The address of the page, with its packages as package-lock.json pins them."""
-    for tool, found in (("npm", shutil.which("npm")), ("Chromium", _chromium().program())):
-        if not found:
+    for tool, program in (("npm", shutil.which("npm")), ("Chromium", _chromium().program())):
+        if not program:
             pytest.skip(f"no {tool} here")
     root = tmp_path_factory.mktemp("web")
     for name in ("index.html", "page.js", "detector.js", "resize.js", "package.json", "package-lock.json"):
@@ -104,15 +104,15 @@ def _watch(page, path, count):
       }});
       return [url.split(',')[1], seen[0].frame.height, seen[0].frame.width];
     }})()""")
-    seen = np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(count, height, width, 4)[..., :3]
-    return np.ascontiguousarray(seen), page.run(f"seen.slice(0, {count}).map(({{verdict}}) => verdict)")
+    pictures = np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(count, height, width, 4)[..., :3]
+    return np.ascontiguousarray(pictures), page.run(f"seen.slice(0, {count}).map(({{verdict}}) => verdict)")
 
 
 @pytest.mark.parametrize("quantize", ["float32", "int8"])
 def test_the_page_says_what_python_says(page, calibrated, quantize):
-    seen, theirs = _watch(page, calibrated[quantize], 90)
+    pictures, theirs = _watch(page, calibrated[quantize], 90)
     detector = bundle.load(calibrated[quantize])
-    ours = [detector(frame) for frame in seen]
+    ours = [detector(frame) for frame in pictures]
     # Python smooths p-values at random: where its score is at the threshold, the two may differ.
     clear = [abs(verdict.score - detector.detector.threshold) > 0.05 for verdict in ours]
     assert sum(clear) > 80
@@ -121,7 +121,7 @@ def test_the_page_says_what_python_says(page, calibrated, quantize):
     # The same graph in Python: its p-values aren't smoothed at random.
     state = np.zeros(detector.runner.inputs["state"].shape, np.float32)
     off = []
-    for frame, verdict in zip(seen, theirs):
+    for frame, verdict in zip(pictures, theirs):
         said = detector.runner({"frame": frames.resize(frame, (32, 32)), "state": state})
         state = said["state"]
         off.append((verdict["score"] - said["score"][0], verdict["pValue"] - said["p_value"][0]))
@@ -135,13 +135,13 @@ def test_the_page_resizes_as_python_does(page, size):
     height, width, *target = size
     image = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
     encoded = base64.b64encode(image.tobytes()).decode()
-    found = page.run(f"""(async () => {{
+    resized = page.run(f"""(async () => {{
       const {{resize}} = await import('./resize.js');
       const data = Uint8ClampedArray.from(atob('{encoded}'), (letter) => letter.charCodeAt(0));
       return [...resize({{width: {width}, height: {height}, data}}, {target[1]}, {target[0]}).data];
     }})()""")
     expected = frames.resize(np.ascontiguousarray(image[..., :3]), tuple(target))
-    off = np.abs(np.array(found).reshape(expected.shape) - expected.astype(int))
+    off = np.abs(np.array(resized).reshape(expected.shape) - expected.astype(int))
     assert off.max() <= 1
     assert (off > 0).mean() < 0.01
 

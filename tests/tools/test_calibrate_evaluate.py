@@ -62,31 +62,32 @@ def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
 
 
 def test_calibration_says_what_its_promise_rests_on(calibrated, lanes):
-    seen = calibrated.summary
+    summary = calibrated.summary
     scenes = {name.split("/")[0] for name, split in zip(lanes.names, lanes.split)
               if split in ("train", "calibration", "validation")}
-    assert seen["groups"] == len(scenes)
+    assert summary["groups"] == len(scenes)
     assert re.fullmatch(rf"asked 60 an hour; by {len(scenes)} recordings left out in turn: [\d.]+ \([\d.]+–[\d.]+\), "
-                        r"in the worst benign variant [\d.]+", seen["promise"])
-    assert seen["left_out"]["low"] <= seen["left_out"]["per_hour"] <= seen["left_out"]["high"]
+                        r"in the worst benign variant [\d.]+", summary["promise"])
+    assert summary["left_out"]["low"] <= summary["left_out"]["per_hour"] <= summary["left_out"]["high"]
     assert calibrated.detector.scales.windows == list(evidence.WINDOWS)
-    assert list(seen["thresholds"].values()) == calibrated.detector.scales.thresholds
+    assert list(summary["thresholds"].values()) == calibrated.detector.scales.thresholds
     assert calibrated.detector.threshold == 1.0
 
 
 def test_one_window_is_to_be_had_by_its_number(network, lanes):
-    one = calibrate.fit(network, lanes, calibrate.Settings(window=10, false_alarms_per_hour=60, benign_variants=0))
-    assert one.detector.scales.windows == [10]
-    assert one.detector.memory == 10
+    calibration = calibrate.fit(
+        network, lanes, calibrate.Settings(window=10, false_alarms_per_hour=60, benign_variants=0))
+    assert calibration.detector.scales.windows == [10]
+    assert calibration.detector.memory == 10
 
 
 def test_what_will_alarm_is_found_from_the_mildest_severity_on(calibrated, network):
-    found = sensitivity.find(calibrated.detector, network, calibrated.validation, ("darker", "noise", "rain"))
-    assert [one.kind for one in found] == ["darker", "noise", "rain"]
-    dark = found[0]
+    alarms = sensitivity.find(calibrated.detector, network, calibrated.validation, ("darker", "noise", "rain"))
+    assert [alarm.kind for alarm in alarms] == ["darker", "noise", "rain"]
+    dark = alarms[0]
     assert dark.severity in (3, 5)  # severity 1 is within what lanes declare
     assert 0 <= dark.delay_s < 10
-    rows, _ = sensitivity.table([*found, sensitivity.Found("fog", None, None)])
+    rows, _ = sensitivity.table([*alarms, sensitivity.Found("fog", None, None)])
     assert ["fog", "won't alarm", ""] in rows
     assert rows[-1][1] == "won't alarm"
     assert sensitivity.rates("low")[0] < sensitivity.rates("normal")[0] < sensitivity.rates("high")[0]
@@ -99,35 +100,35 @@ def test_the_threshold_can_be_reached(calibrated):
 
 
 def test_the_detector_sees_a_dark_camera_and_not_the_usual_road(file, lanes):
-    one = bundle.load(file)
+    detector = bundle.load(file)
     test = lanes.splits("test")
-    usual = [one(test.read(i)) for i in range(40)]
-    one.reset()
-    dark = [one((test.read(i) * 0.05).astype(np.uint8)) for i in range(40)]
-    assert not any(verdict.alarm for verdict in usual)
-    assert dark[-1].score > max(verdict.score for verdict in usual)
+    normal = [detector(test.read(i)) for i in range(40)]
+    detector.reset()
+    dark = [detector((test.read(i) * 0.05).astype(np.uint8)) for i in range(40)]
+    assert not any(verdict.alarm for verdict in normal)
+    assert dark[-1].score > max(verdict.score for verdict in normal)
     assert dark[-1].alarm
 
 
 def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
     row = next(row for row in evaluated.rows if row["set"] == "darker 5")
-    one = bundle.load(file)
+    detector = bundle.load(file)
     test = lanes.where((lanes.split == "test") & ~lanes.ood)
     chosen = sequences.stretches(test, 40, 4)
-    scores, odd, alarms, starts = [], [], [], []
+    scores, is_ood, alarms, starts = [], [], [], []
     for number, where in enumerate(chosen):
         pattern = ("all", "second_half", "middle_half")[number % 3]
         images, ood = sequences.corrupted(test, where, "darker", 5, pattern, number, (32, 32))
-        one.reset()
-        verdicts = [one(image) for image in images]
+        detector.reset()
+        verdicts = [detector(image) for image in images]
         scores += [verdict.score for verdict in verdicts]
         alarms += [verdict.alarm for verdict in verdicts]
-        odd += ood.tolist()
+        is_ood += ood.tolist()
         starts += [i == 0 for i in range(len(where))]
-    scores, odd = np.array(scores), np.array(odd)
+    scores, is_ood = np.array(scores), np.array(is_ood)
     # A loaded file's random numbers run on from stretch to stretch; the evaluation's begin anew with each.
-    assert row["auroc"] == pytest.approx(metrics.evaluate(scores[~odd], scores[odd]).auroc, abs=0.02)
-    assert row["hit_rate"] == events.detections(np.array(alarms), np.array(starts), odd, 20).hit_rate
+    assert row["auroc"] == pytest.approx(metrics.evaluate(scores[~is_ood], scores[is_ood]).auroc, abs=0.02)
+    assert row["hit_rate"] == events.detections(np.array(alarms), np.array(starts), is_ood, 20).hit_rate
     assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
     assert set(row["baselines"]) == {"six colour numbers", "mean brightness", "sharpness"}
 
@@ -202,10 +203,10 @@ def test_corrupt_images_are_named_and_counted(tmp_path, capsys):
     for i in range(40):
         cv2.imwrite(str(folder / f"{i:03d}.png"), np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8))
     (folder / "040.png").write_bytes(b"\x89PNG broken")
-    found = catalog.open(str(tmp_path / "images"))
+    data = catalog.open(str(tmp_path / "images"))
     total = 0
     for split in ("train", "calibration", "validation", "test"):
-        images, known = datasets.load_split(found, split, (32, 32))
+        images, known = datasets.load_split(data, split, (32, 32))
         assert len(images) == len(known)
         total += len(images)
     assert total == 40

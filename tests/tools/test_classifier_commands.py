@@ -37,10 +37,10 @@ def leanood(python, folder, *arguments):
 
 
 def test_a_users_classifier_goes_through(folder, python):
-    made = leanood(python, folder, "convert", "--model=mine.h5", "--outputs=features=pool,logits=classes,early=inner",
-                   "--size=16x16", "--quantize=int8", "--data=images", "--fold_score=relative_mahalanobis",
-                   "--out=mine.tflite")
-    assert made["outputs"].split(",") == ["early", "features", "logits", "ood_score"]
+    converted = leanood(python, folder, "convert", "--model=mine.h5",
+                        "--outputs=features=pool,logits=classes,early=inner", "--size=16x16", "--quantize=int8",
+                        "--data=images", "--fold_score=relative_mahalanobis", "--out=mine.tflite")
+    assert converted["outputs"].split(",") == ["early", "features", "logits", "ood_score"]
     calibrated = leanood(python, folder, "calibrate", "mine.tflite", "--detector=vim+early", "--out=detector.tflite",
                          "--false_positive_rate=0.1")
     assert calibrated["frames"]["calibration"] > 0

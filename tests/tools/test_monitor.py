@@ -121,18 +121,18 @@ def test_a_slow_reader_of_a_live_source_gets_the_newest_frame():
         return np.full((2, 2, 3), next(number) % 251, np.uint8)
 
     source = live.Live("fake", read, stall_s=1.0)
-    seen = []
+    items = []
     for item in source.items():
         if item is not None:
-            seen.append(item)
+            items.append(item)
             time.sleep(0.05)
-        if len(seen) == 6:
+        if len(items) == 6:
             break
     source.close()
-    newest = [int(item.frame[0, 0, 0]) for item in seen]
+    newest = [int(item.frame[0, 0, 0]) for item in items]
     assert newest == sorted(newest)
     assert newest[-1] - newest[0] > 10  # five readings of 50 ms at 200 frames a second
-    assert sum(item.dropped for item in seen[1:]) == newest[-1] - newest[0] - 5  # every frame was seen or counted
+    assert sum(item.dropped for item in items[1:]) == newest[-1] - newest[0] - 5  # every frame was seen or counted
 
 
 def test_a_live_source_that_stalls_or_vanishes_is_told():
@@ -166,15 +166,15 @@ def test_a_pipe_that_stalls_is_told_and_nothing_is_dropped():
 
 def test_records_and_counts(tiny_detector, camera):
     frames, path = camera
-    seen = monitor.Watch(bundle.load(tiny_detector), deadline_s=1e-9)
+    watch = monitor.Watch(bundle.load(tiny_detector), deadline_s=1e-9)
     records = []
-    monitor.watch(streams.open(str(path)).items(), seen, lambda: False, records.append)
+    monitor.watch(streams.open(str(path)).items(), watch, lambda: False, records.append)
     detector = bundle.load(tiny_detector)
     verdicts = [detector(frame) for frame in frames]
     assert [record["score"] for record in records] == [verdict.score for verdict in verdicts]
     assert [record["alarm"] for record in records] == [verdict.alarm for verdict in verdicts]
     alarms = np.array([False] + [verdict.alarm for verdict in verdicts])
-    summary = seen.summary()
+    summary = watch.summary()
     assert summary["alarms"] == np.count_nonzero(alarms[1:] & ~alarms[:-1]) >= 1
     assert summary["alarm_frames"] == np.count_nonzero(alarms)
     assert summary["invalid"] == 1
@@ -188,9 +188,9 @@ def test_frames_that_cannot_be_judged_are_invalid_and_the_watch_goes_on(tiny_det
     items = [stream.Item("a", np.zeros((4, 4), np.uint8), "", time.perf_counter()),
              stream.Item("b", None, "b: torn", time.perf_counter()), None,
              stream.Item("c", np.full((4, 4, 3), np.nan), "", time.perf_counter())]
-    seen = monitor.Watch(bundle.load(tiny_detector), None)
+    watch = monitor.Watch(bundle.load(tiny_detector), None)
     records = []
-    monitor.watch(items, seen, lambda: False, records.append)
+    monitor.watch(items, watch, lambda: False, records.append)
     assert [record["invalid"] for record in records] == [True] * 3
     assert [record["alarm"] for record in records] == [True] * 3
     assert [record["raised"] for record in records] == [True, False, False]
@@ -215,8 +215,8 @@ def test_resumption_gives_exactly_the_numbers_of_an_uninterrupted_watch(tiny_det
     past = journal.resume(again, streams.open(str(camera[1])), str(cut))
     assert past.frames == kept
     lines = journal.Journal(str(cut))
-    seen = monitor.Watch(again, None, past.frames, past.tail[-1]["alarm"])
-    monitor.watch(streams.open(str(camera[1])).items(kept), seen, lambda: False, lines.write)
+    watch = monitor.Watch(again, None, past.frames, past.tail[-1]["alarm"])
+    monitor.watch(streams.open(str(camera[1])).items(kept), watch, lambda: False, lines.write)
     lines.close()
     numbers = [[[line[key] for key in SAME] for line in _lines(path)] for path in (cut, whole)]
     assert numbers[0] == numbers[1]
@@ -354,9 +354,9 @@ def test_the_sparkline_runs_from_least_to_greatest():
 def test_the_rich_view_shows_score_latency_and_alarm(tiny_detector, camera, monkeypatch, capsys):
     pytest.importorskip("rich")
     shown = view.make("rich", "detector.tflite", 3.0)
-    seen = monitor.Watch(bundle.load(tiny_detector), None)
-    monitor.watch(streams.open(str(camera[1])).items(38), seen, lambda: False,
-                   lambda record: shown.show(record, seen.counts))
+    watch = monitor.Watch(bundle.load(tiny_detector), None)
+    monitor.watch(streams.open(str(camera[1])).items(38), watch, lambda: False,
+                   lambda record: shown.show(record, watch.counts))
     shown.close()
     text = capsys.readouterr().out
     for word in ("detector.tflite", "score", "alarm above 3", "latency ms", "invoke", "frames"):

@@ -61,10 +61,10 @@ def test_the_run_knows_its_data(tiny_run):
 
 
 def test_the_run_knows_what_its_latents_carry(tiny_run):
-    seen = json.loads((tiny_run / "latents.json").read_text())
-    assert len(seen["nats"]) == len(seen["active"]) == 6
-    assert set(seen["correlations"]) == {"brightness", "sharpness", "rain"}
-    assert max(map(abs, seen["correlations"]["brightness"])) > 0.5  # lanes vary in it
+    latents = json.loads((tiny_run / "latents.json").read_text())
+    assert len(latents["nats"]) == len(latents["active"]) == 6
+    assert set(latents["correlations"]) == {"brightness", "sharpness", "rain"}
+    assert max(map(abs, latents["correlations"]["brightness"])) > 0.5  # lanes vary in it
 
 
 def test_a_finished_run_is_told_again_and_not_trained(leanood, tiny_run):

@@ -10,13 +10,13 @@ from leanood.workflow import backbone
 
 
 def test_the_earliest_cut_that_is_as_good_as_any():
-    found = [backbone.Cut("a", 4, 0.6, 0.6, 0.600), backbone.Cut("b", 4, 0.7, 0.7, 0.746),
-             backbone.Cut("c", 4, 0.7, 0.8, 0.750), backbone.Cut("d", 4, 0.7, 0.7, 0.700)]
-    assert backbone.best(found).layer == "b"
+    cuts = [backbone.Cut("a", 4, 0.6, 0.6, 0.600), backbone.Cut("b", 4, 0.7, 0.7, 0.746),
+            backbone.Cut("c", 4, 0.7, 0.8, 0.750), backbone.Cut("d", 4, 0.7, 0.7, 0.700)]
+    assert backbone.best(cuts).layer == "b"
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
+def network_file(tmp_path_factory):
     """A backbone of one's own, as a file: random filters."""
     keras.utils.set_random_seed(0)
     frame = x = keras.Input((48, 48, 3))
@@ -27,27 +27,28 @@ def own(tmp_path_factory):
     return path
 
 
-def test_from_training_to_a_verdict(own, tmp_path, monkeypatch):
+def test_from_training_to_a_verdict(network_file, tmp_path, monkeypatch):
     monkeypatch.setattr(backbone, "_FIT", 40)
     monkeypatch.setattr(backbone, "_JUDGE", 6)
     lanes = {"data": "lanes:frames=400,scene=20,size=48x48"}
-    run = leanood.train(**lanes, out=tmp_path / "run", model="backbone", backbone=str(own), size=(48, 48))
+    run = leanood.train(**lanes, out=tmp_path / "run", model="backbone", backbone=str(network_file), size=(48, 48))
     assert run.summary["cut"] in ("conv2", "late")
     assert run.summary["features"] == 16
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["model"] == "backbone"
-    assert config["backbone"] == str(own)
+    assert config["backbone"] == str(network_file)
     file = leanood.convert(run, quantize="int8", representative=20)
-    made = leanood.calibrate(file, benign_variants=1)
-    detector = bundle.load(made.path)
+    calibrated = leanood.calibrate(file, benign_variants=1)
+    detector = bundle.load(calibrated.path)
     assert set(detector.config["outputs"]) == {"early", "features"}
     small = leanood.compress(run, "prune(0.5, epochs=0)+int8", out=tmp_path / "small", images=20, detector="none")
     assert set(runtime.load(small.summary["files"]["tflite"]).outputs) == {"early", "features"}
-    fixed = leanood.train(**lanes, out=tmp_path / "fixed", model="backbone", backbone=str(own), size=(48, 48),
+    fixed = leanood.train(**lanes, out=tmp_path / "fixed", model="backbone", backbone=str(network_file), size=(48, 48),
                           cut="conv1")
     assert fixed.summary["features"] == 8
     with pytest.raises(ValueError, match="has no map 'nowhere'; it can be cut at conv2"):
-        leanood.train(**lanes, out=tmp_path / "none", model="backbone", backbone=str(own), size=(48, 48), cut="nowhere")
+        leanood.train(**lanes, out=tmp_path / "none", model="backbone", backbone=str(network_file), size=(48, 48),
+                      cut="nowhere")
 
 
 def test_the_default_is_a_small_backbone(tmp_path, monkeypatch, capsys):

@@ -60,8 +60,8 @@ def test_a_frozen_camera_and_a_shaking_one_are_told(file, drives):
     settings = evaluate.Settings(severities=(5,), corruptions=("frozen", "shake", "rain"),
                                  stretch_s=2, stretches=3, benign=())
     loaded = bundle.load(file.path)
-    found = evaluate.score(loaded, network.load(file.path, motion=SETTINGS), drives, settings)
-    rows = {row["set"]: row for row in found.rows}
+    report = evaluate.score(loaded, network.load(file.path, motion=SETTINGS), drives, settings)
+    rows = {row["set"]: row for row in report.rows}
     assert list(rows) == ["frozen 5", "shake 5", "rain 5"]
     assert rows["frozen 5"]["auroc"] > 0.8
     assert rows["shake 5"]["auroc"] > 0.8
@@ -122,6 +122,6 @@ def test_a_monitor_goes_on_with_the_numbers_it_would_have_had(file, drives, tmp_
         cut.write_text("".join(lines[:count]))
         monitor.monitor(file, str(tmp_path / "frames.npy"), jsonl=str(cut), resume=True)
         again = [json.loads(line) for line in cut.read_text().splitlines()]
-        for one, other in zip(again, map(json.loads, lines)):
-            assert {key: one[key] for key in ("score", "p_value", "alarm", "invalid")} == {
+        for record, other in zip(again, map(json.loads, lines)):
+            assert {key: record[key] for key in ("score", "p_value", "alarm", "invalid")} == {
                 key: other[key] for key in ("score", "p_value", "alarm", "invalid")}

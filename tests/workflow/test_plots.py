@@ -7,9 +7,9 @@ from leanood.workflow import plots
 
 
 def test_a_set_named_after_a_colour_has_it_and_no_other_has():
-    found = plots.colours(["red", "dark", "Green light", "fog 3", "blue/1"])
-    assert (found["red"], found["Green light"], found["blue/1"]) == ("tab:red", "tab:green", "tab:blue")
-    assert len(set(found.values())) == 5
+    chosen = plots.colours(["red", "dark", "Green light", "fog 3", "blue/1"])
+    assert (chosen["red"], chosen["Green light"], chosen["blue/1"]) == ("tab:red", "tab:green", "tab:blue")
+    assert len(set(chosen.values())) == 5
     many = plots.colours([f"set {i}" for i in range(30)])
     assert all(colors.is_color_like(colour) for colour in many.values())
 

@@ -56,9 +56,9 @@ def test_unreadable_frames_are_remembered_with_their_reason(tiny_tflite, lanes, 
 def test_other_words_and_the_same_words_again_are_other_work(tmp_path):
     kept = prepared.Prepared(tmp_path)
     first, second, other = kept.work("scoring"), kept.work("scoring"), kept.work("scoring rain")
-    made = [work(0, lambda value=value: (np.array([value]), ["a line"])) for value, work in
-            enumerate((first, second, other))]
-    assert [int(parts[0][0]) for parts in made] == [0, 1, 2]
+    results = [work(0, lambda value=value: (np.array([value]), ["a line"])) for value, work in
+               enumerate((first, second, other))]
+    assert [int(parts[0][0]) for parts in results] == [0, 1, 2]
     fresh = kept.begin()
     again = fresh.work("scoring")(0, lambda: pytest.fail("was prepared before"))
     assert int(again[0][0]) == 0

@@ -51,7 +51,7 @@ def folder(tmp_path):
 
 
 def test_the_page_holds_everything_and_loads_nothing(folder):
-    made = report.report(folder)
+    written = report.report(folder)
     text = (folder / "report.html").read_text()
     page = _Page(text)
     assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
@@ -65,8 +65,8 @@ def test_the_page_holds_everything_and_loads_nothing(folder):
     for words in ("1 false alarms in 30.0 minutes", "not shown to be as good as a trivial baseline on: rain 3",
                   "2 unreadable test images", "1 of 2", "1.234 MB"):
         assert words in text
-    assert made["sets"] == 2
-    assert made["bytes"] == (folder / "report.html").stat().st_size
+    assert written["sets"] == 2
+    assert written["bytes"] == (folder / "report.html").stat().st_size
 
 
 def test_markdown_is_a_table_of_the_same_figures(folder):
@@ -82,10 +82,10 @@ def test_markdown_is_a_table_of_the_same_figures(folder):
 def test_dots_stand_where_the_scale_says():
     chart = report._chart(ROWS)
     assert [row["name"] for row in chart["rows"]] == ["<b>dark|1</b>", "rain 3"]  # the worst first
-    zero, one = chart["ticks"][0], chart["ticks"][-1]
-    assert (zero["label"], one["label"]) == ("0.4", "1")
+    left, right = chart["ticks"][0], chart["ticks"][-1]
+    assert (left["label"], right["label"]) == ("0.4", "1")
     for row, value in zip(chart["rows"], (0.41, 0.93)):
-        assert (row["x"] - zero["x"]) / (one["x"] - zero["x"]) == pytest.approx((value - 0.4) / 0.6, abs=1e-3)
+        assert (row["x"] - left["x"]) / (right["x"] - left["x"]) == pytest.approx((value - 0.4) / 0.6, abs=1e-3)
     assert chart["rows"][0]["low"] is None
     assert report._chart([]) is None
 

@@ -21,7 +21,7 @@ def _chromium():
     return module
 
 
-def made_up_study(candidates):
+def random_study(candidates):
     """A study's summary with so many candidates."""
     rng = np.random.default_rng(0)
 
@@ -46,9 +46,9 @@ def page(tmp_path_factory):
     if shutil.which("bash") is None or _chromium().program() is None:
         pytest.skip("no Chromium here")
     folder = tmp_path_factory.mktemp("study")
-    (folder / "study.json").write_text(json.dumps(made_up_study(CANDIDATES)))
-    made = report.report(folder)
-    page = _chromium().Page(tmp_path_factory.mktemp("profile"), "", pathlib.Path(made.path).as_uri())
+    (folder / "study.json").write_text(json.dumps(random_study(CANDIDATES)))
+    written = report.report(folder)
+    page = _chromium().Page(tmp_path_factory.mktemp("profile"), "", pathlib.Path(written.path).as_uri())
     page.wait("document.readyState === 'complete' && document.querySelectorAll('#front .point').length > 0")
     yield page
     page.close()

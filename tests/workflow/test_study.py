@@ -90,8 +90,8 @@ def test_times_from_a_board_replace_this_machines(done, tiny_run, tmp_path, monk
 
 def test_the_page_shows_candidates_verdict_and_certificate_and_loads_nothing(done):
     pytest.importorskip("jinja2")
-    made = done.report()
-    with open(made.path, encoding="utf-8") as stream:
+    written = done.report()
+    with open(written.path, encoding="utf-8") as stream:
         text = stream.read()
 
     class Page(html.parser.HTMLParser):
@@ -150,7 +150,7 @@ def test_finalists_hold_margin_deadline_and_size_and_the_fastest_come_first():
              row("late", 0.95, 0.2, 1.5, 100), row("large", 0.95, 0.3, 0.3, 900), row("middle", 0.95, 0.5, 0.5, 100),
              row("early", 0.95, 0.1, 0.1, 100, epochs=2), {"failure": "why", "recipe": "x", "epochs": 10}]
     chosen = study._finalists(settings, table, {"auroc": 0.95})
-    assert [one["file"] for one in chosen] == ["fast", "middle"]
+    assert [finalist["file"] for finalist in chosen] == ["fast", "middle"]
 
 
 def test_a_damaged_study_is_named(tmp_path):
