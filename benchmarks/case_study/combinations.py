@@ -47,13 +47,13 @@ def main(out: str, arguments: list) -> None:
             _child("-m", "leanood.tools.main", "compress", f"--recipe={recipe}", f"--out={folder}", *arguments)
         report = json.loads((folder / "report.json").read_text())
         sizes = report["sizes"]
-        made = [json.loads(_child("-c", _LOAD, report["files"]["tflite"], runtime)) for runtime in RUNTIMES]
-        apart = max(abs(a - b) / (1e-6 + max(map(abs, made[0][name]))) for name in made[0]
-                    for a, b in zip(made[0][name], made[1][name]))
+        outputs = [json.loads(_child("-c", _LOAD, report["files"]["tflite"], runtime)) for runtime in RUNTIMES]
+        apart = max(abs(a - b) / (1e-6 + max(map(abs, outputs[0][name]))) for name in outputs[0]
+                    for a, b in zip(outputs[0][name], outputs[1][name]))
         original = next(row for row in sizes if row["model"] == "the original's float32 file")
         rows.append([recipe, sizes[-1]["bytes"], original["bytes"] / sizes[-1]["bytes"],
                      original["gzipped_bytes"] / sizes[-1]["gzipped_bytes"],
-                     original["multiply_adds"] / sizes[-1]["multiply_adds"], ",".join(sorted(made[0])), apart])
+                     original["multiply_adds"] / sizes[-1]["multiply_adds"], ",".join(sorted(outputs[0])), apart])
         print(recipe, file=sys.stderr, flush=True)
     headers = ["recipe", "bytes", "smaller", "gzipped", "fewer multiply-adds", "outputs", "runtimes apart"]
     results.write(__file__, [], [dict(zip(headers, row)) for row in rows])

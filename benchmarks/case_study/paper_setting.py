@@ -55,15 +55,15 @@ def main() -> None:
     if not arguments.run:
         _leanood("train", f"--data=lanes:frames={arguments.frames}", f"--epochs={arguments.epochs}",
                  "--batch_size=16", f"--out={run}")
-    found = _data(run)
+    data = _data(run)
     lines: Dict[str, List[str]] = {}
     for name, (quantize, settings) in DETECTORS.items():
         path = arguments.out / f"{quantize}.tflite"
         if not path.exists():
             _leanood("convert", f"--model={run}", f"--quantize={quantize}", f"--out={path}")
         loaded = network.load(str(path))
-        judge = calibrate.fit(loaded, found, settings).detector
-        lines[name] = _judge(judge, loaded, found, arguments.drives, arguments.seconds)
+        judge = calibrate.fit(loaded, data, settings).detector
+        lines[name] = _judge(judge, loaded, data, arguments.drives, arguments.seconds)
         print(f"{name}: done", file=sys.stderr, flush=True)
         _write(arguments.out / "paper_setting.md", lines)
     results.write(__file__, [results.Figure(f"{row}, {name}", cells[i]) for name, cells in lines.items()
@@ -71,14 +71,14 @@ def main() -> None:
     print((arguments.out / "paper_setting.md").read_text())
 
 
-def _judge(judge: detector_.Detector, loaded: network.Network, found: dataset.Dataset, count: int,
+def _judge(judge: detector_.Detector, loaded: network.Network, data: dataset.Dataset, count: int,
            seconds: float) -> List[str]:
     """Returns a cell a level: AUROC all / second half / middle half, drives detected; and last the false alarms."""
     runner, size = loaded.runner, loaded.size
-    ran = loaded.run(datasets.split(found, "test"), "running the network on test")
+    ran = loaded.run(datasets.split(data, "test"), "running the network on test")
     untouched, test = ran.outputs, ran.frames
     calm = judge.run(untouched, test.starts)
-    length = int(seconds * found.fps)
+    length = int(seconds * data.fps)
     drives = sequences.stretches(test, length, count)
     cells = []
     for name, level in LEVELS:
@@ -99,7 +99,7 @@ def _judge(judge: detector_.Detector, loaded: network.Network, found: dataset.Da
                 hits.append(judged["alarm"][inside].any())
             aurocs.append(metrics.evaluate(np.concatenate(normal), np.concatenate(out)).auroc)
         cells.append(" / ".join(f"{auroc:.3f}" for auroc in aurocs) + f"; {sum(hits)} of {len(hits)}")
-    alarms = events.false_alarms(calm["alarm"], test.starts, found.fps)
+    alarms = events.false_alarms(calm["alarm"], test.starts, data.fps)
     return [*cells, f"{alarms.count} in {alarms.hours * 60:.1f} minutes"]
 
 

@@ -100,7 +100,8 @@ def _row(arguments: argparse.Namespace, folder: pathlib.Path, recipe: str) -> di
             _leanood("calibrate", file, f"--detector={detector}", f"--out={path}")
         evaluation = _kept(folder / f"{detector}.json", "evaluate", str(path), "--corruptions=", "--json")
         row["loss"] = evaluation["reconstruction_loss"]
-        row[detector] = {one["set"]: [one["auroc"], one["auroc_low"], one["auroc_high"]] for one in evaluation["rows"]}
+        row[detector] = {entry["set"]: [entry["auroc"], entry["auroc_low"], entry["auroc_high"]]
+                         for entry in evaluation["rows"]}
     for runtime in RUNTIMES:
         timed = _kept(folder / f"{runtime}.json", "benchmark", file, f"--runtime={runtime}", "--runs=200", "--json")
         result = timed["results"][0]
@@ -135,7 +136,7 @@ def _write(out: pathlib.Path, rows: dict[str, dict[str, Any]]) -> None:
     for name, row in rows.items():
         cells = [name, f"`{row['recipe']}`", "-" if row["loss"] is None else f"{row['loss']:.0f}"]
         for detector in DETECTORS:
-            cells += ["{:.3f} ({:.3f}–{:.3f})".format(*row[detector][one]) for one in sets]
+            cells += ["{:.3f} ({:.3f}–{:.3f})".format(*row[detector][set_name]) for set_name in sets]
         memory = "-" if row["peak_memory"] is None else f"{row['peak_memory'] / 1e6:.2f}"
         cells += [f"{row['bytes']:,}", f"{row['gzipped_bytes']:,}", memory,
                   *(f"{row[f'{runtime}_ms']:.3f}" for runtime in RUNTIMES), f"{row['multiply_adds']:,}"]
@@ -147,7 +148,7 @@ def _write(out: pathlib.Path, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def _ratios(base: dict[str, Any], lean: dict[str, Any], name: str, sets: list[str]) -> str:
-    lost = {detector: 100 * max(base[detector][one][0] - lean[detector][one][0] for one in sets)
+    lost = {detector: 100 * max(base[detector][set_name][0] - lean[detector][set_name][0] for set_name in sets)
             for detector in DETECTORS}
     return command.table([
         ["LiteRT latency", base["litert_ms"] / lean["litert_ms"], 75],

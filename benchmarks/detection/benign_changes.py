@@ -45,7 +45,7 @@ def main(argv: List[str]) -> None:
             sets.write(path, json.dumps(_Judge(name).result()))
         with open(path, encoding="utf-8") as stream:
             results[name] = json.load(stream)
-    results_.write(__file__, [one for name, result in results.items() for one in _figures(name, result)], results)
+    results_.write(__file__, [figure for name, result in results.items() for figure in _figures(name, result)], results)
     text = "\n".join(_text(results)) + "\n"
     sets.write(_OUT.value, text)
     print(text)
@@ -58,9 +58,10 @@ class _Judge:
         self._name = name
         self._data, _ = sets.load(name)
         self._network = network.load(bundle.flatbuffer(sets.file(name)))
-        made = {label: calibrate.fit(self._network, self._data, settings) for label, settings in FITS.items()}
-        self._detectors: Dict[str, detector_.Detector] = {label: one.detector for label, one in made.items()}
-        self._promises = {label: one.summary["promise"] for label, one in made.items()}
+        calibrated = {label: calibrate.fit(self._network, self._data, settings) for label, settings in FITS.items()}
+        self._detectors: Dict[str, detector_.Detector] = {
+            label: calibration.detector for label, calibration in calibrated.items()}
+        self._promises = {label: calibration.summary["promise"] for label, calibration in calibrated.items()}
         few, _ = datasets.load_split(self._data, "train", self._network.size, 2000)
         self._trivial: Dict[str, Any] = {"six colour numbers": baselines.Colour().fit(few), "sharpness":
                                          baselines.Sharpness().fit(few), "mean brightness":
@@ -71,42 +72,42 @@ class _Judge:
     def result(self) -> Dict[str, Any]:
         """Returns everything, fit for JSON."""
         rows = list(self._driving() if self._ordered else self._images())
-        return {"promises": self._promises, "benign": self._benign(), "rows": rows, "usual": self._usual(),
+        return {"promises": self._promises, "benign": self._benign(), "rows": rows, "usual": self._alarm_shares(),
                 "test_frames": len(self._test)}
 
     def _benign(self) -> List[Dict[str, Any]]:
         """Returns the benign changes' rows, of `benign_rows`, by fit."""
         unchanged = benign_rows.changed(self._network, self._test, None, self._ordered)
-        usual = {label: one.run(*unchanged)["alarm"] for label, one in self._detectors.items()}
-        found = []
+        alarms = {label: detector.run(*unchanged)["alarm"] for label, detector in self._detectors.items()}
+        rows = []
         for name in benign.available():
             outputs, starts = benign_rows.changed(self._network, self._test, name, self._ordered)
-            found.append({"change": name, "fits": {
-                label: benign_rows.row(one, name, outputs, starts, usual[label], self._test.fps, 3.0)
-                for label, one in self._detectors.items()}})
-        return found
+            rows.append({"change": name, "fits": {
+                label: benign_rows.row(detector, name, outputs, starts, alarms[label], self._test.fps, 3.0)
+                for label, detector in self._detectors.items()}})
+        return rows
 
-    def _usual(self) -> Dict[str, Any]:
+    def _alarm_shares(self) -> Dict[str, Any]:
         """Returns the share of unchanged test frames that alarm, of all and by partition, by fit."""
         ran = self._network.run(self._test, f"{self._name}: test frames")
-        found = {}
-        for label, one in self._detectors.items():
-            alarm = one.run(ran.outputs, ran.frames.starts if self._ordered else None)["alarm"]
-            found[label] = {"all": float(alarm.mean()), **{
+        shares = {}
+        for label, detector in self._detectors.items():
+            alarm = detector.run(ran.outputs, ran.frames.starts if self._ordered else None)["alarm"]
+            shares[label] = {"all": float(alarm.mean()), **{
                 str(part): float(alarm[ran.frames.partition == part].mean())
                 for part in np.unique(ran.frames.partition)}}
-        return found
+        return shares
 
     def _scores(self, outputs: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray],
                 starts: Optional[np.ndarray]) -> Scores:
-        found = {label: one.run(outputs, starts)["score"] for label, one in self._detectors.items()}
+        scores = {label: detector.run(outputs, starts)["score"] for label, detector in self._detectors.items()}
         for name, values in images.items():
             for window in WINDOWS if starts is not None else (1,):
-                found[f"{name}, {window}"] = values if window == 1 else baselines.windowed(values, starts, window)
-        return found
+                scores[f"{name}, {window}"] = values if window == 1 else baselines.windowed(values, starts, window)
+        return scores
 
     def _simple(self, images: np.ndarray) -> Dict[str, np.ndarray]:
-        return {name: one.score(images) for name, one in self._trivial.items()}
+        return {name: baseline.score(images) for name, baseline in self._trivial.items()}
 
     def _images(self) -> Iterator[Dict[str, Any]]:
         """Yields a row a set, a corruption, an unseen transform."""
@@ -114,16 +115,16 @@ class _Judge:
             ran = self._network.run(data, f"{self._name}: {what}", change=change, also=self._simple)
             return self._scores(ran.outputs, {name: ran.outputs[name] for name in self._trivial}, None)
 
-        usual = scores(self._test, "test images")
+        id_scores = scores(self._test, "test images")
         for part in sorted(set(self._data.partition[self._data.ood].tolist())):
-            yield _row(part, "real", usual, scores(
+            yield _row(part, "real", id_scores, scores(
                 self._data.where(self._data.ood & (self._data.partition == part)), part))
         for name, severity in self._kinds():
-            yield _row(f"{name} {severity}", "corruption", usual, scores(
+            yield _row(f"{name} {severity}", "corruption", id_scores, scores(
                 self._test, f"{name} {severity}", lambda frame, i, name=name, severity=severity: (
                     corruptions.corrupt(name, frame, severity, seed=i))))
         for name, transform in unseen.transforms().items():
-            yield _row(name, "codec" if name in CODEC else "unseen", usual, scores(
+            yield _row(name, "codec" if name in CODEC else "unseen", id_scores, scores(
                 self._test, name, lambda frame, i, transform=transform: unseen.apply(transform, frame, i)))
 
     def _driving(self) -> Iterator[Dict[str, Any]]:
@@ -141,11 +142,11 @@ class _Judge:
                                    f"{self._name}: corrupted stretches")
         group = np.repeat(np.arange(len(chosen)), length)
         for name, severity in self._kinds():
-            parts, odd = zip(*(next(judged) for _ in chosen))
-            ood = np.concatenate(odd)
+            parts, masks = zip(*(next(judged) for _ in chosen))
+            ood = np.concatenate(masks)
             scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-            yield _row(f"{name} {severity}", "corruption", {key: one[~ood] for key, one in scores.items()},
-                       {key: one[ood] for key, one in scores.items()}, group[~ood], group[ood])
+            yield _row(f"{name} {severity}", "corruption", {key: values[~ood] for key, values in scores.items()},
+                       {key: values[ood] for key, values in scores.items()}, group[~ood], group[ood])
 
     def _kinds(self) -> List[Tuple[str, int]]:
         return [(name, severity) for severity in SEVERITIES for name in corruptions.NAMES
@@ -153,13 +154,13 @@ class _Judge:
                 and corruptions.outside_id(name, severity, self._data.partition_kind)]
 
 
-def _row(name: str, kind: str, usual: Scores, odd: Scores, id_groups: Optional[np.ndarray] = None,
+def _row(name: str, kind: str, id_scores: Scores, ood_scores: Scores, id_groups: Optional[np.ndarray] = None,
          ood_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
     """Returns a set's AUROC by fit and by baseline, and the interval of what the variants change."""
-    auroc = {key: metrics.evaluate(usual[key], odd[key]).auroc for key in usual}
+    auroc = {key: metrics.evaluate(id_scores[key], ood_scores[key]).auroc for key in id_scores}
     before, after = FITS
-    changed = statistics.auroc_difference(usual[before], odd[before], usual[after], odd[after], id_groups=id_groups,
-                                          ood_groups=ood_groups)
+    changed = statistics.auroc_difference(id_scores[before], ood_scores[before], id_scores[after], ood_scores[after],
+                                          id_groups=id_groups, ood_groups=ood_groups)
     trivial = {key: value for key, value in auroc.items() if key not in FITS}
     best = max(trivial, key=lambda key: trivial[key])
     return {"set": name, "kind": kind, "auroc": {key: auroc[key] for key in FITS}, "delta_low": changed.low,
@@ -174,22 +175,22 @@ def _figures(name: str, result: Mapping[str, Any]) -> List[results_.Figure]:
     """Returns what was asked for and what was found on one set."""
     figure = results_.Figure
     before, after = FITS
-    rows, benign_, usual = result["rows"], result["benign"], result["usual"][after]
+    rows, benign_, shares = result["rows"], result["benign"], result["usual"][after]
     silent, most = sum(row["fits"][after]["silent"] for row in benign_), len(benign_)
     change = _mean(rows, after) - _mean(rows, before)
-    found = [figure(f"benign changes it is silent on, {name}", f"{silent} of {most}", "all", silent == most),
-             figure("mean AUROC over OOD rows, against a fit on frames alone", f"{change:+.3f}", "≥ −0.02",
-                    change >= -0.02)]
+    figures = [figure(f"benign changes it is silent on, {name}", f"{silent} of {most}", "all", silent == most),
+               figure("mean AUROC over OOD rows, against a fit on frames alone", f"{change:+.3f}", "≥ −0.02",
+                      change >= -0.02)]
     if "raised" in benign_[0]["fits"][after]:
         count, hours = (sum(row["fits"][after][key] for row in benign_) for key in ("raised", "hours"))
-        found.append(figure("false alarms an hour in benign changes", f"{count / hours:.1f}", "≤ 3",
-                            count <= 3 * hours))
+        figures.append(figure("false alarms an hour in benign changes", f"{count / hours:.1f}", "≤ 3",
+                              count <= 3 * hours))
     else:
-        parts = {part: share for part, share in usual.items() if part != "all"}
-        found += [figure("images flagged where 5% was asked", f"{usual['all']:.1%}", "3–7%",
-                         0.03 <= usual["all"] <= 0.07),
-                  figure("in the worst partition", f"{max(parts.values()):.1%}", "≤ 8%", max(parts.values()) <= .08)]
-    return found
+        parts = {part: share for part, share in shares.items() if part != "all"}
+        figures += [figure("images flagged where 5% was asked", f"{shares['all']:.1%}", "3–7%",
+                           0.03 <= shares["all"] <= 0.07),
+                    figure("in the worst partition", f"{max(parts.values()):.1%}", "≤ 8%", max(parts.values()) <= .08)]
+    return figures
 
 
 def _text(results: Mapping[str, Any]) -> List[str]:
@@ -200,11 +201,11 @@ def _text(results: Mapping[str, Any]) -> List[str]:
              "--benign_variants`). Changes are made at the network's size. *Silent*: the share of test frames that",
              "alarm is at most twice that of the unchanged ones, or two points above it.", ""]
     for name, result in results.items():
-        usual, benign_ = result["usual"], result["benign"]
+        shares, benign_ = result["usual"], result["benign"]
         loud = {label: [row["change"] for row in benign_ if not row["fits"][label]["silent"]] for label in FITS}
         lines += [f"## {name}", "", f"What the promise rests on: {result['promises'][after]}.", "",
-                  f"Unchanged test frames that alarm: {_shares(usual[before])} fitted on frames alone, "
-                  f"{_shares(usual[after])} on variants too.", "",
+                  f"Unchanged test frames that alarm: {_shares(shares[before])} fitted on frames alone, "
+                  f"{_shares(shares[after])} on variants too.", "",
                   f"| benign change | alarms, {before} | {after} | silent |", "| --- | --- | --- | --- |"]
         lines += [f"| {row['change']} | {row['fits'][before]['alarmed']:.3f} | {row['fits'][after]['alarmed']:.3f} | "
                   f"{'yes' if row['fits'][after]['silent'] else '**no**'} |" for row in benign_]

@@ -130,8 +130,8 @@ class Kept(network.Network):
         def kept(job: Any) -> Tuple[stacks.Stacks, np.ndarray]:
             key = hashlib.sha256(pickle.dumps((what, [getattr(part, "tolist", lambda p=part: p)() for part in job]))
                                  ).hexdigest()[:20]
-            found, ood = self._stacks(f"{self.motion.method}-{key}", lambda: prepare(job))
-            return found, np.asarray(ood, bool)
+            stacked, ood = self._stacks(f"{self.motion.method}-{key}", lambda: prepare(job))
+            return stacked, np.asarray(ood, bool)
 
         return super().map(kept, remembering, jobs, what)
 
@@ -144,10 +144,10 @@ class Kept(network.Network):
     def _stacks(self, key: str, compute: Callable[[], Tuple[stacks.Stacks, Any]]) -> Tuple[stacks.Stacks, Any]:
         path = os.path.join(self._folder, f"stacks-{key}")
         if not os.path.exists(path + ".npz"):
-            found, beside = compute()
-            np.save(path + ".npy", np.asarray(found.flows))
+            stacked, beside = compute()
+            np.save(path + ".npy", np.asarray(stacked.flows))
             with atomic.replacing(path + ".npz") as file:
-                np.savez(file, ends=found.ends, beside=np.asarray(beside))
+                np.savez(file, ends=stacked.ends, beside=np.asarray(beside))
         told = np.load(path + ".npz")
         return stacks.Stacks(np.load(path + ".npy", mmap_mode="r"), told["ends"], self.motion.length), (
             told["beside"].tolist())
@@ -198,8 +198,8 @@ def converted(name: str, run: str, quantize: str, part: str = "encoder") -> str:
     folder = os.path.join(RUNS.value, name, run)
     path = os.path.join(folder, f"{part}_{quantize}.tflite")
     baseline = os.path.join(RUNS.value, name, "baseline")
-    found = opened(name).origin
-    data = [f"--data={found['spec']}"] + ([f"--times_csv={found['times_csv']}"] if found.get("times_csv") else [])
+    origin = opened(name).origin
+    data = [f"--data={origin['spec']}"] + ([f"--times_csv={origin['times_csv']}"] if origin.get("times_csv") else [])
     if not os.path.exists(os.path.join(baseline, "encoder.h5")):
         leanood("train", "--model=flow_vae", f"--out={baseline}", *data, *TRAINING[name])
     if not os.path.exists(os.path.join(folder, "encoder.h5")):
@@ -271,7 +271,7 @@ def _together(appearance: str, motion: str) -> Dict[str, Dict[str, float]]:
     test = data.where((data.split == "test") & ~data.ood)
     length = int(SETTINGS.stretch_s * test.fps)
     places = sequences.stretches(test, length, 4, sequences.room_for(sequences.NAMES, (3,), length))
-    found: Dict[str, Dict[str, float]] = {}
+    rates: Dict[str, Dict[str, float]] = {}
     for name, severity in TOGETHER:
         hits = []
         for seed, where in enumerate(places):
@@ -285,8 +285,8 @@ def _together(appearance: str, motion: str) -> Dict[str, Dict[str, float]]:
             after, before = np.array(alarms)[ood], np.array(alarms)[~ood]
             hits.append([*(after.any(axis=0)), before[:, 2].any()])
         shares = np.mean(hits, axis=0).tolist()
-        found[f"{name} {severity}"] = dict(zip(("appearance", "motion", "together", "alarmed before"), shares))
-    return found
+        rates[f"{name} {severity}"] = dict(zip(("appearance", "motion", "together", "alarmed before"), shares))
+    return rates
 
 
 def _frozen(test: dataset.Dataset, where: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -301,7 +301,7 @@ def flow_times() -> Dict[str, Any]:
     data = opened("donkeycar")
     pictures = [data.read(i) for i in range(2000, 2100)]
     large = cv2.resize(pictures[0], (480, 360), interpolation=cv2.INTER_CUBIC)
-    found: Dict[str, Any] = {}
+    results: Dict[str, Any] = {}
     for method in flow.METHODS:
         computing = flow.Flow(flow.Settings(method=method))
         begin = time.process_time()
@@ -316,9 +316,9 @@ def flow_times() -> Dict[str, Any]:
                      for left in (100, 100 + shift)]
             pixels = flow.to_pixels(computing.between(*moved)[:113], computing.settings)
             misses[shift] = float(np.median(np.abs(pixels + shift)))
-        found[method] = {"prepare_ms": 10 * (middle - begin), "flow_ms": 1e3 / 99 * (end - middle),
-                         "median_miss": misses}
-    return found
+        results[method] = {"prepare_ms": 10 * (middle - begin), "flow_ms": 1e3 / 99 * (end - middle),
+                           "median_miss": misses}
+    return results
 
 
 def pipeline(detector: str) -> Dict[str, float]:
@@ -342,17 +342,17 @@ def latencies(name: str) -> Dict[str, Any]:
 
     The fastest of 300 runs is what other work on the machine disturbs least: a longer graph is interrupted more often.
     """
-    found: Dict[str, Any] = {}
+    times: Dict[str, Any] = {}
     for recipe, (run, quantize, _) in FILES.items():
         if quantize != "int8" or recipe not in chosen():
             continue
         for part in ("encoder", "encoders"):
             first, second, ratio = timing.compare(*(timing.Setup(converted(name, *file, part)) for file in (
                 ("baseline", "float32"), (run, quantize))), runs=300)
-            found.setdefault(recipe, {})["whole" if part == "encoder" else "encoders alone"] = {
+            times.setdefault(recipe, {})["whole" if part == "encoder" else "encoders alone"] = {
                 "baseline_ms": 1e3 * first.invoke.min, "ms": 1e3 * second.invoke.min,
                 "faster": first.invoke.min / second.invoke.min, "of_medians": 1 / ratio.ratio}
-    return found
+    return times
 
 
 def chosen() -> Sequence[str]:
@@ -364,11 +364,11 @@ def main(argv: Sequence[str]) -> int:
     loads: Dict[Any, Any] = {}
     load = stacks.load
 
-    def once(found: dataset.Dataset, settings: flow.Settings) -> Any:
-        key = (found.description, found.names[0], len(found), settings)
+    def once(data: dataset.Dataset, settings: flow.Settings) -> Any:
+        key = (data.description, data.names[0], len(data), settings)
         loads.setdefault(key, None)
         if loads[key] is None:
-            loads[key] = load(found, settings)
+            loads[key] = load(data, settings)
         return loads[key]
 
     with unittest.mock.patch.object(stacks, "load", once):  # the baseline's training stacks are those of every file
@@ -393,37 +393,37 @@ def main(argv: Sequence[str]) -> int:
 
 def figures(results: Mapping[str, Any]) -> List[results_.Figure]:
     """What the tables come to, beside the targets."""
-    found: List[results_.Figure] = []
+    lines: List[results_.Figure] = []
     for name, recipes in results["sets"].items():
         base, small = recipes.get("baseline float32"), recipes.get("combined: shrink+distill+int8")
         if base is None:
             continue
         rows = {row["set"]: row for row in base["rows"]}
         for row in ("frozen 3", "faster 3", "shake 3", "reversed 3"):
-            found.append(results_.Figure(f"motion, {name}: AUROC of {row}", f"{rows[row]['auroc']:.3f}", "≥ 0.95",
+            lines.append(results_.Figure(f"motion, {name}: AUROC of {row}", f"{rows[row]['auroc']:.3f}", "≥ 0.95",
                                          rows[row]["auroc"] >= 0.95))
         better = sum(row["delta"] > 0 for row in base["rows"])
         level = sum(bool(row["non_inferior"]) for row in base["rows"])
-        found.append(results_.Figure(
+        lines.append(results_.Figure(
             f"motion, {name}: rows better than mean and spread of flow; non-inferior to it at 0.01",
             f"{better} of {len(rows)}; {level}", "most; all", 2 * better > len(rows) and level == len(rows)))
         if small is not None:
-            lost = max(one["auroc"] - other["auroc"] for one, other in zip(base["rows"], small["rows"]))
+            lost = max(before["auroc"] - after["auroc"] for before, after in zip(base["rows"], small["rows"]))
             times = base["bytes"] / small["bytes"]
-            found.append(results_.Figure(f"motion, {name}: AUROC that shrink+distill+int8 costs on any row",
+            lines.append(results_.Figure(f"motion, {name}: AUROC that shrink+distill+int8 costs on any row",
                                          f"{lost:.3f}", "≤ 0.010", lost <= 0.01))
-            found.append(results_.Figure(f"motion, {name}: its file", f"{times:.1f}× smaller", "≥ 10×", times >= 10))
+            lines.append(results_.Figure(f"motion, {name}: its file", f"{times:.1f}× smaller", "≥ 10×", times >= 10))
     for recipe, parts in results.get("latency", {}).items():
         for part, times in parts.items() if recipe.startswith("combined") else ():
-            found.append(results_.Figure(
+            lines.append(results_.Figure(
                 f"motion: shrink+distill+int8 against float32, {part}, fastest of 300 runs",
                 f"{times['ms']:.2f} against {times['baseline_ms']:.2f} ms, {times['faster']:.1f}× faster",
                 "≥ 4×" if part != "whole" else "", part == "whole" or times["faster"] >= 4))
     for recipe, times in results.get("pipeline", {}).items():
-        found.append(results_.Figure(f"motion: from frame to verdict on one thread, {recipe}",
+        lines.append(results_.Figure(f"motion: from frame to verdict on one thread, {recipe}",
                                      f"{times['frames_per_cpu_s']:.0f} frames a second of processor time", "≥ 20",
                                      times["frames_per_cpu_s"] >= 20))
-    return found
+    return lines
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -432,10 +432,10 @@ def table(results: Mapping[str, Any]) -> str:
     for name, recipes in results["sets"].items():
         any_ = next(iter(recipes.values()))
         for part in (COMPRESSED, ABLATED):
-            found = {recipe: recipes[recipe] for recipe in part if recipe in recipes}
-            if len(found) > 1 or part is COMPRESSED:
+            compared = {recipe: recipes[recipe] for recipe in part if recipe in recipes}
+            if len(compared) > 1 or part is COMPRESSED:
                 lines += ["", f"{name}: {any_['stretches']} stretches of {SETTINGS.stretch_s:g} s", ""]
-                lines += _rows(found, any_)
+                lines += _rows(compared, any_)
     for recipe, parts in results.get("latency", {}).items():
         lines += [f"{recipe}, {part}: {times['ms']:.2f} ms against {times['baseline_ms']:.2f}, {times['faster']:.1f}x "
                   f"(of medians: {times['of_medians']:.1f}x)" for part, times in parts.items()]
@@ -450,16 +450,16 @@ def table(results: Mapping[str, Any]) -> str:
 def _rows(recipes: Mapping[str, Mapping[str, Any]], any_: Mapping[str, Any]) -> List[str]:
     lines = ["| | " + " | ".join(recipes) + " | mean and spread of flow |", "| --- " * (len(recipes) + 2) + "|"]
     for number, row in enumerate(any_["rows"]):
-        cells = [_cell(found["rows"][number]) for found in recipes.values()]
+        cells = [_cell(result["rows"][number]) for result in recipes.values()]
         lines.append(f"| {row['set']} | " + " | ".join(cells) + f" | {row['baselines'][TRIVIAL]:.3f} |")
     for what, said in (
-            ("false alarms in untouched test driving", lambda found: (
-                f"{found['false_alarms']['count']} in {60 * found['false_alarms']['hours']:.1f} min")),
-            ("frames that alarm unchanged", lambda found: f"{found['benign'][0]['usual']:.3f}"),
-            *((row["change"], lambda found, i=i: f"{found['benign'][i]['alarmed']:.3f}")
+            ("false alarms in untouched test driving", lambda result: (
+                f"{result['false_alarms']['count']} in {60 * result['false_alarms']['hours']:.1f} min")),
+            ("frames that alarm unchanged", lambda result: f"{result['benign'][0]['usual']:.3f}"),
+            *((row["change"], lambda result, i=i: f"{result['benign'][i]['alarmed']:.3f}")
               for i, row in enumerate(any_["benign"])),
-            ("bytes, gzipped", lambda found: f"{found['bytes']:,}, {found['gzipped']:,}")):
-        lines.append(f"| {what} | " + " | ".join(said(found) for found in recipes.values()) + " | |")
+            ("bytes, gzipped", lambda result: f"{result['bytes']:,}, {result['gzipped']:,}")):
+        lines.append(f"| {what} | " + " | ".join(said(result) for result in recipes.values()) + " | |")
     return lines
 
 

@@ -46,24 +46,25 @@ Rows = Dict[str, np.ndarray]  # by "group/kind", uint8 [N, h, w, 3]; "test" and 
 
 def main(argv: Sequence[str]) -> int:
     files = dict(pair.split("=", 1) for pair in _FILES.value)
-    found = sets.load_data("duckietown")
-    kinds = _kinds(found)
-    judged = {label: _judged(label, path, found, kinds) for label, path in files.items()}
+    data = sets.load_data("duckietown")
+    kinds = _kinds(data)
+    judged = {label: _judged(label, path, data, kinds) for label, path in files.items()}
     took = _times(files, kinds["test"]()) if _ROUNDS.value else {}
-    details = {"files": judged, "baselines": _trivial(found, kinds), "milliseconds": took}
+    details = {"files": judged, "baselines": _trivial(data, kinds), "milliseconds": took}
     print(table(details))
     return results.write(__file__, figures(details), details)
 
 
-def _judged(label: str, path: str, found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict:
+def _judged(label: str, path: str, data: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict:
     """Returns what became of a file, kept in --runs."""
     flatbuffer = bundle.flatbuffer(path)
     kept = os.path.join(sets.RUNS.value, f"groups_{label}_{hashlib.sha256(flatbuffer).hexdigest()[:12]}.json")
     if not os.path.exists(kept):
         loaded = network.load(flatbuffer)
-        scores, threshold, seen = _scores(loaded, found, kinds)
-        made = {"bytes": len(flatbuffer), "calibration": seen, **_summary(scores, threshold, np.random.default_rng(0))}
-        sets.write(kept, json.dumps(made))
+        scores, threshold, calibration = _scores(loaded, data, kinds)
+        result = {"bytes": len(flatbuffer), "calibration": calibration,
+                  **_summary(scores, threshold, np.random.default_rng(0))}
+        sets.write(kept, json.dumps(result))
     with open(kept, encoding="utf-8") as stream:
         return json.load(stream)
 
@@ -71,8 +72,8 @@ def _judged(label: str, path: str, found: dataset.Dataset, kinds: Mapping[str, C
 def figures(details: Mapping[str, Any]) -> List[results.Figure]:
     """Returns the lines of docs/benchmarks.md: each file's groups, and what its network adds."""
     lines = []
-    for label, one in details["files"].items():
-        whole, without = one["detectors"]["whole"], one["detectors"]["without the network"]
+    for label, result in details["files"].items():
+        whole, without = result["detectors"]["whole"], result["detectors"]["without the network"]
         means = ", ".join(f"{group} {whole[group]:.3f}" for group in (*GROUPS, "all"))
         lost, low, high = (100 * value for value in without["all_lost"])
         lines.append(results.Figure(f"single images of Duckietown, `{label}`: mean AUROC", means))
@@ -80,11 +81,11 @@ def figures(details: Mapping[str, Any]) -> List[results.Figure]:
     return lines
 
 
-def _kinds(found: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
+def _kinds(data: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
     """Returns what makes each kind of frame, kept as .npy in --runs once made."""
     folder = os.path.join(sets.RUNS.value, "rows")
     os.makedirs(folder, exist_ok=True)
-    test = found.where((found.split == "test") & ~found.ood)
+    test = data.where((data.split == "test") & ~data.ood)
     albumentations = unseen.transforms()
 
     def road() -> dataset.Dataset:
@@ -104,57 +105,58 @@ def _kinds(found: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
 
         return every(change)
 
-    made: Dict[str, Callable[[], np.ndarray]] = {"test": lambda: every(lambda frame, i: frame)}
+    makers: Dict[str, Callable[[], np.ndarray]] = {"test": lambda: every(lambda frame, i: frame)}
     for name in OOD:
-        made[f"real/{name}"] = lambda name=name: found.where(found.partition == name).load(sets.SIZE)[0]
-    made["real/another road"] = lambda: road().load(sets.SIZE)[0]
+        makers[f"real/{name}"] = lambda name=name: data.where(data.partition == name).load(sets.SIZE)[0]
+    makers["real/another road"] = lambda: road().load(sets.SIZE)[0]
     for name, severity in FAINT:
-        made[f"low/{name} {severity}"] = lambda name=name, severity=severity: every(
+        makers[f"low/{name} {severity}"] = lambda name=name, severity=severity: every(
             lambda frame, i: corruptions.corrupt(name, frame, severity, seed=1000 + i))
     for name in UNSEEN:
-        made[f"low/{name}"] = lambda name=name: every(
+        makers[f"low/{name}"] = lambda name=name: every(
             lambda frame, i: unseen.apply(albumentations[name], frame, 1000 + i))
     for name in content_changes.NAMES:
-        made[f"content/{name}"] = lambda name=name: content(name)
+        makers[f"content/{name}"] = lambda name=name: content(name)
     for name in benign.available():
-        made[f"benign/{name}"] = lambda name=name: np.stack(
+        makers[f"benign/{name}"] = lambda name=name: np.stack(
             [benign.change(name, frame, i, i) for i, frame in enumerate(kept("test"))])
 
     def kept(kind: str) -> np.ndarray:
         path = os.path.join(folder, kind.replace("/", "_").replace(" ", "-") + ".npy")
         if not os.path.exists(path):
-            array = made[kind]()
+            array = makers[kind]()
             with atomic.replacing(path) as stream:
                 np.save(stream, array)
         return np.load(path)
 
-    return {kind: lambda kind=kind: kept(kind) for kind in made}
+    return {kind: lambda kind=kind: kept(kind) for kind in makers}
 
 
 OOD = REAL[:3]
 
 
-def _scores(loaded: network.Network, found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> tuple:
+def _scores(loaded: network.Network, data: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> tuple:
     """Returns scores by detector and kind, thresholds by detector, and what calibration saw."""
     settings = calibrate.Settings(window=0)
-    made = material.gather(loaded, found, ordered=False)
+    gathered = material.gather(loaded, data, ordered=False)
     judges: Dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {}
     thresholds: Dict[str, float] = {}
-    whole = calibrate._left_out(made, found.partition_kind, settings)
+    whole = calibrate._left_out(gathered, data.partition_kind, settings)
     judges["whole"] = lambda outputs: whole.detector.run(outputs, None)["score"]
-    thresholds["whole"] = image_threshold.grouped(whole.nonconformity, made.group, 0.05, made.partition).value
-    outputs, train = made.outputs, made.split == "train"
+    thresholds["whole"] = image_threshold.grouped(whole.nonconformity, gathered.group, 0.05, gathered.partition).value
+    outputs, train = gathered.outputs, gathered.split == "train"
     parts: Dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
-        "without the network": lambda one: typicality.joined(one["early"])}
+        "without the network": lambda outputs: typicality.joined(outputs["early"])}
     if "features" in outputs:
-        parts["without the filter bank"] = lambda one: np.asarray(one["features"], np.float64)
+        parts["without the filter bank"] = lambda outputs: np.asarray(outputs["features"], np.float64)
     elif "mu" in outputs:
-        parts["without the filter bank"] = lambda one: np.concatenate([one["mu"], one["logvar"]], axis=1).astype(float)
+        parts["without the filter bank"] = lambda outputs: np.concatenate(
+            [outputs["mu"], outputs["logvar"]], axis=1).astype(float)
     for name, columns in parts.items():
         features = columns(outputs)
-        usual, varied = train & (made.variant == 0), train & (made.variant > 0)
-        fitted = gaussian.Gaussian.fit(features[usual], features[varied] - features[made.origin[varied]])
-        judges[name] = lambda one, columns=columns, fitted=fitted: fitted.distances(columns(one))
+        original, varied = train & (gathered.variant == 0), train & (gathered.variant > 0)
+        fitted = gaussian.Gaussian.fit(features[original], features[varied] - features[gathered.origin[varied]])
+        judges[name] = lambda outputs, columns=columns, fitted=fitted: fitted.distances(columns(outputs))
         held = fitted.distances(features[~train])
         thresholds[name] = image_threshold.conformal(held, 0.05).value
     scores: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in judges}
@@ -162,49 +164,50 @@ def _scores(loaded: network.Network, found: dataset.Dataset, kinds: Mapping[str,
         said = loaded.runner.each(images())
         for name, judge in judges.items():
             scores[name][kind] = judge(said)
-    return scores, thresholds, {"frames": made.count()}
+    return scores, thresholds, {"frames": gathered.count()}
 
 
 def _summary(scores: Mapping[str, Mapping[str, np.ndarray]], thresholds: Mapping[str, float],
              rng: np.random.Generator) -> Dict[str, Any]:
-    found: Dict[str, Any] = {}
+    detectors: Dict[str, Any] = {}
     for name, kinds in scores.items():
-        rows = {kind: _auroc(kinds["test"], one) for kind, one in kinds.items() if kind.split("/")[0] in GROUPS}
-        above = {kind: float((one > thresholds[name]).mean()) for kind, one in kinds.items()}
-        found[name] = {**_means(rows), "hits": float(np.mean([above[kind] for kind in rows])),
-                       "flagged": above["test"],
-                       "benign": float(np.mean([above[kind] for kind in kinds if kind.startswith("benign/")])),
-                       "worst_benign": max(above[kind] for kind in kinds if kind.startswith("benign/")),
-                       "aurocs": _rounded(rows), "alarmed": _rounded(above)}
+        rows = {kind: _auroc(kinds["test"], values) for kind, values in kinds.items() if kind.split("/")[0] in GROUPS}
+        above = {kind: float((values > thresholds[name]).mean()) for kind, values in kinds.items()}
+        detectors[name] = {**_means(rows), "hits": float(np.mean([above[kind] for kind in rows])),
+                           "flagged": above["test"],
+                           "benign": float(np.mean([above[kind] for kind in kinds if kind.startswith("benign/")])),
+                           "worst_benign": max(above[kind] for kind in kinds if kind.startswith("benign/")),
+                           "aurocs": _rounded(rows), "alarmed": _rounded(above)}
     count = len(scores["whole"]["test"])
     draws: Dict[str, List[Dict[str, float]]] = {name: [] for name in scores}
     for _ in range(_BOOTSTRAP.value):
         where = _blocks(rng, count)
-        reals = {kind: _blocks(rng, len(one)) for kind, one in scores["whole"].items() if kind.startswith("real/")}
+        reals = {kind: _blocks(rng, len(values)) for kind, values in scores["whole"].items()
+                 if kind.startswith("real/")}
         for name, kinds in scores.items():
-            own = kinds["test"][where]
-            draws[name].append(_means({kind: _auroc(own, one[reals.get(kind, where)]) for kind, one in kinds.items()
-                                       if kind.split("/")[0] in GROUPS}))
+            test = kinds["test"][where]
+            draws[name].append(_means({kind: _auroc(test, values[reals.get(kind, where)])
+                                       for kind, values in kinds.items() if kind.split("/")[0] in GROUPS}))
     for name, drawn in draws.items():
         for group in (*GROUPS, "all") if drawn else ():
-            found[name][f"{group}_interval"] = np.quantile([one[group] for one in drawn], [0.025, 0.975]).tolist()
+            detectors[name][f"{group}_interval"] = np.quantile([draw[group] for draw in drawn], [0.025, 0.975]).tolist()
             lost = [a[group] - b[group] for a, b in zip(draws["whole"], drawn)]
-            found[name][f"{group}_lost"] = [found["whole"][group] - found[name][group],
-                                            *np.quantile(lost, [0.025, 0.975]).tolist()]
-    return {"detectors": found}
+            detectors[name][f"{group}_lost"] = [detectors["whole"][group] - detectors[name][group],
+                                                *np.quantile(lost, [0.025, 0.975]).tolist()]
+    return {"detectors": detectors}
 
 
-def _trivial(found: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict[str, Any]:
-    images = found.where((found.split == "train") & ~found.ood).load(sets.SIZE)[0]
-    made = {"six colour numbers": baselines.Colour().fit(images), "sharpness": baselines.Sharpness().fit(images),
-            "mean brightness": baselines.Brightness().fit(images)}
-    scored = {kind: {name: one.score(make()) for name, one in made.items()} for kind, make in kinds.items()
+def _trivial(data: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict[str, Any]:
+    images = data.where((data.split == "train") & ~data.ood).load(sets.SIZE)[0]
+    fitted = {"six colour numbers": baselines.Colour().fit(images), "sharpness": baselines.Sharpness().fit(images),
+              "mean brightness": baselines.Brightness().fit(images)}
+    scored = {kind: {name: baseline.score(make()) for name, baseline in fitted.items()} for kind, make in kinds.items()
               if not kind.startswith("benign/")}
-    rows = {kind: {name: _auroc(scored["test"][name], values) for name, values in one.items()}
-            for kind, one in scored.items() if kind != "test"}
-    best = {kind: max(one.values()) for kind, one in rows.items()}
+    rows = {kind: {name: _auroc(scored["test"][name], values) for name, values in by_name.items()}
+            for kind, by_name in scored.items() if kind != "test"}
+    best = {kind: max(by_name.values()) for kind, by_name in rows.items()}
     return {"best of three on each row": {**_means(best), "aurocs": _rounded(best)},
-            **{name: _means({kind: one[name] for kind, one in rows.items()}) for name in made}}
+            **{name: _means({kind: by_name[name] for kind, by_name in rows.items()}) for name in fitted}}
 
 
 def _times(files: Mapping[str, str], images: np.ndarray) -> Dict[str, Any]:
@@ -224,10 +227,10 @@ def _rounded(values: Mapping[str, float]) -> Dict[str, float]:
     return {name: round(value, 4) for name, value in values.items()}
 
 
-def _auroc(own: np.ndarray, odd: np.ndarray) -> float:
-    ranks = np.sort(own)
-    below, upto = np.searchsorted(ranks, odd, "left"), np.searchsorted(ranks, odd, "right")
-    return float((below + upto).mean() / 2 / len(own))
+def _auroc(id_scores: np.ndarray, ood_scores: np.ndarray) -> float:
+    ranks = np.sort(id_scores)
+    below, upto = np.searchsorted(ranks, ood_scores, "left"), np.searchsorted(ranks, ood_scores, "right")
+    return float((below + upto).mean() / 2 / len(id_scores))
 
 
 def _means(rows: Mapping[str, float]) -> Dict[str, float]:
@@ -245,14 +248,14 @@ def table(details: Mapping[str, Any]) -> str:
     """Returns the figures as a Markdown table."""
     lines = ["| network | detector | real | low | content | all | costs, points | hits | flagged at 5% | benign, mean "
              "(worst) | KiB | ms, least (median) |", "|" + " --- |" * 12]
-    for label, one in details["files"].items():
+    for label, result in details["files"].items():
         took = details["milliseconds"].get(label)
-        for name, row in one["detectors"].items():
+        for name, row in result["detectors"].items():
             means = [f"{row[group]:.3f}" for group in (*GROUPS, "all")]
             lost = row.get("all_lost")
             points = [100 * value for value in lost or ()]
             cost = "" if name == "whole" or not lost else f"{points[0]:.1f} ({points[1]:.1f}–{points[2]:.1f})"
-            size = [f"{one['bytes'] / 1024:.0f}", _taken(took)]
+            size = [f"{result['bytes'] / 1024:.0f}", _taken(took)]
             lines.append("| " + " | ".join([
                 label if name == "whole" else "", name, *means, cost, f"{row['hits']:.3f}", f"{row['flagged']:.3f}",
                 f"{row['benign']:.3f} ({row['worst_benign']:.3f})", *(size if name == "whole" else ["", ""])]) + " |")

@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> None:
              "| network | " + " | ".join(SCORES) + " |", "|" + " --- |" * (1 + len(SCORES))]
     aurocs: Dict[str, Dict[str, float]] = {}
     for i, (name, extra) in enumerate(VARIANTS.items()):
-        one = search.Material("duckietown", extra, "" if not extra else f"latents_{i}")
-        aurocs[name] = {title: float(one.frames(one.fitted(score))[0]) for title, score in SCORES.items()}
+        material = search.Material("duckietown", extra, "" if not extra else f"latents_{i}")
+        aurocs[name] = {title: float(material.frames(material.fitted(score))[0]) for title, score in SCORES.items()}
         lines.append("| " + " | ".join([name, *(f"{auroc:.3f}" for auroc in aurocs[name].values())]) + " |")
         sets.write(flags.FLAGS.out, "\n".join(lines) + "\n")
     results.write(__file__, [], aurocs)

@@ -44,7 +44,7 @@ def main(argv: List[str]) -> None:
             sets.write(path, json.dumps(_splits(key, _gather(name, images), images)))
         with open(path, encoding="utf-8") as stream:
             results[key] = json.load(stream)
-    results_.write(__file__, [_figure(key, found) for key, found in results.items()], results)
+    results_.write(__file__, [_figure(key, splits) for key, splits in results.items()], results)
     text = "\n".join(_text(results)) + "\n"
     sets.write(_OUT.value, text)
     print(text)
@@ -53,53 +53,54 @@ def main(argv: List[str]) -> None:
 def _gather(name: str, images: bool) -> material.Material:
     """Returns the network's outputs on all in-distribution frames of a set and on one variant of each."""
     sets.load(name)
-    found = catalog.open(LANES) if name == "lanes" else sets.load_data(name)
-    found = found.where(~found.ood)
-    split = np.where(found.split == "test", "validation", found.split)  # all groups are alike here
+    data = catalog.open(LANES) if name == "lanes" else sets.load_data(name)
+    data = data.where(~data.ood)
+    split = np.where(data.split == "test", "validation", data.split)  # all groups are alike here
     loaded = network.load(bundle.flatbuffer(sets.file(name)))
-    return material.gather(loaded, dataclasses.replace(found, split=split), None, 1, ordered=not images)
+    return material.gather(loaded, dataclasses.replace(data, split=split), None, 1, ordered=not images)
 
 
-def _splits(what: str, made: material.Material, images: bool) -> List[Dict[str, Any]]:
+def _splits(what: str, gathered: material.Material, images: bool) -> List[Dict[str, Any]]:
     """Returns what was seen on the groups left for judging, split by split."""
-    names = np.unique(made.group)
-    found = []
+    names = np.unique(gathered.group)
+    rows = []
     for seed in progress.track(list(range(_SPLITS.value)), what):
         drawn = np.random.default_rng(seed).permutation(names)
-        own = drawn[:round(CALIBRATED * len(names))]
-        where = np.flatnonzero(np.isin(made.group, own))
-        fitted = np.isin(made.group[where], own[:round(FITTED * len(own))])
-        outputs = {name: array[where] for name, array in made.outputs.items()}
+        groups = drawn[:round(CALIBRATED * len(names))]
+        where = np.flatnonzero(np.isin(gathered.group, groups))
+        fitted = np.isin(gathered.group[where], groups[:round(FITTED * len(groups))])
+        outputs = {name: array[where] for name, array in gathered.outputs.items()}
         judged = left_out.judge(
-            lambda chosen, where=where: made.fit(where[chosen], typicality.Typicality), outputs, fitted,
-            made.group[where], starts=None if images else made.starts[where],
+            lambda chosen, where=where: gathered.fit(where[chosen], typicality.Typicality), outputs, fitted,
+            gathered.group[where], starts=None if images else gathered.starts[where],
             window=0 if images else calibrate.WINDOWS["typicality"])
-        new = np.flatnonzero(~np.isin(made.group, own) & (made.variant == 0))
-        outputs = {name: array[new] for name, array in made.outputs.items()}
+        new = np.flatnonzero(~np.isin(gathered.group, groups) & (gathered.variant == 0))
+        outputs = {name: array[new] for name, array in gathered.outputs.items()}
         if images:
-            threshold = image_threshold.grouped(judged.nonconformity, made.group[where], RATE, made.partition[where])
+            threshold = image_threshold.grouped(judged.nonconformity, gathered.group[where], RATE,
+                                                gathered.partition[where])
             judged.detector.threshold = threshold.value
             alarm = judged.detector.run(outputs, None)["alarm"]
-            part = made.partition[new]
-            found.append({"said": threshold.seen, "flagged": float(alarm.mean()),
-                          **{str(one): float(alarm[part == one].mean()) for one in np.unique(part)}})
+            part = gathered.partition[new]
+            rows.append({"said": threshold.seen, "flagged": float(alarm.mean()),
+                         **{str(partition): float(alarm[part == partition].mean()) for partition in np.unique(part)}})
         else:
-            chosen = scale_thresholds.choose(left_out.scaled(judged), judged.starts, made.group[where], 20.0, PER_HOUR,
-                                             made.variant[where])
+            chosen = scale_thresholds.choose(left_out.scaled(judged), judged.starts, gathered.group[where], 20.0,
+                                             PER_HOUR, gathered.variant[where])
             judged.detector.use_scales(evidence.WINDOWS, list(chosen.values))
-            alarm = judged.detector.run(outputs, made.starts[new])["alarm"]
-            alarms = events.false_alarms(alarm, made.starts[new], 20.0)
-            found.append({"said": chosen.left_out.per_hour, "alarms": alarms.count, "hours": alarms.hours})
-    return found
+            alarm = judged.detector.run(outputs, gathered.starts[new])["alarm"]
+            alarms = events.false_alarms(alarm, gathered.starts[new], 20.0)
+            rows.append({"said": chosen.left_out.per_hour, "alarms": alarms.count, "hours": alarms.hours})
+    return rows
 
 
-def _figure(key: str, found: List[Dict[str, Any]]) -> results_.Figure:
+def _figure(key: str, splits: List[Dict[str, Any]]) -> results_.Figure:
     """Returns what was asked for and what was seen, on the mean of the splits."""
-    if "flagged" in found[0]:
-        seen = float(np.mean([one["flagged"] for one in found]))
+    if "flagged" in splits[0]:
+        flagged = float(np.mean([split["flagged"] for split in splits]))
         return results_.Figure(f"images of the next groups flagged where 5% was asked, {key.split(',')[0]}",
-                                     f"{seen:.1%}", "3–7%", abs(seen - RATE) <= TOLERANCE)
-    alarms, hours = (sum(one[name] for one in found) for name in ("alarms", "hours"))
+                                     f"{flagged:.1%}", "3–7%", abs(flagged - RATE) <= TOLERANCE)
+    alarms, hours = (sum(split[name] for split in splits) for name in ("alarms", "hours"))
     return results_.Figure(f"false alarms an hour of the next groups, {key.split(',')[0]}",
                                  f"{alarms / hours:.1f}", f"≤ {PER_HOUR:g}", alarms <= PER_HOUR * hours)
 
@@ -113,24 +114,24 @@ def _text(results: Mapping[str, List[Dict[str, Any]]]) -> List[str]:
              "| set | splits | flagged, mean | 5th to 95th percentile of splits | splits within "
              f"{RATE - TOLERANCE:.0%}–{RATE + TOLERANCE:.0%} | own estimate |",
              "| --- | --- | --- | --- | --- | --- |"]
-    for key, found in results.items():
-        if "flagged" not in found[0]:
+    for key, splits in results.items():
+        if "flagged" not in splits[0]:
             continue
-        for part in [one for one in found[0] if one != "said"]:
-            seen = np.array([one[part] for one in found])
-            low, high = np.quantile(seen, (0.05, 0.95))
-            inside = float((np.abs(seen - RATE) <= TOLERANCE + 1e-9).mean())
-            said = f"{np.mean([one['said'] for one in found]):.1%}" if part == "flagged" else ""
-            lines.append(f"| {key.split(',')[0]}{'' if part == 'flagged' else ', ' + part} | {len(found)} | "
-                         f"{seen.mean():.1%} | {low:.1%}–{high:.1%} | {inside:.0%} | {said} |")
+        for part in [column for column in splits[0] if column != "said"]:
+            flagged = np.array([split[part] for split in splits])
+            low, high = np.quantile(flagged, (0.05, 0.95))
+            inside = float((np.abs(flagged - RATE) <= TOLERANCE + 1e-9).mean())
+            said = f"{np.mean([split['said'] for split in splits]):.1%}" if part == "flagged" else ""
+            lines.append(f"| {key.split(',')[0]}{'' if part == 'flagged' else ', ' + part} | {len(splits)} | "
+                         f"{flagged.mean():.1%} | {low:.1%}–{high:.1%} | {inside:.0%} | {said} |")
     lines += ["", f"## Driving: {PER_HOUR:g} false alarms an hour asked", "",
               "| set | splits | alarms an hour on the groups judged | in hours, all splits | own estimate |",
               "| --- | --- | --- | --- | --- |"]
-    for key, found in results.items():
-        if "alarms" in found[0]:
-            alarms, hours = (sum(one[name] for one in found) for name in ("alarms", "hours"))
-            lines.append(f"| {key.split(',')[0]} | {len(found)} | {alarms / hours:.1f} | {hours:.1f} | "
-                         f"{np.mean([one['said'] for one in found]):.1f} |")
+    for key, splits in results.items():
+        if "alarms" in splits[0]:
+            alarms, hours = (sum(split[name] for split in splits) for name in ("alarms", "hours"))
+            lines.append(f"| {key.split(',')[0]} | {len(splits)} | {alarms / hours:.1f} | {hours:.1f} | "
+                         f"{np.mean([split['said'] for split in splits]):.1f} |")
     return lines
 
 

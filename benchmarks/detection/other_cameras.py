@@ -42,12 +42,12 @@ def main(argv: List[str]) -> None:
     detector = os.path.join(sets.RUNS.value, NAME, _CALIBRATED)
     if not os.path.exists(detector):
         calibrate.calibrate(sets.file(NAME), sets.load_data(NAME), detector)
-    found = sets.load_data(NAME)
-    test = found.where((found.split == "test") & ~found.ood)
+    data = sets.load_data(NAME)
+    test = data.where((data.split == "test") & ~data.ood)
     test = test.where(np.arange(min(len(test), int(_SECONDS.value * FPS))))
     with tempfile.TemporaryDirectory() as folder:
         results = _judge(detector, test, folder)
-    alarms = {name: one["alarms"] for name, one in results.items()}
+    alarms = {name: result["alarms"] for name, result in results.items()}
     results_.write(__file__, [results_.Figure(
         f"false alarms on the same drive in {len(results) - 1} other ways (codecs, raw frames, a live capture)",
         str(sum(alarms.values())), "0", not any(alarms.values()))], results)
@@ -141,8 +141,8 @@ def _text(results: Mapping[str, Mapping[str, Any]]) -> List[str]:
              "(donkeycar) watches its test part by `leanood monitor`, as files and as it might come otherwise.", "",
              "| frames came as | frames | alarms raised | frames in alarm | dropped |",
              "| --- | --- | --- | --- | --- |"]
-    return lines + [f"| {name} | {one['frames']} | {one['alarms']} | {one['alarm_frames'] / one['frames']:.2%} | "
-                    f"{one['dropped']} |" for name, one in results.items()]
+    return lines + [f"| {name} | {row['frames']} | {row['alarms']} | {row['alarm_frames'] / row['frames']:.2%} | "
+                    f"{row['dropped']} |" for name, row in results.items()]
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ _STRETCHES = flags.DEFINE_integer("stretches", 6, "test stretches a corruption")
 DRIVES = ("donkeycar", "donkeycar2")
 LANES = "lanes"
 SEVERITIES = (1, 3)
-BEFORE, ODD, AFTER = 20, 300, 40  # frames of a stretch: in-distribution, OOD for 15 s, in-distribution again
+BEFORE, OOD, AFTER = 20, 300, 40  # frames of a stretch: in-distribution, OOD for 15 s, in-distribution again
 
 
 def main(argv: List[str]) -> None:
@@ -56,34 +56,35 @@ def main(argv: List[str]) -> None:
 
 def _judge(name: str) -> Dict[str, Any]:
     """Returns what became of one set's detector, fit for JSON."""
-    found, _ = sets.load(name)
+    data, _ = sets.load(name)
     loaded = network.load(bundle.flatbuffer(sets.file(name)))
-    made = calibrate.fit(loaded, found, calibrate.Settings())
-    result: Dict[str, Any] = {"promise": made.summary["promise"], "thresholds": made.summary["thresholds"]}
+    calibrated = calibrate.fit(loaded, data, calibrate.Settings())
+    result: Dict[str, Any] = {"promise": calibrated.summary["promise"], "thresholds": calibrated.summary["thresholds"]}
     if name == LANES:
-        return {**result, "fresh": _fresh(made.detector, loaded)}
-    test = loaded.run(found.where((found.split == "test") & ~found.ood), f"{name}: test driving")
-    alarms, scaled = _alarms(made.detector, test)
+        return {**result, "fresh": _fresh(calibrated.detector, loaded)}
+    test = loaded.run(data.where((data.split == "test") & ~data.ood), f"{name}: test driving")
+    alarms, scaled = _alarms(calibrated.detector, test)
     ideal = oracle.thresholds(scaled, test.frames.starts, alarms["count"])
     result["test"] = alarms
     if name == DRIVES[0]:
-        result["rows"] = _rows(made.detector, loaded, test.frames, ideal)
-    other = next(one for one in DRIVES if one != name)
+        result["rows"] = _rows(calibrated.detector, loaded, test.frames, ideal)
+    other = next(drive_name for drive_name in DRIVES if drive_name != name)
     drive = loaded.run(sets.load_data(other), f"{name}'s detector on {other}")
-    usual = drive.frames.where(~drive.frames.ood)
-    result["other"] = _alarms(made.detector, drive, usual=~drive.frames.ood)[0]
-    result["other"]["mean_evidence"] = float(evidence.of(made.detector.run(
+    in_distribution = drive.frames.where(~drive.frames.ood)
+    result["other"] = _alarms(calibrated.detector, drive, in_distribution=~drive.frames.ood)[0]
+    result["other"]["mean_evidence"] = float(evidence.of(calibrated.detector.run(
         drive.outputs, drive.frames.starts)["p_value"])[~drive.frames.ood].mean())
-    if len(usual) < len(drive.frames):
-        result["excursion"] = _excursion(made.detector, drive)
+    if len(in_distribution) < len(drive.frames):
+        result["excursion"] = _excursion(calibrated.detector, drive)
     return result
 
 
-def _alarms(detector: detector_.Detector, ran: network.Ran, usual: Any = None) -> Tuple[Dict[str, Any], np.ndarray]:
+def _alarms(detector: detector_.Detector, ran: network.Ran,
+            in_distribution: Any = None) -> Tuple[Dict[str, Any], np.ndarray]:
     """Returns the false alarms on in-distribution frames, and the evidence at each scale, [S, N]."""
     judged, starts = detector.run(ran.outputs, ran.frames.starts), ran.frames.starts
     counted = events.false_alarms(judged["alarm"], starts, ran.frames.fps,
-                                  ood=None if usual is None else ~usual)
+                                  ood=None if in_distribution is None else ~in_distribution)
     scaled = evidence.scaled(evidence.of(judged["p_value"]), starts, detector.scales.windows)
     return {"count": counted.count, "minutes": 60 * counted.hours, "low": counted.low, "high": counted.high}, scaled
 
@@ -91,9 +92,9 @@ def _alarms(detector: detector_.Detector, ran: network.Ran, usual: Any = None) -
 def _rows(detector: detector_.Detector, loaded: network.Network, test: dataset.Dataset,
           ideal: np.ndarray) -> List[Dict[str, Any]]:
     """Returns a row a corruption and severity."""
-    length = BEFORE + ODD + AFTER
+    length = BEFORE + OOD + AFTER
     ood = np.zeros(length, bool)
-    ood[BEFORE:BEFORE + ODD] = True
+    ood[BEFORE:BEFORE + OOD] = True
     chosen = sequences.stretches(test, length, _STRETCHES.value)
     kinds = [(name, severity) for severity in SEVERITIES for name in corruptions.NAMES]
 
@@ -112,14 +113,14 @@ def _rows(detector: detector_.Detector, loaded: network.Network, test: dataset.D
     outputs = loaded.map(prepare, lambda runner, images: runner.each(images), jobs, "corrupting test stretches")
     rows = []
     for name, severity in kinds:
-        own, best = zip(*(judge(next(outputs)) for _ in chosen))
+        alarms, best = zip(*(judge(next(outputs)) for _ in chosen))
         starts = np.tile(np.arange(length) == 0, len(chosen))
-        found = events.detections(np.concatenate(own), starts, np.tile(ood, len(chosen)), test.fps)
+        detected = events.detections(np.concatenate(alarms), starts, np.tile(ood, len(chosen)), test.fps)
         ideally = events.detections(np.concatenate(best), starts, np.tile(ood, len(chosen)), test.fps)
-        after = [int(np.argmin(np.append(alarm[BEFORE + ODD:], False))) for alarm in own if alarm[BEFORE + ODD - 1]]
-        rows.append({"set": f"{name} {severity}", "severity": severity, "hits": found.hit_rate,
-                     "oracle": ideally.hit_rate, "delay": found.median_delay, "seconds": found.median_delay_seconds,
-                     "hang_over": max(after, default=0)})
+        after = [int(np.argmin(np.append(alarm[BEFORE + OOD:], False))) for alarm in alarms if alarm[BEFORE + OOD - 1]]
+        rows.append({"set": f"{name} {severity}", "severity": severity, "hits": detected.hit_rate,
+                     "oracle": ideally.hit_rate, "delay": detected.median_delay,
+                     "seconds": detected.median_delay_seconds, "hang_over": max(after, default=0)})
     return rows
 
 
@@ -153,7 +154,7 @@ def _figures(results: Dict[str, Any]) -> List[results_.Figure]:
     figure = results_.Figure
     hits, best, delay = _means(results["donkeycar"]["rows"])
     others = [results[name]["other"]["count"] for name in DRIVES]
-    found = [
+    figures = [
         figure("stretches found at 3 false alarms an hour, donkeycar", f"{hits:.3f}", "≥ 0.88", hits >= 0.88),
         figure("of what thresholds that know the test find", f"{hits / best:.1%}", "≥ 95%", hits >= 0.95 * best),
         figure("median delay at severity 3", f"{delay:g} frames", "≤ 20 frames", delay <= 20),
@@ -161,15 +162,15 @@ def _figures(results: Dict[str, Any]) -> List[results_.Figure]:
                not any(others))]
     if LANES in results:
         fresh = results[LANES]["fresh"]
-        found.append(figure(f"false alarms in {fresh['minutes']:.0f} minutes of fresh lanes", f"{fresh['count']}",
-                            "≤ 3", fresh["count"] <= 3))
+        figures.append(figure(f"false alarms in {fresh['minutes']:.0f} minutes of fresh lanes", f"{fresh['count']}",
+                              "≤ 3", fresh["count"] <= 3))
     excursion = results["donkeycar"].get("excursion")
     if excursion:
-        found += [figure("alarm after drive 2 has left the track", f"{excursion['delay']:g} frames", "≤ 20 frames",
-                         excursion["hits"] > 0 and excursion["delay"] <= 20),
-                  figure("AUROC of its frames one by one", f"{excursion['auroc_frames']:.3f}", "≥ 0.99",
-                         excursion["auroc_frames"] >= 0.99)]
-    return found
+        figures += [figure("alarm after drive 2 has left the track", f"{excursion['delay']:g} frames", "≤ 20 frames",
+                           excursion["hits"] > 0 and excursion["delay"] <= 20),
+                    figure("AUROC of its frames one by one", f"{excursion['auroc_frames']:.3f}", "≥ 0.99",
+                           excursion["auroc_frames"] >= 0.99)]
+    return figures
 
 
 def _text(results: Dict[str, Any]) -> List[str]:
@@ -197,24 +198,25 @@ def _text(results: Dict[str, Any]) -> List[str]:
               "| calibrated by | judged on | false alarms | in minutes | 95% an hour | mean evidence (1 is usual) |",
               "| --- | --- | --- | --- | --- | --- |"]
     for name in DRIVES:
-        other = next(one for one in DRIVES if one != name)
+        other = next(drive_name for drive_name in DRIVES if drive_name != name)
         lines += [_counted(titles[name], f"{titles[name]}, its test part", results[name]["test"]),
                   _counted(titles[name], titles[other], results[name]["other"])]
     if LANES in results:
         lines.append(_counted("lanes", "fresh lanes", results[LANES]["fresh"]))
     lines.append("")
-    found = results["donkeycar"].get("excursion")
-    if found:
-        lines += [f"Drive 2 leaves the track once, for {found['frames']} frames (labelled by hand; the recording has "
-                  f"gaps there: {found['pieces']} pieces, of which each begins anew). Calibrated by drive 1, the alarm "
-                  f"sounds {found['delay']:g} frames after its start, on in {found['share']:.0%} of it; AUROC of S "
-                  f"over the drive's frames {found['auroc']:.3f}, of single frames {found['auroc_frames']:.3f}.", ""]
+    excursion = results["donkeycar"].get("excursion")
+    if excursion:
+        lines += [f"Drive 2 leaves the track once, for {excursion['frames']} frames (labelled by hand; the recording "
+                  f"has gaps there: {excursion['pieces']} pieces, of which each begins anew). Calibrated by drive 1, "
+                  f"the alarm sounds {excursion['delay']:g} frames after its start, on in {excursion['share']:.0%} of "
+                  f"it; AUROC of S over the drive's frames {excursion['auroc']:.3f}, of single frames "
+                  f"{excursion['auroc_frames']:.3f}.", ""]
     return lines
 
 
-def _counted(by: str, what: str, one: Dict[str, Any]) -> str:
-    mean = f"{one['mean_evidence']:.2f}" if "mean_evidence" in one else ""
-    return (f"| {by} | {what} | {one['count']} | {one['minutes']:.1f} | {one['low']:.1f}–{one['high']:.1f} | {mean} |")
+def _counted(by: str, what: str, row: Dict[str, Any]) -> str:
+    mean = f"{row['mean_evidence']:.2f}" if "mean_evidence" in row else ""
+    return (f"| {by} | {what} | {row['count']} | {row['minutes']:.1f} | {row['low']:.1f}–{row['high']:.1f} | {mean} |")
 
 
 if __name__ == "__main__":

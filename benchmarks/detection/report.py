@@ -44,11 +44,11 @@ class Set:
     """A data set, its network, and the detectors that were calibrated on it."""
 
     name: str
-    found: dataset.Dataset
+    data: dataset.Dataset
     runner: runtime.Runner
     detectors: Dict[str, detector.Detector]
     trivial: Dict[str, Any]
-    seen: Dict[str, Any]
+    summary: Dict[str, Any]
 
     @property
     def window(self) -> int:
@@ -57,35 +57,35 @@ class Set:
     def scores(self, images: np.ndarray, starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns every detector's and baseline's scores [N] of uint8 frames, and the detectors' alarms."""
         outputs = self.runner.each(images)
-        found: Dict[str, np.ndarray] = {}
-        for name, one in self.detectors.items():
-            ran = one.run(outputs, starts)
-            found[name], found[f"{name} alarm"] = ran["score"], ran["alarm"]
+        scores: Dict[str, np.ndarray] = {}
+        for name, judge in self.detectors.items():
+            ran = judge.run(outputs, starts)
+            scores[name], scores[f"{name} alarm"] = ran["score"], ran["alarm"]
         for name, baseline in self.trivial.items():
             values = baseline.score(images)
             for window in WINDOWS:
                 key = name if window == 1 else f"{name} over {window}"
-                found[key] = values if starts is None else baselines.windowed(values, starts, window)
-        return found
+                scores[key] = values if starts is None else baselines.windowed(values, starts, window)
+        return scores
 
 
 def main(argv: Sequence[str]) -> None:
     os.makedirs(sets.RUNS.value, exist_ok=True)
     results: Dict[str, Any] = {}
-    made: Dict[str, Set] = {}
+    loaded: Dict[str, Set] = {}
     for name in sets.SETS.value:
         path = os.path.join(sets.RUNS.value, f"report_{name}.json")
-        made[name] = _set(name)
+        loaded[name] = _set(name)
         if os.path.exists(path):
             with open(path, encoding="utf-8") as stream:
                 results[name] = json.load(stream)
             continue
         begin = time.monotonic()
-        rows = _image_rows(made[name]) if made[name].window == 0 else _sequence_rows(made[name])
-        results[name] = {**rows, "seen": made[name].seen, "minutes": (time.monotonic() - begin) / 60,
-                         "runtime": made[name].runner.runtime, "bytes": os.path.getsize(sets.file(name))}
+        rows = _image_rows(loaded[name]) if loaded[name].window == 0 else _sequence_rows(loaded[name])
+        results[name] = {**rows, "seen": loaded[name].summary, "minutes": (time.monotonic() - begin) / 60,
+                         "runtime": loaded[name].runner.runtime, "bytes": os.path.getsize(sets.file(name))}
         sets.write(path, json.dumps(results[name]))
-    costs = _costs(made[sets.SETS.value[0]])
+    costs = _costs(loaded[sets.SETS.value[0]])
     text = "\n".join([_heading(results), *[line for name in sets.SETS.value for line in _table(name, results[name])],
                       *_unseen_table(results), *_overall(results), *_ablation(results), *costs])
     sets.write(_OUT.value, text + "\n")
@@ -95,18 +95,18 @@ def main(argv: Sequence[str]) -> None:
 
 def _set(name: str) -> Set:
     """Returns a set with its network and calibrated detectors."""
-    found, runner = sets.load(name)
+    data, runner = sets.load(name)
     window = 0 if name == "duckietown" else None
     loaded = network.load(bundle.flatbuffer(sets.file(name)))
-    result = calibrate.fit(loaded, found, calibrate.Settings(window=window))
-    paper = calibrate.fit(loaded, found, calibrate.Settings(detector="kl-topk", window=window))
+    result = calibrate.fit(loaded, data, calibrate.Settings(window=window))
+    paper = calibrate.fit(loaded, data, calibrate.Settings(detector="kl-topk", window=window))
     detectors = {DEFAULT: result.detector, PAPER: paper.detector}
     parts = {}
     for split in ("train", "calibration"):
-        ran = loaded.run(datasets.split(found, split), f"{name}: {split}")
+        ran = loaded.run(datasets.split(data, split), f"{name}: {split}")
         parts[split] = (ran.outputs, ran.frames)
         if split == "train":
-            few, _ = datasets.load_split(found, split, sets.SIZE, 2000)
+            few, _ = datasets.load_split(data, split, sets.SIZE, 2000)
             trivial = {"six colour numbers": baselines.Colour().fit(few), "sharpness": baselines.Sharpness().fit(few),
                        "mean brightness": baselines.Brightness().fit(few)}
     for label, channels in ABLATIONS.items():
@@ -115,121 +115,124 @@ def _set(name: str) -> Set:
         (outputs, known), (table, table_known) = parts["train"], parts["calibration"]
         starts = None if result.detector.window == 0 else known.starts
         fitted = typicality.Typicality(channels).fit(outputs, starts=starts)
-        one = detector.Detector.calibrate(fitted, table, starts=None if starts is None else table_known.starts,
-                                          window=result.detector.window)
-        one.decay = result.detector.decay
-        detectors[label] = one
-    return Set(name, found, runner, detectors, trivial, result.summary)
+        ablated = detector.Detector.calibrate(fitted, table, starts=None if starts is None else table_known.starts,
+                                              window=result.detector.window)
+        ablated.decay = result.detector.decay
+        detectors[label] = ablated
+    return Set(name, data, runner, detectors, trivial, result.summary)
 
 
-def _image_rows(made: Set) -> Dict[str, Any]:
-    found = made.found
-    test = found.where((found.split == "test") & ~found.ood)
+def _image_rows(set_: Set) -> Dict[str, Any]:
+    data = set_.data
+    test = data.where((data.split == "test") & ~data.ood)
     images, test, _ = test.load(sets.SIZE)
-    own = made.scores(images, None)
+    id_scores = set_.scores(images, None)
     rows = []
-    for part in sorted(set(found.partition[found.ood].tolist())):
-        odd, _, _ = found.where(found.ood & (found.partition == part)).load(sets.SIZE)
-        rows.append({"set": part, "real": True, **_row(made, own, made.scores(odd, None))})
+    for part in sorted(set(data.partition[data.ood].tolist())):
+        ood_images, _, _ = data.where(data.ood & (data.partition == part)).load(sets.SIZE)
+        rows.append({"set": part, "real": True, **_row(set_, id_scores, set_.scores(ood_images, None))})
     foreign = catalog.open(sets.images("donkeycar"))
-    odd, _, _ = foreign.where(np.linspace(0, len(foreign) - 1, 500).astype(int)).load(sets.SIZE)
-    rows.append({"set": "donkeycar frames", "real": True, **_row(made, own, made.scores(odd, None))})
+    ood_images, _, _ = foreign.where(np.linspace(0, len(foreign) - 1, 500).astype(int)).load(sets.SIZE)
+    rows.append({"set": "donkeycar frames", "real": True, **_row(set_, id_scores, set_.scores(ood_images, None))})
     jobs = [(name, severity) for name in corruptions.NAMES if name != "frozen" for severity in sets.SEVERITIES]
-    for name, severity in progress.track(jobs, f"{made.name}: corruptions"):
-        odd = np.stack([frames.resize(corruptions.corrupt(name, test.read(i), severity, seed=i), sets.SIZE)
-                        for i in range(len(test))])
-        rows.append({"set": f"{name} {severity}", "real": False, **_row(made, own, made.scores(odd, None))})
-    return {"rows": rows, "false_positive_rate": float(own[f"{DEFAULT} alarm"].mean()),
-            "unseen": _unseen(made, test, own)}
+    for name, severity in progress.track(jobs, f"{set_.name}: corruptions"):
+        ood_images = np.stack([frames.resize(corruptions.corrupt(name, test.read(i), severity, seed=i), sets.SIZE)
+                               for i in range(len(test))])
+        rows.append({"set": f"{name} {severity}", "real": False,
+                     **_row(set_, id_scores, set_.scores(ood_images, None))})
+    return {"rows": rows, "false_positive_rate": float(id_scores[f"{DEFAULT} alarm"].mean()),
+            "unseen": _unseen(set_, test, id_scores)}
 
 
-def _unseen(made: Set, test: dataset.Dataset, own: Mapping[str, np.ndarray]) -> List[Dict[str, Any]]:
+def _unseen(set_: Set, test: dataset.Dataset, id_scores: Mapping[str, np.ndarray]) -> List[Dict[str, Any]]:
     """Returns rows for corruptions that nothing was chosen by, frame by frame."""
     rows = []
-    for name, transform in progress.track(list(unseen.transforms().items()), f"{made.name}: unseen kinds"):
-        odd = np.stack([frames.resize(unseen.apply(transform, test.read(i), i), sets.SIZE)
-                        for i in range(len(test))])
-        rows.append({"set": name, **_row(made, own, made.scores(odd, np.ones(len(odd), bool)))})
+    for name, transform in progress.track(list(unseen.transforms().items()), f"{set_.name}: unseen kinds"):
+        ood_images = np.stack([frames.resize(unseen.apply(transform, test.read(i), i), sets.SIZE)
+                               for i in range(len(test))])
+        rows.append({"set": name, **_row(set_, id_scores, set_.scores(ood_images, np.ones(len(ood_images), bool)))})
     return rows
 
 
-def _sequence_rows(made: Set) -> Dict[str, Any]:
-    found = made.found
-    test = found.where((found.split == "test") & ~found.ood)
+def _sequence_rows(set_: Set) -> Dict[str, Any]:
+    data = set_.data
+    test = data.where((data.split == "test") & ~data.ood)
     images, test, _ = test.load(sets.SIZE)
-    driving = made.scores(images, test.starts)
-    alarms = {name: dataclasses.asdict(events.false_alarms(driving[f"{name} alarm"], test.starts, found.fps))
+    driving = set_.scores(images, test.starts)
+    alarms = {name: dataclasses.asdict(events.false_alarms(driving[f"{name} alarm"], test.starts, data.fps))
               for name in (DEFAULT, PAPER)}
-    chosen = sequences.stretches(test, int(sets.STRETCH_S[made.name] * found.fps), _STRETCHES.value)
+    chosen = sequences.stretches(test, int(sets.STRETCH_S[set_.name] * data.fps), _STRETCHES.value)
     jobs = [(name, severity) for name in corruptions.NAMES for severity in sets.SEVERITIES]
     rows = []
-    for name, severity in progress.track(jobs, f"{made.name}: corruptions"):
-        if not corruptions.outside_id(name, severity, found.partition_kind):
+    for name, severity in progress.track(jobs, f"{set_.name}: corruptions"):
+        if not corruptions.outside_id(name, severity, data.partition_kind):
             continue
-        parts, odd, group = [], [], []
+        parts, masks, group = [], [], []
         begin = np.arange(len(chosen[0])) == 0
         for number, where in enumerate(chosen):
             pattern = sequences.PATTERNS[number % len(sequences.PATTERNS)]
             corrupted, ood = sequences.corrupted(test, where, name, severity, pattern, number, sets.SIZE)
-            parts.append(made.scores(corrupted, begin))
-            odd.append(ood)
+            parts.append(set_.scores(corrupted, begin))
+            masks.append(ood)
             group.append(np.full(len(where), number))
-        rows.append({"set": f"{name} {severity}", "real": False, **_grouped(made, parts, odd, group, begin)})
-    if made.name == "donkeycar":
+        rows.append({"set": f"{name} {severity}", "real": False, **_grouped(set_, parts, masks, group, begin)})
+    if set_.name == "donkeycar":
         foreign = catalog.open(sets.images("duckietown"))
         foreign = foreign.where(np.linspace(0, len(foreign) - 1, 400).astype(int))
-        odd_images, _, _ = foreign.load(sets.SIZE)
-        own = made.scores(images, np.ones(len(images), bool))
+        ood_images, _, _ = foreign.load(sets.SIZE)
+        id_scores = set_.scores(images, np.ones(len(images), bool))
         rows.append({"set": "Duckietown images (frame by frame)", "real": True,
-                     **_row(made, own, made.scores(odd_images, np.ones(len(odd_images), bool)))})
+                     **_row(set_, id_scores, set_.scores(ood_images, np.ones(len(ood_images), bool)))})
     result: Dict[str, Any] = {"rows": rows, "false_alarms": alarms}
-    if made.name == "donkeycar":
+    if set_.name == "donkeycar":
         some = test.where(np.unique(np.linspace(0, len(test) - 1, 200).round().astype(int)))
-        result["unseen"] = _unseen(made, some, made.scores(images, np.ones(len(images), bool)))
-    if made.name == "lanes":
-        result["fresh"] = _fresh(made)
+        result["unseen"] = _unseen(set_, some, set_.scores(images, np.ones(len(images), bool)))
+    if set_.name == "lanes":
+        result["fresh"] = _fresh(set_)
     return result
 
 
-def _grouped(made: Set, parts: List[Dict[str, np.ndarray]], odd: List[np.ndarray], group: List[np.ndarray],
+def _grouped(set_: Set, parts: List[Dict[str, np.ndarray]], masks: List[np.ndarray], group: List[np.ndarray],
              begin: np.ndarray) -> Dict[str, Any]:
     scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    ood, groups = np.concatenate(odd), np.concatenate(group)
-    row = _row(made, {key: values[~ood] for key, values in scores.items()},
+    ood, groups = np.concatenate(masks), np.concatenate(group)
+    row = _row(set_, {key: values[~ood] for key, values in scores.items()},
                {key: values[ood] for key, values in scores.items()}, groups[~ood], groups[ood])
     starts = np.tile(begin, len(parts))
     for name in (DEFAULT, PAPER):
-        found = events.detections(scores[f"{name} alarm"], starts, ood, made.found.fps)
-        row[f"{name} delay"], row[f"{name} hits"] = found.median_delay, found.hit_rate
+        detections = events.detections(scores[f"{name} alarm"], starts, ood, set_.data.fps)
+        row[f"{name} delay"], row[f"{name} hits"] = detections.median_delay, detections.hit_rate
     return row
 
 
-def _row(made: Set, own: Mapping[str, np.ndarray], odd: Mapping[str, np.ndarray],
-         own_groups: Optional[np.ndarray] = None, odd_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
-    aurocs = {name: metrics.evaluate(own[name], odd[name]).auroc for name in own if not name.endswith(" alarm")}
-    interval = statistics.auroc_interval(own[DEFAULT], odd[DEFAULT], 0.95, own_groups, odd_groups)
-    best = max((name for name in own if name.startswith(tuple(made.trivial))), key=lambda name: aurocs[name])
-    fine = statistics.non_inferior(own[best], odd[best], own[DEFAULT], odd[DEFAULT], 0.01, 0.95, own_groups, odd_groups)
+def _row(set_: Set, id_scores: Mapping[str, np.ndarray], ood_scores: Mapping[str, np.ndarray],
+         id_groups: Optional[np.ndarray] = None, ood_groups: Optional[np.ndarray] = None) -> Dict[str, Any]:
+    aurocs = {name: metrics.evaluate(id_scores[name], ood_scores[name]).auroc
+              for name in id_scores if not name.endswith(" alarm")}
+    interval = statistics.auroc_interval(id_scores[DEFAULT], ood_scores[DEFAULT], 0.95, id_groups, ood_groups)
+    best = max((name for name in id_scores if name.startswith(tuple(set_.trivial))), key=lambda name: aurocs[name])
+    fine = statistics.non_inferior(id_scores[best], ood_scores[best], id_scores[DEFAULT], ood_scores[DEFAULT],
+                                   0.01, 0.95, id_groups, ood_groups)
     return {"auroc": aurocs, "low": interval.low, "high": interval.high, "best": best, "non_inferior": fine,
-            "fpr95": metrics.evaluate(own[DEFAULT], odd[DEFAULT]).fpr95}
+            "fpr95": metrics.evaluate(id_scores[DEFAULT], ood_scores[DEFAULT]).fpr95}
 
 
-def _fresh(made: Set) -> Dict[str, Any]:
+def _fresh(set_: Set) -> Dict[str, Any]:
     """Returns the default's false alarms on fresh lane driving: other drives in the same place, never seen."""
     total = _MINUTES.value * 60 * int(lanes.FPS)
     stream = lanes.Lanes(seed=1000, size=sets.SIZE)
-    one = detector.Detector.from_arrays(made.detectors[DEFAULT].config(), made.detectors[DEFAULT].to_arrays())
+    fresh = detector.Detector.from_arrays(set_.detectors[DEFAULT].config(), set_.detectors[DEFAULT].to_arrays())
     alarm = np.empty(total, bool)
     for begin in progress.track(range(0, total, 500), "lanes: fresh driving"):
         for i, frame in enumerate(stream.frames(begin, min(500, total - begin))):
-            alarm[begin + i] = one.step(made.runner(frame)).alarm
+            alarm[begin + i] = fresh.step(set_.runner(frame)).alarm
     return dataclasses.asdict(events.false_alarms(alarm, np.arange(total) == 0, lanes.FPS))
 
 
 def _heading(results: Mapping[str, Any]) -> str:
-    one = next(iter(results.values()))
+    first = next(iter(results.values()))
     return ("# Detection results\n\nWritten by `python benchmarks/detection/report.py`; scores of the int8 file on "
-            f"{one['runtime']}, one thread. AUROC with its 95% interval (sequences: whole stretches resampled); "
+            f"{first['runtime']}, one thread. AUROC with its 95% interval (sequences: whole stretches resampled); "
             "the best baseline is the best of three (on sequences each averaged over 1, 3 or 10 frames), row by row, "
             "on the same frames; NI: non-inferior to it at a margin of 0.01.")
 
@@ -314,22 +317,22 @@ def _ablation(results: Mapping[str, Any]) -> List[str]:
     return lines
 
 
-def _costs(made: Set) -> List[str]:
+def _costs(set_: Set) -> List[str]:
     """Returns what the network and each detector's arithmetic take, interleaved, the least of many runs."""
-    images, _ = datasets.load_split(made.found, "test", sets.SIZE, 100)
-    outputs = [made.runner(image) for image in images]
+    images, _ = datasets.load_split(set_.data, "test", sets.SIZE, 100)
+    outputs = [set_.runner(image) for image in images]
     names = [DEFAULT, *ABLATIONS, PAPER]
     least = {name: np.inf for name in [*names, "network"]}
     for _ in range(20):
         begin = time.process_time()
         for image in images:
-            made.runner(image)
+            set_.runner(image)
         least["network"] = min(least["network"], (time.process_time() - begin) / len(images))
         for name in names:
-            one = made.detectors[name]
+            judge = set_.detectors[name]
             begin = time.process_time()
-            for one_output in outputs:
-                one.step(one_output)
+            for output in outputs:
+                judge.step(output)
             least[name] = min(least[name], (time.process_time() - begin) / len(outputs))
     lines = ["", "## Cost", "", "Processor time a frame on one core, the least of 20 rounds that take turns.", "",
              "| step | µs |", "| --- | --- |",

@@ -60,17 +60,17 @@ class Material:
 
     Attributes:
       normal: outputs [N, …]; starts: bool [N]; folds: indices by stretch.
-      odd: by corruption, outputs of the corrupted frames by stretch.
+      corrupted: by corruption, outputs of the corrupted frames by stretch.
       ood: by corruption, which of these frames are corrupted, by stretch.
     """
 
     def __init__(self, name: str, extra: Sequence[str] = (), run: str = "") -> None:
         """Of a set's β-VAE; `extra` and `run`: further training flags and the folder of another one."""
         self.name = name
-        found, self._runner = sets.load(name, [*sets.bvae_flags(name), *extra], run or sets.bvae(name))
-        pool = found.where(np.isin(found.split, ["train", "calibration", "validation"]) & ~found.ood)
+        data, self._runner = sets.load(name, [*sets.bvae_flags(name), *extra], run or sets.bvae(name))
+        pool = data.where(np.isin(data.split, ["train", "calibration", "validation"]) & ~data.ood)
         images, pool, _ = pool.load(sets.SIZE)
-        self.fps = found.fps
+        self.fps = data.fps
         self.ordered, self.starts = sets.STRETCH_S[name] > 0, pool.starts
         count = 10 if self.ordered else 5
         if self.ordered:
@@ -80,17 +80,17 @@ class Material:
                      for part in np.unique(pool.partition)]
             self.folds = [np.concatenate(part) for part in zip(*parts)]
         self.normal = self._outputs(images)
-        self.odd: Dict[str, List[Outputs]] = {}
+        self.corrupted: Dict[str, List[Outputs]] = {}
         self.ood: Dict[str, List[np.ndarray]] = {}
-        self._baselines = [{key: one().fit(images[_thin(self.rest(i)[0])]) for key, one in _BASELINES.items()}
+        self._baselines = [{key: baseline().fit(images[_thin(self.rest(i)[0])]) for key, baseline in _BASELINES.items()}
                            for i in range(count)]
         self.trivial: Dict[str, List[Dict[str, np.ndarray]]] = {
             "": [self._trivial(i, images[fold]) for i, fold in enumerate(self.folds)]}
-        for kind, make in progress.track(list(self._kinds(found, pool).items()), f"{name}: corruptions"):
-            made = [make(i) for i in range(count)]
-            self.odd[kind] = [self._outputs(bad) for bad, _ in made]
-            self.ood[kind] = [ood for _, ood in made]
-            self.trivial[kind] = [self._trivial(i, bad) for i, (bad, _) in enumerate(made)]
+        for kind, make in progress.track(list(self._kinds(data, pool).items()), f"{name}: corruptions"):
+            corrupted = [make(i) for i in range(count)]
+            self.corrupted[kind] = [self._outputs(bad) for bad, _ in corrupted]
+            self.ood[kind] = [ood for _, ood in corrupted]
+            self.trivial[kind] = [self._trivial(i, bad) for i, (bad, _) in enumerate(corrupted)]
 
     def rest(self, i: int) -> Tuple[np.ndarray, np.ndarray]:
         """The frames that stretch `i` is judged by (in order), and the stretch whose frames give the tails."""
@@ -104,7 +104,7 @@ class Material:
         begins[1:] |= np.diff(where) != 1
         return begins
 
-    def _kinds(self, found: dataset.Dataset, pool: dataset.Dataset) -> Dict[str, Callable[[int], Any]]:
+    def _kinds(self, data: dataset.Dataset, pool: dataset.Dataset) -> Dict[str, Callable[[int], Any]]:
         kinds: Dict[str, Callable[[int], Any]] = {}
         if not self.ordered:
             for name in corruptions.NAMES:
@@ -115,14 +115,14 @@ class Material:
                 kinds[f"cast {strength}"] = lambda i, strength=strength: self._bad(
                     pool, i, lambda frame, seed: _cast(frame, strength, seed))
             return kinds
-        length = int(sets.STRETCH_S[self.name] * found.fps)
+        length = int(sets.STRETCH_S[self.name] * data.fps)
         middle = []
         for fold in self.folds:
             whole = sequences.stretches(pool.where(np.isin(np.arange(len(pool)), fold)), length)
             middle.append(fold[whole[len(whole) // 2]])
         for name in corruptions.NAMES:
             for severity in sets.SEVERITIES:
-                if corruptions.outside_id(name, severity, found.partition_kind):
+                if corruptions.outside_id(name, severity, data.partition_kind):
                     kinds[f"{name} {severity}"] = lambda i, name=name, severity=severity: sequences.corrupted(
                         pool, middle[i], name, severity, sequences.PATTERNS[i % 3], i, sets.SIZE)
         return kinds
@@ -138,7 +138,7 @@ class Material:
         return {**self._runner.each(images), _WIDE: np.concatenate(wide)}
 
     def _trivial(self, i: int, images: np.ndarray) -> Dict[str, np.ndarray]:
-        return {key: one.score(images) for key, one in self._baselines[i].items()}
+        return {key: baseline.score(images) for key, baseline in self._baselines[i].items()}
 
     # Judging single frames and sequences.
 
@@ -154,13 +154,13 @@ class Material:
 
     def frames(self, scores: Sequence[Score]) -> Tuple[float, float, int]:
         """Returns mean AUROC over the corruptions of single frames, mean shortfall, rows lost by over 0.01."""
-        own = [score(_at(self.normal, fold)) for score, fold in zip(scores, self.folds)]
+        id_scores = [score(_at(self.normal, fold)) for score, fold in zip(scores, self.folds)]
         mine, best = [], []
-        for kind, odd in self.odd.items():
+        for kind, corrupted in self.corrupted.items():
             if kind.startswith("frozen"):  # single frames can't show it
                 continue
             mine.append(np.mean([_auroc(a, score(outputs)[ood]) for a, score, outputs, ood
-                                 in zip(own, scores, odd, self.ood[kind])]))
+                                 in zip(id_scores, scores, corrupted, self.ood[kind])]))
             best.append(max(np.mean([_auroc(a[key], b[key][ood]) for a, b, ood
                                      in zip(self.trivial[""], self.trivial[kind], self.ood[kind])])
                             for key in _BASELINES))
@@ -168,7 +168,7 @@ class Material:
 
     def channels(self) -> Tuple[List[Outputs], Dict[str, List[Outputs]]]:
         """By stretch, the shipped measure's evidence by channel on its own frames, and on each corruption's."""
-        own, odd = [], {kind: [] for kind in self.odd}  # type: ignore[var-annotated]
+        normal, corrupted = [], {kind: [] for kind in self.corrupted}  # type: ignore[var-annotated]
         for i, fold in enumerate(self.folds):
             rest, table = self.rest(i)
             fit = typicality.Typicality().fit(_at(self.normal, rest),
@@ -179,13 +179,13 @@ class Material:
                 return {name: values - np.log(typicality.WEIGHTS[name])
                         for name, values in fit.evidence(outputs, starts).items()}
 
-            own.append({**evidence(_at(self.normal, fold), self.starts_of(fold)),
-                        **{f"table {name}": values for name, values in
-                           evidence(_at(self.normal, table), self.starts_of(table)).items()}})
-            for kind, outputs in self.odd.items():
+            normal.append({**evidence(_at(self.normal, fold), self.starts_of(fold)),
+                           **{f"table {name}": values for name, values in
+                              evidence(_at(self.normal, table), self.starts_of(table)).items()}})
+            for kind, outputs in self.corrupted.items():
                 begin = np.arange(len(self.ood[kind][i])) == 0
-                odd[kind].append(evidence(outputs[i], begin))
-        return own, odd
+                corrupted[kind].append(evidence(outputs[i], begin))
+        return normal, corrupted
 
 
 Candidate = Callable[[Outputs], Score]
@@ -195,30 +195,30 @@ def main(argv: Sequence[str]) -> None:
     os.makedirs(sets.RUNS.value, exist_ok=True)
     material = [Material(name) for name in sets.SETS.value]
     text = [_HEAD, "## Nonconformity of a single frame", ""]
-    found = {name: [one.frames(one.fitted(candidate)) for one in material]
-             for name, candidate in progress.track(list(_candidates().items()), "nonconformities")}
-    text += [_table(found),
-             _chosen({name: rows for name, rows in found.items() if "neighbours" not in name}, _merit), ""]
-    channels = {one.name: one.channels() for one in material}
-    frames_ = found
-    found = {}
+    by_candidate = {name: [set_.frames(set_.fitted(candidate)) for set_ in material]
+                    for name, candidate in progress.track(list(_candidates().items()), "nonconformities")}
+    text += [_table(by_candidate),
+             _chosen({name: rows for name, rows in by_candidate.items() if "neighbours" not in name}, _merit), ""]
+    channels = {set_.name: set_.channels() for set_ in material}
+    by_weight = {}
     for weight in LATENT_WEIGHTS:
-        found[f"{weight:g}"] = [_fused(one, *channels[one.name], {"early": 1 - weight, "latent": weight})
-                                for one in material]
-    most = max(_merit(row) for row in found.values())
-    kept = [name for name, row in found.items() if _merit(row) >= most - LATENT_COST][-1]
-    text += ["## Weight of the latents", "", _table(found), f"Most that costs at most {LATENT_COST}: **{kept}**.", ""]
-    ordered = [one for one in material if one.ordered]
+        by_weight[f"{weight:g}"] = [_fused(set_, *channels[set_.name], {"early": 1 - weight, "latent": weight})
+                                    for set_ in material]
+    most = max(_merit(row) for row in by_weight.values())
+    kept = [name for name, row in by_weight.items() if _merit(row) >= most - LATENT_COST][-1]
+    text += ["## Weight of the latents", "", _table(by_weight),
+             f"Most that costs at most {LATENT_COST}: **{kept}**.", ""]
+    ordered = [set_ for set_ in material if set_.ordered]
     weights = {"early": 1 - float(kept) - CHANGE_WEIGHT, "latent": float(kept), "change": CHANGE_WEIGHT}
     grid = [(window, tempering, caution) for window in WINDOWS for tempering in TEMPERING for caution in CAUTION]
     timed = {f"{window} frames, {tempering}, {caution}": [
-        _sequences(one, *channels[one.name], weights, window, TEMPERING[tempering], CAUTION[caution])
-        for one in ordered] for window, tempering, caution in progress.track(grid, "windows")}
+        _sequences(set_, *channels[set_.name], weights, window, TEMPERING[tempering], CAUTION[caution])
+        for set_ in ordered] for window, tempering, caution in progress.track(grid, "windows")}
     if ordered:
-        text += ["## Time", "", _table(timed, [one.name for one in ordered], "detected"),
+        text += ["## Time", "", _table(timed, [set_.name for set_ in ordered], "detected"),
                  _chosen(timed, _merit_in_time)]
     sets.write(_OUT.value, "\n".join(text) + "\n")
-    results.write(__file__, [], {"frames": frames_, "weights": found, "time": timed})
+    results.write(__file__, [], {"frames": by_candidate, "weights": by_weight, "time": timed})
     print("\n".join(text))
 
 
@@ -230,21 +230,23 @@ def _merit_in_time(rows: Sequence[Tuple[float, ...]]) -> float:
     return float(np.mean([auroc - shortfall + detected for auroc, shortfall, detected in rows]))
 
 
-def _fused(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs]],
+def _fused(material: Material, normal: List[Outputs], corrupted: Mapping[str, List[Outputs]],
            weights: Mapping[str, float]) -> Tuple[float, float, int]:
-    alpha = [_alpha(evidence, weights) for evidence in own]
+    alpha = [_alpha(evidence, weights) for evidence in normal]
     mine, best = [], []
-    for kind, found in odd.items():
+    for kind, parts in corrupted.items():
         if kind.startswith("frozen"):
             continue
-        mine.append(np.mean([_auroc(a, _alpha(b, weights)[ood]) for a, b, ood in zip(alpha, found, one.ood[kind])]))
+        mine.append(np.mean([_auroc(a, _alpha(b, weights)[ood])
+                             for a, b, ood in zip(alpha, parts, material.ood[kind])]))
         best.append(max(np.mean([_auroc(a[key], b[key][ood]) for a, b, ood
-                                 in zip(one.trivial[""], one.trivial[kind], one.ood[kind])]) for key in _BASELINES))
+                                 in zip(material.trivial[""], material.trivial[kind], material.ood[kind])])
+                        for key in _BASELINES))
     return _summary(mine, best)
 
 
-def _sequences(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs]], weights: Mapping[str, float],
-               window: int, tempering: Tuple[float, int],
+def _sequences(material: Material, normal: List[Outputs], corrupted: Mapping[str, List[Outputs]],
+               weights: Mapping[str, float], window: int, tempering: Tuple[float, int],
                caution: Callable[[np.ndarray], np.ndarray]) -> Tuple[float, float, float]:
     """Returns mean AUROC over corrupted sequences, mean shortfall, share detected above the alarm threshold."""
     def score(alpha: np.ndarray, beyond: tail.Tail, starts: np.ndarray) -> np.ndarray:
@@ -253,20 +255,21 @@ def _sequences(one: Material, own: List[Outputs], odd: Mapping[str, List[Outputs
         below, power = tempering
         return np.where(log > 0, log * np.minimum(1.0, evidence / below) ** power, log)
 
-    tails = [tail.Tail.fit(_alpha(evidence, weights, "table ")) for evidence in own]
-    driving = np.concatenate([score(_alpha(evidence, weights), beyond, one.starts_of(fold))
-                              for evidence, beyond, fold in zip(own, tails, one.folds)])
-    starts = np.concatenate([one.starts_of(fold) for fold in one.folds])
-    thresholds = [sequence_threshold.choose(driving, starts, one.fps, rate).value for rate in RATES]
+    tails = [tail.Tail.fit(_alpha(evidence, weights, "table ")) for evidence in normal]
+    driving = np.concatenate([score(_alpha(evidence, weights), beyond, material.starts_of(fold))
+                              for evidence, beyond, fold in zip(normal, tails, material.folds)])
+    starts = np.concatenate([material.starts_of(fold) for fold in material.folds])
+    thresholds = [sequence_threshold.choose(driving, starts, material.fps, rate).value for rate in RATES]
     mine, best, detected = [], [], []
-    for kind, found in odd.items():
-        begin = np.arange(len(one.ood[kind][0])) == 0
-        scores = [score(_alpha(evidence, weights), beyond, begin) for evidence, beyond in zip(found, tails)]
+    for kind, parts in corrupted.items():
+        begin = np.arange(len(material.ood[kind][0])) == 0
+        scores = [score(_alpha(evidence, weights), beyond, begin) for evidence, beyond in zip(parts, tails)]
         detected += [bool((values[ood] > threshold).any()) for threshold in thresholds
-                     for values, ood in zip(scores, one.ood[kind])]
-        ood = np.concatenate(one.ood[kind])
+                     for values, ood in zip(scores, material.ood[kind])]
+        ood = np.concatenate(material.ood[kind])
         mine.append(_auroc(np.concatenate(scores)[~ood], np.concatenate(scores)[ood]))
-        looked_back = [np.concatenate([baselines.windowed(values[key], begin, length) for values in one.trivial[kind]])
+        looked_back = [np.concatenate([baselines.windowed(values[key], begin, length)
+                                       for values in material.trivial[kind]])
                        for key in _BASELINES for length in (1, 3, 10)]
         best.append(max(_auroc(values[~ood], values[ood]) for values in looked_back))
     auroc, shortfall, _ = _summary(mine, best)
@@ -282,8 +285,8 @@ def _summary(mine: Sequence[float], best: Sequence[float]) -> Tuple[float, float
     return float(np.mean(mine)), float(short.mean()), int((short > 0.01).sum())
 
 
-def _auroc(own: np.ndarray, odd: np.ndarray) -> float:
-    return metrics.evaluate(own, odd).auroc
+def _auroc(id_scores: np.ndarray, ood_scores: np.ndarray) -> float:
+    return metrics.evaluate(id_scores, ood_scores).auroc
 
 
 def _at(outputs: Outputs, where: np.ndarray) -> Outputs:
@@ -332,16 +335,16 @@ def _candidates() -> Dict[str, Candidate]:
         "latents: μ and log σ²": lambda outputs: np.hstack([outputs["mu"], outputs["logvar"]]).astype(np.float64),
         "latents: ln ΣKL, two-sided": lambda outputs: np.log(np.exp(log_kl(outputs)).sum(axis=1, keepdims=True)),
         "early and ln KL in one Gaussian": both(everything, log_kl)}
-    found: Dict[str, Candidate] = {name: mahalanobis(feature) for name, feature in gaussians.items()}
-    found["early, 5 nearest neighbours"] = neighbours(everything)
-    found["latents: ΣKL, one-sided"] = lambda _: lambda outputs: kl.per_latent(outputs["mu"], outputs["logvar"]).sum(
-        axis=1)
-    found["min-p: early .8, sharpness .2"] = _pair(everything, sharpness, lambda a, b: np.maximum(
+    candidates: Dict[str, Candidate] = {name: mahalanobis(feature) for name, feature in gaussians.items()}
+    candidates["early, 5 nearest neighbours"] = neighbours(everything)
+    candidates["latents: ΣKL, one-sided"] = lambda _: lambda outputs: kl.per_latent(
+        outputs["mu"], outputs["logvar"]).sum(axis=1)
+    candidates["min-p: early .8, sharpness .2"] = _pair(everything, sharpness, lambda a, b: np.maximum(
         a + np.log(0.8), b + np.log(0.2)))
-    found["Fisher: early, sharpness"] = _pair(everything, sharpness, np.add)
-    found["Fisher: early, ln KL"] = _pair(everything, log_kl, np.add)
-    found["harmonic mean p: early, ln KL"] = _pair(everything, log_kl, np.logaddexp)
-    return found
+    candidates["Fisher: early, sharpness"] = _pair(everything, sharpness, np.add)
+    candidates["Fisher: early, ln KL"] = _pair(everything, log_kl, np.add)
+    candidates["harmonic mean p: early, ln KL"] = _pair(everything, log_kl, np.logaddexp)
+    return candidates
 
 
 def mahalanobis(feature: Score) -> Candidate:
@@ -362,7 +365,7 @@ def neighbours(feature: Score) -> Candidate:
     return fit
 
 
-def _pair(one: Score, other: Score, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Candidate:
+def _pair(left: Score, right: Score, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Candidate:
     """Two distances, each turned into −ln p by its own tail, measured by cross-fitting, and joined."""
     def evidence(train: Outputs, feature: Score) -> Score:
         fit, count = mahalanobis(feature), len(next(iter(train.values())))
@@ -373,25 +376,25 @@ def _pair(one: Score, other: Score, join: Callable[[np.ndarray, np.ndarray], np.
         return lambda outputs: beyond.log_p(score(outputs))
 
     def fit(train: Outputs) -> Score:
-        first, second = evidence(train, one), evidence(train, other)
+        first, second = evidence(train, left), evidence(train, right)
         return lambda outputs: join(first(outputs), second(outputs))
     return fit
 
 
-def _table(found: Mapping[str, Sequence[Tuple[float, ...]]], names: Sequence[str] = (), last: str = "lost") -> str:
+def _table(by_name: Mapping[str, Sequence[Tuple[float, ...]]], names: Sequence[str] = (), last: str = "lost") -> str:
     names = names or sets.SETS.value
     header = ["candidate", *[f"{name}: {column}" for name in names for column in ("AUROC", "shortfall", last)]]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for name, rows in found.items():
+    for name, rows in by_name.items():
         cells = [cell for auroc, short, third in rows for cell in (
             f"{auroc:.4f}", f"{short:.4f}", f"{third}" if isinstance(third, int) else f"{third:.3f}")]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join([*lines, ""])
 
 
-def _chosen(found: Mapping[str, Any], merit: Callable[[Any], float]) -> str:
-    best = max(found, key=lambda name: merit(found[name]))
-    return f"Greatest merit: **{best}** ({merit(found[best]):.4f})."
+def _chosen(by_name: Mapping[str, Any], merit: Callable[[Any], float]) -> str:
+    best = max(by_name, key=lambda name: merit(by_name[name]))
+    return f"Greatest merit: **{best}** ({merit(by_name[best]):.4f})."
 
 
 _HEAD = """# How the default detector was chosen

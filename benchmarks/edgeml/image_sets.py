@@ -44,7 +44,7 @@ def parts(root: str) -> Dict[str, Images]:
     calibration = Images(test.frames[chosen], test.labels[chosen])
     digits = _folder(os.path.join(root, "mnist"), 0)
     order = np.random.RandomState(0).permutation(len(digits.frames))
-    found = {
+    by_name = {
         "fit": training(root, FIT_PER_CLASS),
         "calibration": calibration,
         "test": Images(test.frames[~chosen], test.labels[~chosen]),
@@ -55,14 +55,14 @@ def parts(root: str) -> Dict[str, Images]:
     spoilt = calibration.frames[::2]
     for name in corruptions.NAMES:
         if name != "frozen":  # a single frame cannot show it
-            found[f"select/{name}"] = _unlabelled(np.stack(
+            by_name[f"select/{name}"] = _unlabelled(np.stack(
                 [corruptions.corrupt(name, frame, SELECTION_SEVERITY, seed=i) for i, frame in enumerate(spoilt)]))
     other = np.roll(spoilt, len(spoilt) // 3, axis=0)
-    found["select/upside_down"] = _unlabelled(np.ascontiguousarray(spoilt[:, ::-1]))
-    found["select/quadrants"] = _unlabelled(_quadrants(spoilt))
-    found["select/halves"] = _unlabelled(_halves(spoilt, other))
-    found["select/blend"] = _unlabelled(((spoilt.astype(np.uint16) + other) // 2).astype(np.uint8))
-    return found
+    by_name["select/upside_down"] = _unlabelled(np.ascontiguousarray(spoilt[:, ::-1]))
+    by_name["select/quadrants"] = _unlabelled(_quadrants(spoilt))
+    by_name["select/halves"] = _unlabelled(_halves(spoilt, other))
+    by_name["select/blend"] = _unlabelled(((spoilt.astype(np.uint16) + other) // 2).astype(np.uint8))
+    return by_name
 
 
 def _quadrants(images: np.ndarray) -> np.ndarray:
@@ -87,13 +87,13 @@ def _halves(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _folder(path: str, limit: int) -> Images:
     if not os.path.isdir(path):
         raise ValueError(f"there is no folder {path}; unpack the data there, or give another --data")
-    found = catalog.open(path)
-    classes = sorted(set(found.partition.tolist()))
-    labels = np.searchsorted(classes, found.partition)
+    data = catalog.open(path)
+    classes = sorted(set(data.partition.tolist()))
+    labels = np.searchsorted(classes, data.partition)
     if limit:
         kept = np.flatnonzero(_chosen(labels, limit))
-        found, labels = found.where(kept), labels[kept]
-    images, readable, bad = found.load(SIZE)
+        data, labels = data.where(kept), labels[kept]
+    images, readable, bad = data.load(SIZE)
     if bad:
         raise ValueError(f"{path} has unreadable images, such as {bad[0]}; unpack it again")
     return Images(images, labels.astype(np.int64))

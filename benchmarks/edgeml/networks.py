@@ -41,7 +41,7 @@ def make(root: str, model: str, work: str) -> Dict[str, File]:
     if os.path.exists(student):
         titles["student"] = "int8 distilled student, width 1/4"
     maker = _Maker(root, model, student)
-    found = {}
+    files = {}
     for name, title in titles.items():
         path, counts = os.path.join(work, f"{name}.tflite"), os.path.join(work, f"{name}.txt")
         if not (os.path.exists(path) and os.path.exists(counts)):
@@ -50,8 +50,8 @@ def make(root: str, model: str, work: str) -> Dict[str, File]:
             for target, content in ((path, flatbuffer), (counts, f"{parameters} {nonzero}".encode())):
                 atomic.write_bytes(target, content)
         with open(counts) as stream:
-            found[name] = File(path, title, *map(int, stream.read().split()))
-    return found
+            files[name] = File(path, title, *map(int, stream.read().split()))
+    return files
 
 
 def _with_early(network: Any, scale: str) -> Any:

@@ -122,9 +122,9 @@ def _aurocs(files: Mapping[str, networks.File], results: Mapping[str, Any], ood:
     for score in dict.fromkeys(score for score, _ in results["float32"]):
         row: List[Any] = [score]
         for name in files:
-            found = results[name][score, ood]
-            row.append(f"{100 * found.metrics.auroc:.2f}" + (
-                "" if name == "float32" else f" ({100 * found.delta.delta:+.2f}, flips {100 * found.flips:.1f})"))
+            measured = results[name][score, ood]
+            row.append(f"{100 * measured.metrics.auroc:.2f}" + (
+                "" if name == "float32" else f" ({100 * measured.delta.delta:+.2f}, flips {100 * measured.flips:.1f})"))
         rows.append(row)
     return _table(["score", *(file.title for file in files.values())], rows)
 

@@ -78,7 +78,7 @@ def outputs(path: str, parts: Mapping[str, image_sets.Images], cache: str, selec
         folder = os.path.join(cache, hashlib.sha256(stream.read()).hexdigest()[:16])
     os.makedirs(folder, exist_ok=True)
     runner = None
-    found: Outputs = {}
+    by_part: Outputs = {}
     for name, images in parts.items():
         if name.startswith("select/") and not selection:
             continue
@@ -89,22 +89,22 @@ def outputs(path: str, parts: Mapping[str, image_sets.Images], cache: str, selec
             with atomic.replacing(kept) as stream:
                 np.savez(stream, **runner.each(images.frames))
         with np.load(kept) as arrays:
-            found[name] = dict(arrays)
-    return found
+            by_part[name] = dict(arrays)
+    return by_part
 
 
-def choose(own: Outputs, labels: np.ndarray) -> Chosen:
+def choose(by_part: Outputs, labels: np.ndarray) -> Chosen:
     """Of each view the score that tells new content best from other calibration images; nothing else is searched.
 
     Args:
-      own: what the file puts out for "fit", "calibration" and every "select/…".
+      by_part: what the file puts out for "fit", "calibration" and every "select/…".
       labels: classes [N] of "fit".
     """
-    tables, unseen = halves(own["calibration"])
-    whole = scores.Fusion([make() for make in CANDIDATES.values()]).fit(own["fit"], labels).tabulate(tables)
-    parts = {part: found for part, found in own.items() if part.startswith("select/")}
+    tables, unseen = halves(by_part["calibration"])
+    whole = scores.Fusion([make() for make in CANDIDATES.values()]).fit(by_part["fit"], labels).tabulate(tables)
+    parts = {part: arrays for part, arrays in by_part.items() if part.startswith("select/")}
     inside = _surprise(whole, unseen)
-    outside = {part: _surprise(whole, found) for part, found in parts.items()}
+    outside = {part: _surprise(whole, arrays) for part, arrays in parts.items()}
 
     def quality(weights: Mapping[str, float], among: Iterable[str]) -> float:
         fused = sum(weight * inside[name] for name, weight in weights.items())
@@ -137,37 +137,37 @@ def all_scores(chosen: Chosen) -> Dict[str, scores.Score]:
     return {**plain, "chosen": chosen.score()}
 
 
-def scored(own: Outputs, labels: np.ndarray, chosen: Chosen) -> Dict[str, Dict[str, np.ndarray]]:
+def scored(by_part: Outputs, labels: np.ndarray, chosen: Chosen) -> Dict[str, Dict[str, np.ndarray]]:
     """By score, of each part the scores [N] ("test") and the decisions bool [N] ("alarms/test").
 
     Statistics are fitted on the file's own outputs for training images, thresholds on those for calibration images.
     """
-    found: Dict[str, Dict[str, np.ndarray]] = {}
-    tables, unseen = halves(own["calibration"])
+    by_score: Dict[str, Dict[str, np.ndarray]] = {}
+    tables, unseen = halves(by_part["calibration"])
     for name, score in all_scores(chosen).items():
-        score.fit(own["fit"], labels)
+        score.fit(by_part["fit"], labels)
         if isinstance(score, scores.Fusion):
             score.tabulate(tables)
-        found[name] = {part: score.score(own[part]) for part in ("test", *OOD)}
+        by_score[name] = {part: score.score(by_part[part]) for part in ("test", *OOD)}
         limit = image_threshold.conformal(score.score(unseen), RATE)
-        found[name].update({f"alarms/{part}": limit.alarms(found[name][part]) for part in ("test", *OOD)})
-    return found
+        by_score[name].update({f"alarms/{part}": limit.alarms(by_score[name][part]) for part in ("test", *OOD)})
+    return by_score
 
 
 def results(mine: Mapping[str, Mapping[str, np.ndarray]],
             reference: Mapping[str, Mapping[str, np.ndarray]]) -> Dict[Tuple[str, str], Row]:
     """By score and OOD set, how a file does beside the reference file."""
     rows = {}
-    for name, own in mine.items():
+    for name, by_set in mine.items():
         other = reference[name]
         for ood in OOD:
-            flips = np.concatenate([own[f"alarms/{part}"] != other[f"alarms/{part}"] for part in ("test", ood)])
-            rows[name, ood] = Row(metrics.evaluate(own["test"], own[ood]),
-                                  statistics.auroc_difference(other["test"], other[ood], own["test"], own[ood]),
-                                  float(flips.mean()), float(own["alarms/test"].mean()))
+            flips = np.concatenate([by_set[f"alarms/{part}"] != other[f"alarms/{part}"] for part in ("test", ood)])
+            rows[name, ood] = Row(metrics.evaluate(by_set["test"], by_set[ood]),
+                                  statistics.auroc_difference(other["test"], other[ood], by_set["test"], by_set[ood]),
+                                  float(flips.mean()), float(by_set["alarms/test"].mean()))
     return rows
 
 
-def accuracy(own: Outputs, labels: np.ndarray) -> float:
+def accuracy(by_part: Outputs, labels: np.ndarray) -> float:
     """Share of test images whose largest logit is their class."""
-    return float(np.mean(own["test"]["logits"].argmax(axis=1) == labels))
+    return float(np.mean(by_part["test"]["logits"].argmax(axis=1) == labels))

@@ -81,7 +81,7 @@ def _view(images: tf.Tensor, offsets: tf.Tensor, mirrored: tf.Tensor) -> tf.Tens
 def _teacher(images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """The teacher's logits float32 [V, N, C] and features float16 [V, N, D] in units of their spread; cached."""
     offsets, mirrored = _views(len(images))
-    found = []
+    views = []
     runner = None
     for view in range(_VIEWS):
         path = os.path.join(_WORK.value, f"teacher_view{view}.npz")
@@ -93,16 +93,16 @@ def _teacher(images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
             rows = []
             for start in range(0, len(images), 1000):
                 part = slice(start, start + 1000)
-                seen = _view(*map(tf.constant, (images[part], offsets[view, part], mirrored[view, part])))
-                rows += [{name: value[0].copy() for name, value in runner(frame).items()} for frame in seen.numpy()]
-                print(f"\rteacher: view {view + 1} of {_VIEWS}, {start + len(seen)} images", end="", file=sys.stderr)
+                pixels = _view(*map(tf.constant, (images[part], offsets[view, part], mirrored[view, part])))
+                rows += [{name: value[0].copy() for name, value in runner(frame).items()} for frame in pixels.numpy()]
+                print(f"\rteacher: view {view + 1} of {_VIEWS}, {start + len(pixels)} images", end="", file=sys.stderr)
             print(file=sys.stderr)
             with atomic.replacing(path) as stream:
                 np.savez(stream, logits=np.stack([row["logits"] for row in rows]),
                          features=np.stack([row["features"] for row in rows]).astype(np.float16))
         with np.load(path) as file:
-            found.append((file["logits"], file["features"]))
-    logits, features = (np.stack(parts) for parts in zip(*found))
+            views.append((file["logits"], file["features"]))
+    logits, features = (np.stack(parts) for parts in zip(*views))
     return logits, (features / np.maximum(features[0].std(axis=0, dtype=np.float32), 0.05)).astype(np.float16)
 
 
@@ -114,8 +114,8 @@ def _batches(images: np.ndarray, logits: np.ndarray, features: np.ndarray, epoch
 
     def batch(chosen: tf.Tensor) -> tuple:
         frames, at, mirror, target, deep = (tf.gather(array, chosen) for array in kept)
-        seen = tf.cast(_view(frames, at, mirror), tf.float32) / 255.0
-        return seen, {"logits": target, "mapped": tf.cast(deep, tf.float32)}
+        pixels = tf.cast(_view(frames, at, mirror), tf.float32) / 255.0
+        return pixels, {"logits": target, "mapped": tf.cast(deep, tf.float32)}
 
     return tf.data.Dataset.from_tensor_slices(order).batch(_BATCH).map(batch).prefetch(2)
 

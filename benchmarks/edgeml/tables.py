@@ -39,9 +39,9 @@ def main(argv: Sequence[str]) -> None:
                                            selection=name == "int8") for name, file in files.items()}
     chosen = scoring.choose(outputs["int8"], parts["fit"].labels)
     print(f"chosen: {chosen.words()}", file=sys.stderr)
-    scored = {name: scoring.scored(own, parts["fit"].labels, chosen) for name, own in outputs.items()}
+    scored = {name: scoring.scored(by_part, parts["fit"].labels, chosen) for name, by_part in outputs.items()}
     results = {name: scoring.results(mine, scored["float32"]) for name, mine in scored.items()}
-    accuracy = {name: scoring.accuracy(own, parts["test"].labels) for name, own in outputs.items()}
+    accuracy = {name: scoring.accuracy(by_part, parts["test"].labels) for name, by_part in outputs.items()}
     times = latency.measure([file.path for file in files.values()], rounds=_ROUNDS.value)
     text = report.write(files, accuracy, results, times, chosen)
     atomic.write_text(_OUT.value, text)

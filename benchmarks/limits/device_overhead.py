@@ -38,7 +38,7 @@ def detectors(folder: str) -> List[Tuple[str, str]]:
     from leanood.tflite import convert
 
     random = np.random.default_rng(0)
-    made = []
+    files = []
     paper, tiny = bvae.paper_encoder(), bvae.encoder(size=(64, 64), widths=(8, 16, 16, 16), latents=10, dense=(),
                                                      activation="relu", pool="stride")
     for name, encoder, quantize in (("paper's encoder, float32", paper, "float32"),
@@ -52,12 +52,12 @@ def detectors(folder: str) -> List[Tuple[str, str]]:
         fitted = typicality.Typicality().fit({key: array[:30] for key, array in outputs.items()}, starts=starts[:30])
         calibrated = detector.Detector.calibrate(fitted, {key: array[30:] for key, array in outputs.items()},
                                                  starts=starts[:30])
-        path = os.path.join(folder, f"{len(made)}.tflite")
+        path = os.path.join(folder, f"{len(files)}.tflite")
         fields = {**calibrated.config(), "kind": "latent", "outputs": list(fitted.inputs),
                   "input": {"size": list(size)}}
         bundle.write(path, flatbuffer, fields, calibrated.to_arrays())
-        made.append((name, path))
-    return made
+        files.append((name, path))
+    return files
 
 
 def bare(path: str) -> Callable[[np.ndarray], Any]:

@@ -69,12 +69,12 @@ def tried(path: str) -> List[str]:
     from leanood.models import run
     from leanood.tflite import convert, runtime
 
-    found: Dict[str, Any] = {}
+    loaded: Dict[str, Any] = {}
     images = np.random.default_rng(0).integers(0, 256, (4, _SIZE.value, _SIZE.value, 3), dtype=np.uint8)
     samples = views.scaled(images, "unit")
 
     def read() -> str:
-        found["model"] = model = rebuild.clone(run.load(path))
+        loaded["model"] = model = rebuild.clone(run.load(path))
         return f"{len(model.layers)} layers"
 
     def converted(model: Any, quantize: str) -> str:
@@ -85,16 +85,16 @@ def tried(path: str) -> List[str]:
 
     def compressed(text: str) -> str:
         step, = recipe.parse(text)
-        recipe.check([step], found["model"])
+        recipe.check([step], loaded["model"])
         if not _APPLY.value:
             return "yes"
-        small = step.apply(found["model"], steps.Context(found["model"], images, samples, lambda *_, **__: None))
+        small = step.apply(loaded["model"], steps.Context(loaded["model"], images, samples, lambda *_, **__: None))
         return converted(small, "int8" if text == "qat" else "float32")
 
     cells = [_told(read)]
-    if "model" not in found:
+    if "model" not in loaded:
         return [*cells, *["–"] * (2 + len(STEPS))]
-    cells += [_told(lambda quantize=quantize: converted(found["model"], quantize)) for quantize in ("float32", "int8")]
+    cells += [_told(lambda quantize=quantize: converted(loaded["model"], quantize)) for quantize in ("float32", "int8")]
     return cells + [_told(lambda text=text: compressed(text)) for text in STEPS]
 
 

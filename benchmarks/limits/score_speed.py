@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         rows = [_race(name, folder) for name in names]
     headers = ["score", *(f"{library} {what}" for library in LIBRARIES for what in ("s", "MB"))]
     print(command.table(rows, headers))
-    frame = _one_frame()
+    frame = _single_frame()
     print("", command.table(frame, ["one frame", "µs", "stored kB"]), sep="\n")
     slowest = max(frame, key=lambda row: row[1])
     results.write(__file__, [
@@ -209,7 +209,7 @@ def _oodeel(torch: Any, name: str, fit: Arrays, score: Arrays, head: Arrays) -> 
     return run
 
 
-def _one_frame() -> List[List[Any]]:
+def _single_frame() -> List[List[Any]]:
     rng = np.random.RandomState(0)
     features = np.maximum(rng.randn(8000, _WIDTH.value), 0).astype(np.float32)
     outputs = {"features": features, "logits": features[:, :CLASSES] * 5, "early": features[:, :64] + 1}

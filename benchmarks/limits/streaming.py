@@ -32,14 +32,14 @@ def main(argv: List[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
         draw(folder)
         frames_ = data(folder, _TIMED.value)
-        one, two = (network.load(MODEL.value, num_threads=count, trusted=True) for count in (1, 2))
+        single, double = (network.load(MODEL.value, num_threads=count, trusted=True) for count in (1, 2))
 
         def apart() -> None:
             for i in range(len(frames_)):
-                one.runner.feed(frames.resize(frames_.read(i), one.size))
-                one.runner.invoke()
+                single.runner.feed(frames.resize(frames_.read(i), single.size))
+                single.runner.invoke()
 
-        taken = turns.seconds({"one": lambda: one.run(frames_, "one"), "two": lambda: two.run(frames_, "two"),
+        taken = turns.seconds({"one": lambda: single.run(frames_, "one"), "two": lambda: double.run(frames_, "two"),
                                "apart": apart}, _TURNS.value, warmup=1, clock=time.perf_counter)
     scaling, share = (float(np.median(taken[a] / taken[b])) for a, b in (("one", "two"), ("apart", "one")))
     rows = [[way, f"{_TIMED.value / float(np.median(times)):.0f}"] for way, times in taken.items()]

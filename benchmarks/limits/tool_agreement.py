@@ -48,9 +48,9 @@ def _find(node: object, word: str) -> float:
             if word in key.lower() and isinstance(value, (int, float)):
                 return float(value)
         for value in node.values():
-            found = _find(value, word)
-            if found == found:
-                return found
+            inner = _find(value, word)
+            if inner == inner:
+                return inner
     return float("nan")
 
 

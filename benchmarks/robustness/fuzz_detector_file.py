@@ -176,10 +176,10 @@ def fuzz(path: str, count: int, seed: int) -> Tuple[Dict[Tuple[str, str], int], 
                 tally[kind_of(number), "WRONG"] += 1
                 number += 1
                 break
-            _, found = json.loads(line)
-            if found.startswith("WRONG"):
-                wrong.append(f"mutation {number} ({kind_of(number)}): {found}")
-            tally[kind_of(number), found.split(":")[0]] += 1
+            _, result = json.loads(line)
+            if result.startswith("WRONG"):
+                wrong.append(f"mutation {number} ({kind_of(number)}): {result}")
+            tally[kind_of(number), result.split(":")[0]] += 1
             number += 1
         child.wait()
     return tally, wrong
@@ -193,7 +193,7 @@ def main(argv: List[str]) -> int:
         return 0
     tally, wrong = fuzz(argv[1], _MUTATIONS.value, _SEED.value)
     outcomes = ("refused", "ran", "unchanged", "WRONG")
-    rows = [[kind, *(tally.get((kind, found), 0) for found in outcomes)] for kind in ("file", "parts", "graph")]
+    rows = [[kind, *(tally.get((kind, result), 0) for result in outcomes)] for kind in ("file", "parts", "graph")]
     print(command.table(rows, ["damage to", *outcomes]))
     for text in wrong[:20]:
         print(text)

@@ -60,17 +60,17 @@ def history(folder):
 
 def saved_epoch(folder):
     """The last epoch whose checkpoint is complete."""
-    found = glob.glob(os.path.join(folder, "checkpoints", "epoch-*.index"))
-    return max((int(path.rsplit("-", 1)[1].split(".")[0]) for path in found), default=0)
+    paths = glob.glob(os.path.join(folder, "checkpoints", "epoch-*.index"))
+    return max((int(path.rsplit("-", 1)[1].split(".")[0]) for path in paths), default=0)
 
 
 def weights(folder):
-    found = {}
+    arrays = {}
     for name in ("encoder", "decoder"):
         with h5py.File(os.path.join(folder, f"{name}.h5")) as file:
-            file["model_weights"].visititems(lambda path, item, name=name: found.update(
+            file["model_weights"].visititems(lambda path, item, name=name: arrays.update(
                 {f"{name}/{path}": item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
+    return arrays
 
 
 def main():

@@ -43,12 +43,12 @@ def drive(frames: int, checkpoints: List[int]) -> Iterator[Optional[stream.Item]
 def main(argv: List[str]) -> int:
     if len(argv) != 2:
         raise app.UsageError("give one detector file")
-    seen = monitor.Watch(bundle.load(argv[1]), deadline_s=0.05)
+    watch = monitor.Watch(bundle.load(argv[1]), deadline_s=0.05)
     lines = journal.Journal(os.devnull)
     resident: List[int] = []
-    monitor.watch(drive(_FRAMES.value, resident), seen, lambda: False, lines.write)
+    monitor.watch(drive(_FRAMES.value, resident), watch, lambda: False, lines.write)
     settled, end = resident[1], resident[-1]
-    rows = [*seen.summary().items(), ("resident after 2%, MB", settled / 1e6),
+    rows = [*watch.summary().items(), ("resident after 2%, MB", settled / 1e6),
             ("most after that, MB", max(resident[1:]) / 1e6), ("at the end, MB", end / 1e6),
             ("growth, KiB", (end - settled) / 1024)]
     print(command.table(rows, ["soak", ""]))
