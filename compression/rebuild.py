@@ -41,7 +41,8 @@ def check(model: tf_keras.Model) -> None:
         raise UnsupportedModel(f"model {name!r} has {len(model.inputs)} inputs; compress models with one image input")
 
 
-def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] | None = None) -> tf_keras.Model:
+def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] | None = None,
+            before: Sequence[tf_keras.layers.Layer] = ()) -> tf_keras.Model:
     """A new Functional model with the same graph, in which `replace(layer)` has taken each layer's place.
 
     Args:
@@ -49,6 +50,7 @@ def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] 
       replace: maps each layer (inputs excepted) to new, unbuilt or built layers. Weights are not copied:
         see `copy_weights`.
       input_shape: (height, width, channels) where the model leaves them open; None keeps the model's own.
+      before: layers that the input goes through first.
 
     Returns:
       A model whose output is a dict by name, whatever the original's was.
@@ -58,6 +60,8 @@ def rewrite(model: tf_keras.Model, replace: Replace, input_shape: Sequence[int] 
     shape = tuple(input_shape) if input_shape is not None else tuple(source.shape[1:])
     new = {id(source): tf_keras.Input(shape, name=_input_name(model), dtype=source.dtype)}
     start = new[id(source)]
+    for layer in before:
+        new[id(source)] = layer(new[id(source)])
     chains: dict[int, list[tf_keras.layers.Layer]] = {}
 
     def moved(value: Any) -> Any:

@@ -117,6 +117,8 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
             if step.trains:
                 kept.save(name, done)
         current = done
+        if step.redefines:
+            teacher = current
         if step.trains:
             sizes.append((_written(step), report.measure(current)))
     formats = [step.format for step in recipe if isinstance(step, (steps.Qat, steps.Format))]
@@ -188,7 +190,8 @@ def _check_order(recipe: Recipe) -> None:
     for before, after in zip(recipe, recipe[1:]):
         if after.stage < before.stage:
             raise ValueError(f"recipe: {after.name} can't follow {before.name}, whose work it would undo; the order is "
-                             "shrink, factorize, student, distill, then prune, cluster, a quantization, huffman")
+                             "downscale, cut, shrink, factorize, student, distill, then prune, cluster, a "
+                             "quantization, huffman")
     names = [step.name for step in recipe]
     for step in recipe:
         if step.once and names.count(step.name) > 1:

@@ -10,8 +10,10 @@ import tf_keras
 
 from leanood.compression import (
     cluster,
+    cut,
     distances,
     distill,
+    downscale,
     factorize,
     importance,
     prune,
@@ -52,6 +54,7 @@ class Step:
     """
     stage: ClassVar[int] = 0  # steps come in the order of their stages; within a stage as they are written
     trains: ClassVar[bool] = True  # False: the step says how to store the model and leaves its weights alone
+    redefines: ClassVar[bool] = False  # True: the outputs are other ones; later steps distil from what it returns
     once: ClassVar[bool] = True
     epochs: int = dataclasses.field(default=-1, kw_only=True)
 
@@ -132,6 +135,55 @@ class Shrink(Step):
         return shrink.shrink(model, self.shares or self.ratio, importance=self.importance, scope=self.scope,
                              multiple=self.multiple, images=context.samples, finetune=context.finetune(self.epochs),
                              teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Downscale(Step):
+    """Shows the network means of blocks of pixels, see `downscale.downscale`.
+
+    Attributes:
+      factor: pixels a block's side has.
+    """
+    epochs: int = dataclasses.field(default=0, kw_only=True)
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 <= self.factor <= 16:
+            self.refuse("factor", "from 2 to 16")
+
+    def check(self, model: tf_keras.Model) -> None:
+        super().check(model)
+        downscale.downscale(model, self.factor)
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return downscale.downscale(model, self.factor, finetune=context.finetune(self.epochs), teacher=context.teacher)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut(Step):
+    """Ends a network of features earlier, see `cut.cut`; nothing is trained.
+
+    Attributes:
+      layer: the last one.
+    """
+    redefines: ClassVar[bool] = True
+    epochs: int = dataclasses.field(default=0, kw_only=True)
+    layer: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs > 0:
+            self.refuse("epochs", "0: there is nothing to train towards")
+        if not self.layer:
+            self.refuse("layer", "the name of a layer, e.g. cut(block3)")
+
+    def check(self, model: tf_keras.Model) -> None:
+        super().check(model)
+        cut.check(model, self.layer)
+
+    def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
+        return cut.cut(model, self.layer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -379,8 +431,8 @@ class Huffman(Step):
         return model
 
 
-ALL: tuple[type[Step], ...] = (Shrink, Factorize, Student, Distill, Prune, Cluster, Qat, Pqat, Cqat, Pcqat, Float32,
-                               Float16, Dynamic, Int8, Int16, Huffman)
+ALL: tuple[type[Step], ...] = (Downscale, Cut, Shrink, Factorize, Student, Distill, Prune, Cluster, Qat, Pqat, Cqat,
+                               Pcqat, Float32, Float16, Dynamic, Int8, Int16, Huffman)
 
 
 def settings(kind: type[Step]) -> dict[str, Any]:

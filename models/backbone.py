@@ -31,30 +31,30 @@ class Backbone(NamedTuple):
     input_scale: str
 
 
-def load(name: str, size: Tuple[int, int], *, shrink: int = 1, input_scale: str = "unit",
+def load(name: str, size: Tuple[int, int], *, downscale: int = 1, input_scale: str = "unit",
          weights: Any = "imagenet") -> Backbone:
     """Returns a backbone for frames of a size.
 
     Args:
       name: one of NAMES, or the path of a Functional Keras model (.h5, .keras).
       size: (h, w) of the frame in pixels.
-      shrink: a named network sees means of so many by so many pixels.
+      downscale: a named network sees means of so many by so many pixels.
       input_scale: of a file's model: what it was trained on; the named ones know theirs.
       weights: MobileNets: "imagenet" (which Keras downloads), or None: random ones.
 
     Raises:
       ValueError: if there is no such network, or it doesn't take such frames.
     """
-    if shrink < 1 or min(size) // shrink < SMALLEST:
+    if downscale < 1 or min(size) // downscale < SMALLEST:
         raise ValueError(f"a backbone sees at least {SMALLEST}x{SMALLEST} pixels, not {size[0]}x{size[1]} shrunk by "
-                         f"{shrink}; give a larger --size or a smaller --shrink")
+                         f"{downscale}; give a larger --size or a smaller --downscale")
     if name == "efficientnet_lite0":
-        return Backbone(efficientnet_lite.build(size, efficientnet_lite.published(), shrink=shrink), "unit")
+        return Backbone(efficientnet_lite.build(size, efficientnet_lite.published(), downscale=downscale), "unit")
     if name in NAMES:
         network, scale = {"mobilenet_v2": (keras.applications.MobileNetV2, "signed"),
                           "mobilenet_v3_small": (keras.applications.MobileNetV3Small, "bytes")}[name]
         frame = keras.Input((*size, 3), name="frame")
-        shrunk = keras.layers.AveragePooling2D(shrink, name="shrink")(frame) if shrink > 1 else frame
+        shrunk = keras.layers.AveragePooling2D(downscale, name="downscale")(frame) if downscale > 1 else frame
         try:
             return Backbone(network(input_tensor=shrunk, include_top=False, weights=weights), scale)
         except Exception as error:
@@ -62,8 +62,8 @@ def load(name: str, size: Tuple[int, int], *, shrink: int = 1, input_scale: str 
                              "--backbone=efficientnet_lite0, which needs no network, or a file") from error
     if not os.path.exists(name):
         raise ValueError(f"backbone {name!r} is no file; it can be {', '.join(NAMES)} or a Keras model (.h5, .keras)")
-    if shrink > 1:
-        raise ValueError(f"{name}: --shrink is for {', '.join(NAMES)}; a file's model sees frames as they are")
+    if downscale > 1:
+        raise ValueError(f"{name}: --downscale is for {', '.join(NAMES)}; a file's model sees frames as they are")
     model = run.load(name)
     if not getattr(model, "_is_graph_network", False) or len(model.inputs) != 1:
         raise ValueError(f"{name}: a backbone is a Functional Keras model with one input, the frame")
@@ -79,7 +79,11 @@ def cuts(model: keras.Model) -> List[str]:
     A block ends with a sum, or with a normalisation that a convolution reads (a linear bottleneck). Where a network has
     neither, any such map will do.
     """
-    height = model.get_layer("shrink").output_shape[1] if "shrink" in _names(model) else model.inputs[0].shape[1]
+    height = model.inputs[0].shape[1]
+    for layer in model.layers[1:]:  # what it is shown less by
+        if not isinstance(layer, keras.layers.AveragePooling2D):
+            break
+        height = layer.output_shape[1]
     maps = [layer for layer in model.layers if len(_shape(layer)) == 4
             and any(abs(_shape(layer)[1] - height / shrunk) < 1 for shrunk in _SHRUNK)]
     ends = [layer.name for layer in maps if isinstance(layer, keras.layers.Add)

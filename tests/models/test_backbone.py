@@ -30,7 +30,7 @@ def test_a_cut_is_the_mean_of_the_layers_map(lite):
 def test_a_shrunk_backbone_sees_means_of_pixels():
     frames = np.random.default_rng(1).random((2, 64, 96, 3), dtype=np.float32)
     small = efficientnet_lite.build((32, 48), efficientnet_lite.published(), 5)
-    shrunk = backbone.load("efficientnet_lite0", (64, 96), shrink=2).model
+    shrunk = backbone.load("efficientnet_lite0", (64, 96), downscale=2).model
     means = frames.reshape(2, 32, 2, 48, 2, 3).mean((2, 4))
     expected = small(means).numpy().mean((1, 2))
     np.testing.assert_allclose(backbone.cut(shrunk, "block5")(frames)["features"], expected, atol=1e-4)
@@ -47,7 +47,7 @@ def test_a_file_is_a_backbone_too(tmp_path):
     with pytest.raises(ValueError, match=r"own.h5 takes \[64, 64, 3\], not frames of 32x64; give its own --size"):
         backbone.load(str(tmp_path / "own.h5"), (32, 64))
     with pytest.raises(ValueError, match="a file's model sees frames as they are"):
-        backbone.load(str(tmp_path / "own.h5"), (64, 64), shrink=2)
+        backbone.load(str(tmp_path / "own.h5"), (64, 64), downscale=2)
 
 
 def test_slips_are_told(lite):
@@ -56,4 +56,4 @@ def test_slips_are_told(lite):
     with pytest.raises(ValueError, match="'resnet' is no file; it can be efficientnet_lite0, mobilenet_v2"):
         backbone.load("resnet", (64, 64))
     with pytest.raises(ValueError, match="at least 32x32 pixels, not 64x64 shrunk by 3"):
-        backbone.load("efficientnet_lite0", (64, 64), shrink=3)
+        backbone.load("efficientnet_lite0", (64, 64), downscale=3)

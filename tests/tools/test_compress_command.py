@@ -44,7 +44,7 @@ def test_a_run_becomes_a_smaller_run_with_a_detector(python, tiny_run, tmp_path)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("--recipe=shrnk",), "there is no step 'shrnk'; the steps are shrink, "),
+    (("--recipe=shrnk",), "there is no step 'shrnk'; the steps are downscale, cut, shrink, "),
     (("--recipe=shrink+qat",), "qat: layer 'odd' (PReLU) can't be quantized by tfmot"),
 ])
 def test_mistakes_are_one_line_and_no_training(python, tmp_path, arguments, message):

@@ -58,8 +58,8 @@ def test_the_default_is_a_small_backbone(tmp_path, monkeypatch, capsys):
     assert "note: --epochs changes nothing, a backbone is frozen" in capsys.readouterr().err
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["model"], config["backbone"]) == ("backbone", "efficientnet_lite0")
-    assert (config["size"], config["shrink"]) == ([120, 160], 3)
+    assert (config["size"], config["downscale"]) == ([120, 160], 3)
     assert run.summary["cut"] in ("block3", "block4", "block5", "block6", "block7", "block8", "block9", "block10")
     small = leanood.train("lanes:frames=100,scene=20", tmp_path / "small", size=(70, 70), cut="block3")
-    assert json.loads((tmp_path / "small" / "config.json").read_text())["shrink"] == 2
+    assert json.loads((tmp_path / "small" / "config.json").read_text())["downscale"] == 2
     assert small.summary["cut"] == "block3"
