@@ -1,101 +1,152 @@
-"""Which networks of keras.applications can be converted and compressed, and which step refuses which, and why.
+"""What becomes of every network of keras.applications: which step converts or compresses it, which refuses, and why.
 
-    python benchmarks/limits/keras_applications.py [--networks=MobileNetV2,VGG16] [--size=96]
+    python benchmarks/limits/keras_applications.py [--networks=MobileNetV2,VGG16] [--size=96] [--minutes=12]
 
 Keras 3 writes each network (weights=None, ten classes) to a `.keras` file. That is read as any user's is, its outputs
-proven equal to Keras 3's, and converted to float32 and int8 files that are run once. Each step of compression says
-whether it can work on the network, as `leanood compress` asks it before anything is trained; with --apply it also does,
-without fine-tuning, and the file is run once. One of each family by default: the others differ in depth and width.
-Exits with 1 if a network can be neither read nor said why not.
+proven equal to Keras 3's, converted to float32 and int8, and compressed by each step of a recipe without fine-tuning;
+each file that comes of it is run once. A network is tried in a child process with bounds on its memory and on each
+step's time, the smallest first; a step that goes beyond them is skipped. What is known of a network lies in --folder,
+one JSON each, so that the same command goes on where it was ended; `python benchmarks/table.py` writes the table of
+docs/models.md. Exits with 1 if anything crashed, rather than worked or said why not.
 """
 from __future__ import annotations
 
+import json
 import os
+import pathlib
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from typing import Any, Callable, Dict, List
 
 from absl import app, flags
 
+from leanood.files import atomic
 from leanood.tflite.timing import results
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-FAMILIES = (
-    "VGG16", "ResNet50", "ResNet50V2", "InceptionV3", "InceptionResNetV2", "Xception", "MobileNet", "MobileNetV2",
-    "MobileNetV3Small", "DenseNet121", "NASNetMobile", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny")
+NETWORKS = (  # by their parameters
+    "MobileNetV3Small", "MobileNetV2", "MobileNetV3Large", "MobileNet", "EfficientNetB0", "NASNetMobile",
+    "EfficientNetV2B0", "EfficientNetB1", "EfficientNetV2B1", "DenseNet121", "EfficientNetB2", "EfficientNetV2B2",
+    "EfficientNetB3", "DenseNet169", "EfficientNetV2B3", "EfficientNetB4", "DenseNet201", "EfficientNetV2S",
+    "Xception", "InceptionV3", "ResNet50", "ResNet50V2", "ConvNeXtTiny", "EfficientNetB5", "EfficientNetB6",
+    "ResNet101", "ResNet101V2", "ConvNeXtSmall", "VGG16", "EfficientNetV2M", "InceptionResNetV2", "VGG19",
+    "ResNet152", "ResNet152V2", "EfficientNetB7", "NASNetLarge", "ConvNeXtBase", "EfficientNetV2L", "ConvNeXtLarge",
+    "ConvNeXtXLarge")
 STEPS = ("shrink(0.5)", "factorize(0.9)", "prune(0.5)", "cluster(16)", "qat")
-_NETWORKS = flags.DEFINE_list("networks", list(FAMILIES), "names of keras.applications")
+CELLS = ("read", "float32", "int8", *STEPS)
+_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "names of keras.applications")
 _SIZE = flags.DEFINE_integer("size", 96, "rows and columns of the input", lower_bound=75)
-_APPLY = flags.DEFINE_boolean("apply", False, "compress too, instead of only asking the steps")
-_CHILD = flags.DEFINE_string("child", None, "(one network's file, in a process of its own)")
-_WRITE = ("import sys, keras; "
-          "getattr(keras.applications, sys.argv[1])(weights=None, classes=10, input_shape={0}).save({1})")
+_FOLDER = flags.DEFINE_string("folder", ".build/keras_applications", "what is known of each network")
+_MINUTES = flags.DEFINE_float("minutes", 1e9, "begin no network after these")
+_MEMORY = flags.DEFINE_float("memory_gb", 6, "of a child process")
+_STEP = flags.DEFINE_integer("step_s", 300, "of a step, processor time", lower_bound=1)
+_CHILD = flags.DEFINE_string("child", None, "(one network's JSON, in a process of its own)")
+_WRITE = ("import sys, keras; getattr(keras.applications, sys.argv[1])(weights=None, classes=10, "
+          "input_shape=(int(sys.argv[2]), int(sys.argv[2]), 3)).save(sys.argv[3])")
 
 
 def main(argv: List[str]) -> None:
     if _CHILD.value:
-        print(" | ".join(tried(_CHILD.value)), flush=True)
+        _try(pathlib.Path(_CHILD.value))
         return
-    print("| network | read | float32 | int8 | " + " | ".join(STEPS) + " |")
-    print("| --- " * (len(STEPS) + 4) + "|", flush=True)
-    rows: Dict[str, str] = {}
-    crashed = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in _NETWORKS.value:
-            path = os.path.join(folder, f"{name}.keras")
-            environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
-            subprocess.run([sys.executable, "-c", _WRITE.format((_SIZE.value, _SIZE.value, 3), repr(path)), name],
-                           env=environment, check=True, stderr=subprocess.DEVNULL)
-            done = subprocess.run([sys.executable, __file__, f"--child={path}", f"--size={_SIZE.value}",
-                                   f"--apply={_APPLY.value}"], capture_output=True, text=True, check=False)
-            cells = done.stdout.strip().splitlines()[-1:] or [f"crashed: {done.stderr.strip().splitlines()[-1]}"]
-            rows[name] = cells[0]
-            crashed += [name] if done.returncode else []
-            print(f"| {name} | {cells[0]} |", flush=True)
-            os.remove(path)
+    begin, folder = time.monotonic(), pathlib.Path(_FOLDER.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _NETWORKS.value:
+        while missing(known(folder / f"{name}.json")) and time.monotonic() - begin < 60 * _MINUTES.value:
+            _child(folder / f"{name}.json")
+        print(name, known(folder / f"{name}.json"), flush=True)
+    rows = {name: known(folder / f"{name}.json") for name in NETWORKS}
+    rows = {name: cells for name, cells in rows.items() if cells and not missing(cells)}
+    crashed = [name for name, cells in rows.items() if any(cell.startswith("crashed") for cell in cells.values())]
     sys.exit(results.write(__file__, [results.Figure(
-        f"networks of `keras.applications` on which nothing crashed, of {len(rows)}", f"{len(rows) - len(crashed)}",
-        f"{len(rows)}", not crashed)], rows))
+        f"networks of `keras.applications` on which nothing crashed, of {len(rows)} tried of {len(NETWORKS)}",
+        f"{len(rows) - len(crashed)}", f"{len(rows)}", not crashed)], rows))
 
 
-def tried(path: str) -> List[str]:
-    """What became of a file: read, float32, int8, and one cell a step."""
+def known(path: pathlib.Path) -> Dict[str, str]:
+    """What is known of a network so far, by cell of the table."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def missing(cells: Dict[str, str]) -> List[str]:
+    """The cells that are still to be tried; none where the network could not even be read."""
+    return [] if cells.get("read", " ")[0] not in " 0123456789" else [cell for cell in CELLS if cell not in cells]
+
+
+def _child(path: pathlib.Path) -> None:
+    """Tries what is missing in a process of its own; what ends that process is what the step came to that it was at."""
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(_MEMORY.value * 2**30),) * 2)
+
+    done = subprocess.run([sys.executable, __file__, f"--child={path}", f"--size={_SIZE.value}",
+                           f"--step_s={_STEP.value}"], stderr=subprocess.PIPE, text=True, check=False, preexec_fn=bound)
+    cells = known(path)
+    if done.returncode and missing(cells):
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        told = f"crashed: status {done.returncode}, {last}"
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGALRM):
+            told = f"skipped: more than {_STEP.value} s"
+        elif "alloc" in done.stderr or "MemoryError" in done.stderr:
+            told = f"skipped: more than {_MEMORY.value:g} GB"
+        atomic.write_json(path, {**cells, missing(cells)[0]: told})
+
+
+def _try(path: pathlib.Path) -> None:
+    """Adds what is missing to a network's JSON, cell by cell."""
     import numpy as np
 
     from leanood.compression import rebuild, recipe, steps, views
     from leanood.models import run
     from leanood.tflite import convert, runtime
 
-    loaded: Dict[str, Any] = {}
     images = np.random.default_rng(0).integers(0, 256, (4, _SIZE.value, _SIZE.value, 3), dtype=np.uint8)
     samples = views.scaled(images, "unit")
+    network: Any = None
 
     def read() -> str:
-        loaded["model"] = model = rebuild.clone(run.load(path))
-        return f"{len(model.layers)} layers"
+        nonlocal network
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, f"{path.stem}.keras")
+            environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+            subprocess.run([sys.executable, "-c", _WRITE, path.stem, str(_SIZE.value), file], env=environment,
+                           check=True, stderr=subprocess.DEVNULL)
+            network = rebuild.clone(run.load(file))
+        return f"{len(network.layers)} layers"
 
     def converted(model: Any, quantize: str) -> str:
         flatbuffer = convert.convert(model, quantize=quantize, representative=images if quantize == "int8" else None)
         outputs = runtime.load(flatbuffer, trusted=True)(images[:1]).values()
-        assert all(np.isfinite(value).all() for value in outputs), "its outputs are not finite"
+        if not all(np.isfinite(value).all() for value in outputs):
+            raise ArithmeticError("the file's outputs are not finite")
         return f"{len(flatbuffer) / 1e6:.1f} MB"
 
     def compressed(text: str) -> str:
         step, = recipe.parse(text)
-        recipe.check([step], loaded["model"])
-        if not _APPLY.value:
-            return "yes"
-        small = step.apply(loaded["model"], steps.Context(loaded["model"], images, samples, lambda *_, **__: None))
+        recipe.check([step], network)
+        small = step.apply(network, steps.Context(network, images, samples, lambda *_, **__: None))
         return converted(small, "int8" if text == "qat" else "float32")
 
-    cells = [_told(read)]
-    if "model" not in loaded:
-        return [*cells, *["–"] * (2 + len(STEPS))]
-    cells += [_told(lambda quantize=quantize: converted(loaded["model"], quantize)) for quantize in ("float32", "int8")]
-    return cells + [_told(lambda text=text: compressed(text)) for text in STEPS]
+    cells = known(path)
+    _bound_step()
+    told = _told(read)
+    for cell in missing({**cells, "read": told}):
+        _bound_step()
+        cells[cell] = _told(lambda cell=cell: converted(network, cell) if cell in CELLS[1:3] else compressed(cell))
+        atomic.write_json(path, {"read": told, **cells})
+    atomic.write_json(path, {"read": told, **cells})
+
+
+def _bound_step() -> None:
+    """Ends this process, wherever it is, if the step that begins takes too long."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + _STEP.value, resource.RLIM_INFINITY))
+    signal.alarm(20 * _STEP.value)  # if it waits for ever
 
 
 def _told(action: Callable[[], str]) -> str:
@@ -103,6 +154,10 @@ def _told(action: Callable[[], str]) -> str:
         return action()
     except ValueError as error:
         return f"refused: {str(error).splitlines()[0].replace('|', '/')}"
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a crash is what is looked for
+        return f"crashed: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""From a camera's picture to the verdict on one core: check, resize, network, arithmetic; and what each takes.
+
+    python benchmarks/limits/frame_to_verdict.py [--runs=300] [--frame=480x640]
+
+Builds (untrained: only the time counts) the β-VAE's encoder at 120x160 as `leanood convert --quantize=int8` writes it,
+and as it is after `leanood compress --recipe='shrink(0.5)'` and `shrink(0.75)`, each calibrated to the default detector
+and to the paper's, kl-topk, whose file has no early statistics. Processor time of one thread, taking turns in one
+process; OpenCV has one thread too. Exits with 1 if with half the channels the verdict takes more than 0.5 ms.
+"""
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+import time
+from typing import Dict, List, Tuple
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+from leanood.data import frames  # noqa: E402
+from leanood.ood import detector, kl_topk, typicality  # noqa: E402
+from leanood.tflite import bundle, runtime  # noqa: E402
+from leanood.tflite.timing import results, turns  # noqa: E402
+from leanood.tools import command  # noqa: E402
+
+_RUNS = flags.DEFINE_integer("runs", 300, "frames of each", lower_bound=20)
+_FRAME = flags.DEFINE_string("frame", "480x640", "the camera's height x width")
+_SIZE, _MOST_SECONDS = (120, 160), 0.5e-3
+_SHRUNK = {"as trained": 0.0, "shrink(0.5)": 0.5, "shrink(0.75)": 0.75}
+
+
+def detectors(folder: str) -> Dict[Tuple[str, str], bundle.BundledDetector]:
+    """Detectors by (network, nonconformity)."""
+    from leanood.compression import shrink
+    from leanood.models import bvae, filter_bank
+    from leanood.tflite import convert
+
+    random = np.random.default_rng(0)
+    images = np.stack([frames.resize(random.integers(0, 256, (8, 8, 3), dtype=np.uint8), _SIZE) for _ in range(120)])
+    encoder, starts = bvae.encoder(size=_SIZE), np.arange(60) == 0
+    loaded = {}
+    for name, share in _SHRUNK.items():
+        network = shrink.shrink(encoder, share) if share else encoder
+        for kind in (typicality.Typicality(), kl_topk.KlTopK()):
+            wanted = filter_bank.with_statistics(network) if "early" in kind.inputs else network
+            flatbuffer = convert.convert(wanted, quantize="int8", representative=images[:20])
+            outputs = runtime.load(flatbuffer, trusted=True).each(images)
+            kind.fit({key: array[:60] for key, array in outputs.items()}, starts=starts)
+            calibrated = detector.Detector.calibrate(kind, {key: array[60:] for key, array in outputs.items()},
+                                                     starts=starts)
+            path = os.path.join(folder, f"{len(loaded)}.tflite")
+            bundle.write(path, flatbuffer, {**calibrated.config(), "kind": "latent", "outputs": list(kind.inputs),
+                                            "input": {"size": list(_SIZE)}}, calibrated.to_arrays())
+            loaded[name, kind.name] = bundle.load(path)
+    return loaded
+
+
+def main(argv: List[str]) -> int:
+    cv2.setNumThreads(1)
+    picture = np.random.default_rng(1).integers(0, 256, (*command.size(_FRAME.value), 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
+        loaded = detectors(folder)
+        stages: Dict[Tuple[str, str], List[List[float]]] = {key: [] for key in loaded}
+
+        def judge(key: Tuple[str, str]) -> None:
+            loaded[key](picture)
+            stages[key].append(list(loaded[key].stages_s.values()))
+
+        taken = turns.seconds({key: functools.partial(judge, key) for key in loaded}, _RUNS.value, warmup=20,
+                              clock=time.thread_time)
+    rows, figures = [], []
+    for (network, kind), seconds in taken.items():
+        least, median = 1e3 * float(seconds.min()), 1e3 * float(np.median(seconds))
+        rows.append([network, kind, least, median, *(1e3 * np.median(stages[network, kind], axis=0)).tolist()])
+        bound, met = network == "shrink(0.5)", least <= 1e3 * _MOST_SECONDS
+        figures.append(results.Figure(
+            f"a {_FRAME.value} picture to the verdict, β-VAE's encoder at 120x160, int8, {network}, {kind}",
+            f"{least:.2f} ms, median {median:.2f}", "≤ 0.5 ms" if bound else "", met or not bound))
+    print(command.table(rows, ["network", "detector", "least, ms", "median", "resize", "network", "arithmetic"]))
+    return results.write(__file__, figures, rows)
+
+
+if __name__ == "__main__":
+    app.run(lambda argv: sys.exit(main(argv)))
