@@ -23,7 +23,7 @@ class ClassifierScore(nonconformity.Nonconformity):
 
     def __init__(self, score: scores.Score):
         self.wrapped = score
-        self.inputs = score.reads()
+        self.inputs, self.highest = score.reads(), score.HIGHEST
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None, variants: Optional[nonconformity.Variants] = None) -> ClassifierScore:

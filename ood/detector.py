@@ -34,6 +34,8 @@ from leanood.ood import (
 
 _NONCONFORMITIES = (kl_topk.KlTopK, kl_typical.KlTypical, typicality.Typicality, classifier_score.ClassifierScore,
                     flow_kl.FlowKl, flow_typicality.FlowTypicality)
+_FRAMES, _BEYOND = 1e6, 1e4  # see `Detector.highest_score`
+_RAREST = 1e-9  # a p-value's smoothing is less once in so many frames
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
 
 
@@ -148,12 +150,27 @@ class Detector:
         return max(1, self.window, self.scales.memory if self.scales else 0)
 
     def highest_score(self) -> float:
-        """Returns what S can't exceed: finite where evidence is bounded and nothing is carried over, else infinity."""
-        if not self.window or self.decay < math.inf or any(beyond is None for beyond in self._tails):
-            return math.inf
+        """Returns what the score doesn't exceed, so that a threshold beyond it is no threshold.
+
+        Of sequences within a million frames (fourteen hours), were all of them as odd as can be. Of single images what
+        their nonconformity can't exceed; where that has no bound, 10⁴ times the calibration frames' range beyond them.
+        """
+        if not self.window:
+            low, high = (reduce(reduce(table) for table in self._lists) for reduce in (min, max))
+            return min(self.nonconformity.highest, high + _BEYOND * max(high - low, abs(high), 1e-6))
+        most = max(tail.cautious(math.inf) if beyond is not None else math.log((len(table) + 1) / _RAREST)
+                   for beyond, table in zip(self._tails, self._lists))
         if self.scales:
-            return tail.cautious(math.inf) / min(self.scales.thresholds)
-        return martingale.log_mixture(self.window, self.window * tail.cautious(math.inf))
+            return most / min(self.scales.thresholds)
+        highest = martingale.log_mixture(self.window, self.window * most)
+        return highest if self.decay == math.inf else max(0.0, _FRAMES * (highest - self.decay))
+
+    def unreachable(self) -> str:
+        """Returns why no score raises the alarm, in words; empty where one does."""
+        highest = self.highest_score()
+        if self.threshold < highest:
+            return ""
+        return f"its threshold is {self.threshold:g}, its score stays below {highest:.4g}"
 
     def reset(self) -> None:
         """Begins a new sequence: S, the window and the nonconformity's memory start afresh; the smoothing runs on."""

@@ -1,6 +1,7 @@
 """What a nonconformity is: how far a frame is from typical, in one column per partition, from the network's outputs."""
 from __future__ import annotations
 
+import math
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ class Nonconformity:
     partitions: Tuple[str, ...]  # names of its columns, known once fitted
     partition_kind: Optional[str] = None  # of columns that are its own, not the data set's partitions ("factor")
     extrapolates: bool = False  # its α has a tail worth following beyond the calibration frames (see `tail`)
+    highest: float = math.inf  # what α can't exceed, where that is known
     warnings: Tuple[str, ...] = ()  # one sentence for each thing that the user should know of the fit
 
     def fit(self: _Self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,

@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import warnings
-from typing import Any, BinaryIO, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union, overload
+from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union, overload
 
 import numpy as np
 
@@ -113,19 +113,24 @@ def load(path: Union[_Path, _Paths], accelerator: str = "cpu", num_threads: int 
     # Its hash was checked: no child process needs to try it first.
     runner = tflite_runtime.load(name, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu,
                                  trusted=True)
-    try:
+    with _usable(name):
         # A calibration may be sound in itself and not fit this graph: one step on constant outputs tells.
         trial = ood_detector.Detector.from_arrays(fields, arrays)
         BundledDetector(runner, trial, fields).try_out()
         loaded = BundledDetector(runner, ood_detector.Detector.from_arrays(fields, arrays), fields)
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
-        raise DetectorFileError(f"{name}: its calibration is not usable: {_line(error)}") from None
-    highest = loaded.detector.highest_score()
-    if loaded.detector.threshold >= highest:
-        warnings.warn(f"{name}: THIS DETECTOR NEVER ALARMS but on invalid frames: its threshold is "
-                      f"{loaded.detector.threshold:g}, its score stays below {highest:g}; calibrate it again",
-                      RuntimeWarning, stacklevel=2)
+        never = _never_alarms(loaded.detector)
+    if never:
+        warnings.warn(f"{name}: {never}", RuntimeWarning, stacklevel=2)
     return loaded
+
+
+def problem(parts: Parts) -> str:
+    """Why a detector file's calibration is of no use: it can't be read, or never alarms; empty where all is well."""
+    try:
+        with _usable("detector"):
+            return _never_alarms(ood_detector.Detector.from_arrays(parts.detector, parts.arrays))
+    except DetectorFileError as error:
+        return str(error)
 
 
 def flatbuffer(path: _Path) -> bytes:
@@ -144,6 +149,20 @@ def flatbuffer(path: _Path) -> bytes:
 def is_plain(error: DetectorFileError) -> bool:
     """True if the file was refused for being a plain .tflite, without a calibration."""
     return isinstance(error.__cause__, appendix.NoAppendix)
+
+
+@contextlib.contextmanager
+def _usable(name: str) -> Iterator[None]:
+    """Whatever a calibration's arrays make go wrong is one line."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise DetectorFileError(f"{name}: its calibration is not usable: {_line(error)}") from None
+
+
+def _never_alarms(detector: ood_detector.Detector) -> str:
+    why = detector.unreachable()
+    return why and f"THIS DETECTOR NEVER ALARMS but on invalid frames: {why}; calibrate it again"
 
 
 def _flatbuffer_of(data: bytes) -> bytes:

@@ -12,6 +12,8 @@ from leanood.ood.scores.score import Score
 class MSP(Score):
     """1 - maximum softmax probability (Hendrycks & Gimpel, arXiv 1610.02136, section 2)."""
 
+    HIGHEST = 1.0
+
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In [0, 1), float64 [N]."""
         return softmax.unconfidence(inputs.read(outputs, "logits"))
@@ -88,6 +90,7 @@ class ODIN(Score):
     """
 
     OPTIONS = ("temperature",)
+    HIGHEST = 1.0
 
     def __init__(self, temperature: float = 1000.0):
         self.temperature = _positive("temperature", temperature)

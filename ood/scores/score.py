@@ -1,6 +1,7 @@
 """What every score is: fitted on in-distribution outputs, higher for odder frames, stored as plain arrays."""
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Mapping, Tuple, Type, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ class Score:
 
     OPTIONS: Tuple[str, ...] = ()
     LEARNED: Tuple[str, ...] = ()
+    HIGHEST: float = math.inf  # what the score can't exceed, where that is known
 
     def fit(self: Self, outputs: inputs.Outputs, labels: inputs.Array = None) -> Self:
         """This score with the statistics of in-distribution `outputs` [N, D], and `labels` [N] where it uses them."""

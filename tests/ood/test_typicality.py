@@ -223,7 +223,7 @@ def test_caution_keeps_the_order_and_slows_growth(first, second):
 
 def test_the_highest_score_is_that_of_a_window_full_of_the_most_nonconforming_frames(fitted):
     judge = detector.Detector.calibrate(fitted, outputs(seed=8), starts=starts(), window=10)
-    assert judge.highest_score() == np.inf  # a finite decay adds up without end
+    assert judge.highest_score() > 1e7  # a finite decay adds up, frame by frame
     judge.decay = np.inf
     ood = outputs(seed=9, count=30, scale=50.0)
     assert judge.run(ood, np.arange(30) == 0)["score"].max() == pytest.approx(judge.highest_score())
