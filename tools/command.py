@@ -9,7 +9,8 @@ import signal
 import sys
 import textwrap
 import traceback
-from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+import warnings
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple, Union
 
 from absl import flags
 
@@ -35,6 +36,7 @@ def run(main: Callable[[Sequence[str]], Any], example: str) -> NoReturn:
     # A verb that is told to stop unwinds like Ctrl-C does, so that its half-done work is put away.
     signal.signal(signal.SIGTERM, _interrupt)
     verb = _verb(main)
+    warnings.showwarning = lambda message, *_, **__: _say(f"leanood {verb}: {_line(message)}")
     if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
         with quiet_pipe():
             print(usage(main, example), flush=True)
@@ -208,7 +210,7 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _line(error: BaseException) -> str:
+def _line(error: Union[BaseException, str]) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -216,6 +218,10 @@ def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(message: str) -> NoReturn:
+def _say(message: str) -> None:
     print(printable(message), file=sys.stderr)
+
+
+def _fail(message: str) -> NoReturn:
+    _say(message)
     sys.exit(USER_ERROR)

@@ -24,16 +24,17 @@ def info(file: Union[str, os.PathLike[str]], *, try_here: bool = True) -> Info:
     path = os.fspath(file)
     try:
         parts = bundle.read(path)
-        model, detector = parts.model, parts.detector
+        model, detector, problem = parts.model, parts.detector, bundle.problem(parts)
         arrays = {name: [str(array.dtype), *array.shape] for name, array in parts.arrays.items()}
     except bundle.DetectorFileError as error:
         if not bundle.is_plain(error):
             raise
-        model, detector, arrays = bundle.flatbuffer(path), None, {}
+        model, detector, arrays, problem = bundle.flatbuffer(path), None, {}, ""
     graph = flatbuffer.read(model)
     return Info({
         "file": path, "bytes": os.path.getsize(path), "model_bytes": len(model),
         "model_sha256": hashlib.sha256(model).hexdigest(), "detector": detector, "arrays": arrays,
+        "problem": problem,
         "inputs": [_tensor(graph.tensors[i]) for i in graph.inputs],
         "outputs": [_tensor(graph.tensors[i]) for i in graph.outputs],
         "operators": [use._asdict() for use in compat.uses(model)], "runs_on": compat.summary(model),
@@ -44,7 +45,8 @@ class Info:
     """What a file holds; it shows itself as tables.
 
     Attributes:
-      summary: everything, fit for JSON; `detector` is detector.json, or None of a plain .tflite.
+      summary: everything, fit for JSON; `detector` is detector.json, or None of a plain .tflite; `problem` says why its
+        calibration is of no use, if so.
     """
 
     def __init__(self, summary: Mapping[str, Any]) -> None:
@@ -71,6 +73,7 @@ class Info:
         if detector is None:
             blocks.append("A plain TFLite model, not calibrated: leanood calibrate makes a detector file of it.")
         else:
+            blocks += [summary["problem"]] if summary["problem"] else []
             blocks.append(_metrics(detector.get("metrics")) or "No metrics are recorded.")
             blocks += _benign(detector.get("metrics"))
             provenance = _flat(detector.get("provenance"))
