@@ -13,7 +13,7 @@ class Gaussian:
 
     The covariance is shrunk towards a multiple of the identity, in units of each feature's standard deviation: Ledoit &
     Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Analysis 88 (2004)
-    365-411. So it is invertible however few the frames are, and a feature that is constant in training counts little
+    365-411. So it is invertible of few frames too, and a feature that is constant in training counts little
     until it moves.
 
     Attributes:
@@ -53,9 +53,12 @@ class Gaussian:
         if spread is not None and len(spread):
             moved = np.asarray(spread, dtype=np.float64) / scale
             covariance = covariance + _SPREAD * (moved.T @ moved) / len(moved)
-        precision = np.linalg.inv(covariance)
-        precision = (precision + precision.T) / 2
-        whitening = np.linalg.cholesky(precision) / scale[:, np.newaxis]
+        try:
+            precision = np.linalg.inv(covariance)
+            whitening = np.linalg.cholesky((precision + precision.T) / 2) / scale[:, np.newaxis]
+        except np.linalg.LinAlgError:  # of two frames or three, no shrinkage may be found
+            raise ValueError(f"a Gaussian over {features.shape[1]} features can't be fitted to {len(features)} frames; "
+                             "give more training data") from None
         return cls(whitening, mean @ whitening)
 
     def distances(self, features: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs leanood alone as Linux on arm64 does it, lets it watch a drive there, and compares with this machine.
 # Debian's arm64 Python runs under qemu-user: apt-get install mmdebstrap qemu-user-static ca-certificates
-# Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 bookworm, whose Python is 3.11)
-# The arm64 side runs on tflite-runtime: LiteRT 2.3's interpreter crashes under qemu-user 7.2, which says nothing of boards.
+# Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 bookworm trixie: Python 3.11 and 3.13)
+# LiteRT 2.2 and 2.3 end in a segmentation fault under qemu-user 7.2, as soon as an Interpreter is made, with any --cpu and any
+# operator resolver, which says nothing of boards; so the arm64 side has LiteRT 2.1, and tflite-runtime where there is one.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 host=${1:-python3}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- bookworm
+[ $# -gt 0 ] || set -- bookworm trixie
 for tool in mmdebstrap qemu-aarch64-static; do
   command -v $tool >/dev/null || { echo "arm64: skipped, $tool is not here (apt-get install mmdebstrap qemu-user-static)"; exit 0; }
 done
@@ -57,11 +58,13 @@ for suite in "$@"; do
   echo "pip install leanood on $(arm -c 'import platform; print("Python", platform.python_version(), platform.machine())') …"
   site="$work/$suite"
   PIP_BREAK_SYSTEM_PACKAGES=1 arm -m pip install --quiet --disable-pip-version-check --no-compile --cache-dir "$cache/pip" \
-    --target "$site" leanood-*.whl
-  for name in float32 int8; do
+    --target "$site" leanood-*.whl 'ai-edge-litert<2.2'
+  runtimes=litert
+  [ ! -d "$site/tflite_runtime" ] || runtimes="litert tflite-runtime"
+  for runtime in $runtimes; do for name in float32 int8; do
     PYTHONPATH="$site" arm -m leanood.tools.main monitor $name.tflite --source=frames.npy --jsonl=there_$name.jsonl \
-      --view=none --runtime=tflite-runtime >/dev/null
-    "$host" - $name "$suite" <<'PYTHON'
+      --view=none --runtime=$runtime >/dev/null
+    "$host" - $name "$suite, $runtime" <<'PYTHON'
 import json
 import sys
 
@@ -74,6 +77,6 @@ print(f"{sys.argv[2]}, {sys.argv[1]}: 300 frames, {sum(line['alarm'] for line in
 assert apart < 0.05, apart  # where a rounding moves a p-value by steps of its table, 1/201
 PYTHON
     rm there_$name.jsonl
-  done
+  done; done
 done
 echo "arm64 works"

@@ -1,16 +1,18 @@
 #!/bin/sh
 # Installs leanood alone, as a device has it, into an empty environment, and puts it to work: no TensorFlow, no OpenCV.
-# Usage: tests/base_install.sh [PYTHON_WITH_TENSORFLOW]   (it writes the model; default: python3)
+# Usage: tests/base_install.sh [PYTHON_WITH_TENSORFLOW [PYTHON]]   (the first writes the model, default: python3; into the
+# second's environment leanood is installed, default: the first's)
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 host=${1:-python3}
+device=${2:-$host}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 echo "writing the model …"
 "$host" "$root/tests/tiny_models.py" "$work" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 echo "installing leanood into an empty environment …"
-"$host" -m venv "$work/venv"
+"$device" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$root"
 cd "$work"
 venv/bin/python - <<'PYTHON'

@@ -24,3 +24,26 @@ def test_a_runtime_comes_with_the_base_install(system, machine, python, expected
                if not requirement.marker or requirement.marker.evaluate(told)}
     assert brought - {"absl-py", "numpy"} == expected
     assert "numpy" in brought
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_known_versions_are_those_that_are_asked_for(python):
+    """One version a package and a Python, within what setup.cfg allows there: NumPy 1 has no wheels for 3.13."""
+    told = {"platform_system": "Linux", "platform_machine": "x86_64", "python_version": python}
+
+    def asked(text):
+        for line in text.splitlines():
+            requirement = requirements.Requirement(line) if line.strip() and not line.startswith("#") else None
+            if requirement and (not requirement.marker or requirement.marker.evaluate(told)):
+                yield requirement
+
+    pins = [(pin.name, next(iter(pin.specifier)).version) for pin in asked((ROOT / "constraints.txt").read_text())]
+    known = dict(pins)
+    assert len(known) == len(pins)
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    unfit = [str(need) for text in wanted for need in asked(text)
+             if need.name in known and not need.specifier.contains(known[need.name])]
+    assert unfit == []
+    assert (known["numpy"] < "2") == (python < "3.13")

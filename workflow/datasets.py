@@ -54,7 +54,8 @@ def split(data: dataset.Dataset, name: str, at_most: Optional[int] = None) -> da
     """
     chosen = data.where((data.split == name) & ~data.ood)
     if not len(chosen):
-        raise ValueError(f"{data.description} has no in-distribution frame in its split {name!r}")
+        raise ValueError(f"{data.description} has no in-distribution frame in its split {name!r}; give more images, or "
+                         "say by --split_csv which are")
     if at_most is not None and len(chosen) > at_most:
         chosen = chosen.where(spread.evenly(len(chosen), at_most))
     return chosen

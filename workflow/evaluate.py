@@ -25,6 +25,8 @@ from leanood.workflow import benign_rows, datasets, evaluation, gallery, network
 SEVERITIES = (1, 3, 5)
 MARGIN = 0.01  # of AUROC: a row's detector may fall so far below the best baseline, not further
 _BASELINE_FRAMES = 2000  # training frames that the baselines are fitted on
+_FEWEST = 7  # of them
+_SHORTEST = 4  # frames of a stretch: a quarter of it comes before what is OOD, a quarter after
 _CONFIDENCE = 0.95
 
 
@@ -137,6 +139,9 @@ class _Scorer:
     def __init__(self, detector: bundle.BundledDetector, loaded: network.Network, data: dataset.Dataset):
         self.arithmetic, self.network = detector.detector, loaded
         train, _ = datasets.load_split(data, "train", loaded.takes, _BASELINE_FRAMES)
+        if len(train) < _FEWEST:
+            raise ValueError(f"{data.description} has {len(train)} readable in-distribution images in its split 'train'"
+                             f"; what the detector is compared with takes {_FEWEST}: give more images (--data)")
         trivial = {"mean and spread of flow": baselines.Motion} if loaded.motion else {
             "six colour numbers": baselines.Colour, "mean brightness": baselines.Brightness,
             "sharpness": baselines.Sharpness}
@@ -232,6 +237,9 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
     ideal = oracle.thresholds(id_scores["scaled"].T, test.starts, alarms.count)
     pictures = gallery.in_distribution(test, id_scores, test.starts, apart=int(fps))
     length = int(settings.stretch_s * fps)
+    if length < _SHORTEST:
+        raise ValueError(f"--stretch_s={settings.stretch_s:g} is {length} frames at {fps:g} a second; a stretch that "
+                         f"turns OOD takes at least {_SHORTEST}")
     room = sequences.room_for(settings.corruptions, settings.severities, length)
     chosen = sequences.stretches(test, length, settings.stretches, room)
     if not chosen:
@@ -363,13 +371,16 @@ def _row(scorer: _Scorer, in_distribution: Mapping[str, np.ndarray], ood: Mappin
 
 def _intervals(pair: Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], id_groups: Optional[np.ndarray],
                ood_groups: Optional[np.ndarray]) -> Dict[str, Any]:
-    """Returns the AUROC's interval and the difference to the best baseline; None where one stretch shows no spread.
+    """Returns the AUROC's interval and the difference to the best baseline; None where too little shows a spread.
+
+    That is one stretch, or one frame, of either kind.
 
     Args:
       pair: the baseline's ID and OOD scores, the detector's.
       id_groups, ood_groups: each frame's stretch; None: frames are independent.
     """
-    if any(groups is not None and len(np.unique(groups)) < 2 for groups in (id_groups, ood_groups)):
+    if min(len(pair[2]), len(pair[3])) < 2 or any(
+            groups is not None and len(np.unique(groups)) < 2 for groups in (id_groups, ood_groups)):
         return dict.fromkeys(("auroc_low", "auroc_high", "delta", "delta_low", "delta_high", "non_inferior"))
     interval = statistics.auroc_interval(pair[2], pair[3], _CONFIDENCE, id_groups, ood_groups)
     difference = statistics.auroc_difference(*pair, confidence=_CONFIDENCE, id_groups=id_groups, ood_groups=ood_groups)
