@@ -134,16 +134,17 @@ class _Judge:
         jobs = [(where, name, severity, sequences.PATTERNS[i % len(sequences.PATTERNS)], i)
                 for name, severity in self._kinds() for i, where in enumerate(chosen)]
 
-        def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[Scores, np.ndarray]:
+        def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[network.Outputs, Scores, np.ndarray]:
             images, ood = prepared
-            return self._scores(runner.each(images), self._simple(images), np.arange(length) == 0), ood
+            return runner.each(images), self._simple(images), ood
 
-        judged = self._network.map(lambda job: sequences.corrupted(self._test, *job, self._network.size), judge, jobs,
-                                   f"{self._name}: corrupted stretches")
-        group = np.repeat(np.arange(len(chosen)), length)
+        ran = self._network.map(lambda job: sequences.corrupted(self._test, *job, self._network.size), judge, jobs,
+                                f"{self._name}: corrupted stretches")
+        group, begins = np.repeat(np.arange(len(chosen)), length), np.arange(length) == 0
         for name, severity in self._kinds():
-            parts, masks = zip(*(next(judged) for _ in chosen))
-            ood = np.concatenate(masks)
+            stretches = [next(ran) for _ in chosen]
+            parts = [self._scores(outputs, simple, begins) for outputs, simple, _ in stretches]
+            ood = np.concatenate([mask for _, _, mask in stretches])
             scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
             yield _row(f"{name} {severity}", "corruption", {key: values[~ood] for key, values in scores.items()},
                        {key: values[ood] for key, values in scores.items()}, group[~ood], group[ood])
