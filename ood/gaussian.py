@@ -5,7 +5,7 @@ from typing import Dict, Mapping, Optional
 
 import numpy as np
 
-_SPREAD = 2.0  # how often what benign changes move counts beside what frames differ in
+_BENIGN = 0.1  # weight of λ²: chosen on validation frames, the least that stays silent on video codecs
 
 
 class Gaussian:
@@ -32,9 +32,11 @@ class Gaussian:
 
         Args:
           features: of the frames as they are.
-          spread: [M, D], by how much benign changes move the features. Contents and camera chains vary independently,
-            so their mean outer product adds to the covariance, twice: a change may be larger than those that were
-            drawn. The mean stays that of the frames as they are.
+          spread: [M, D], by how much benign changes move the features. With S the frames' covariance and B the mean
+            outer product of the changes, the covariance becomes S + c·B·S⁻¹·B: where changes move the features λ times
+            as much (in variance) as frames differ, it grows to 1 + cλ² times. So what they move most says next to
+            nothing, and what they move little keeps its say, which under S + B, 1 + λ, every direction loses some of.
+            The mean stays that of the frames as they are.
         """
         from sklearn import covariance as covariances
 
@@ -50,15 +52,17 @@ class Gaussian:
             covariances.empirical_covariance(standard, assume_centered=True),
             covariances.ledoit_wolf_shrinkage(standard, assume_centered=True))
         del standard
-        if spread is not None and len(spread):
-            moved = np.asarray(spread, dtype=np.float64) / scale
-            covariance = covariance + _SPREAD * (moved.T @ moved) / len(moved)
         try:
-            precision = np.linalg.inv(covariance)
-            whitening = np.linalg.cholesky((precision + precision.T) / 2) / scale[:, np.newaxis]
+            whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T  # whitening·whiteningᵀ is the precision
         except np.linalg.LinAlgError:  # of two frames or three, no shrinkage may be found
             raise ValueError(f"a Gaussian over {features.shape[1]} features can't be fitted to {len(features)} frames; "
                              "give more training data") from None
+        if spread is not None and len(spread):
+            moved = np.asarray(spread, dtype=np.float64) / scale
+            ratio, axes = np.linalg.eigh(whitening.T @ (moved.T @ moved / len(moved)) @ whitening)
+            whitening = whitening @ (axes / np.sqrt(1.0 + _BENIGN * ratio ** 2))
+        # The same distances by a triangular matrix, which is half zeros in a file.
+        whitening = np.linalg.qr(whitening.T, mode="r").T / scale[:, np.newaxis]
         return cls(whitening, mean @ whitening)
 
     def distances(self, features: np.ndarray) -> np.ndarray:

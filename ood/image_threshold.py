@@ -1,10 +1,13 @@
-"""A threshold from in-distribution scores alone, with a guaranteed false-positive rate."""
+"""A threshold from in-distribution scores alone, for a stated false-positive rate."""
 from __future__ import annotations
 
 import math
-from typing import Dict, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
+
+PARTITION = 1.5  # a partition may be flagged so many times as often as asked
+_HALVINGS = 12  # of the share that is let through, to a four-thousandth
 
 
 class Threshold(NamedTuple):
@@ -75,39 +78,44 @@ class GroupThreshold(NamedTuple):
       value: one of the scores.
       rate: the false-positive rate that was asked for.
       groups: how many the threshold rests on.
-      proven: whether the promise holds for any distribution of groups, or they are too few to prove it.
-      partition: the one whose own frames set the threshold; "all" where that is no partition alone.
-      seen: the mean share flagged in a group by thresholds from the others, each group left out in turn.
+      partition: the one whose frames set the threshold; "all" where that is no partition alone.
+      seen: the mean share flagged in a group by thresholds from the others, each group left out in turn; above `rate`
+        where the groups are too few.
       low, high: 95% interval of `seen`, over the groups.
+      variants: as `seen`, of the groups' benign variants; None where there are none.
     """
 
     value: float
     rate: float
     groups: int
-    proven: bool
     partition: str
     seen: float
     low: float
     high: float
+    variants: Optional[float] = None
 
 
-def grouped(scores: np.ndarray, groups: np.ndarray, rate: float,
-            partition: Optional[np.ndarray] = None) -> GroupThreshold:
+def grouped(scores: np.ndarray, groups: np.ndarray, rate: float, partition: Optional[np.ndarray] = None,
+            variant: Optional[np.ndarray] = None) -> GroupThreshold:
     """The lowest threshold that keeps the mean false-positive rate on a *new* group of frames within `rate`.
 
-    Frames of a group (a recording, a robot) are alike, groups are exchangeable. Each group's share of scores above the
-    threshold counts once, however many frames it has; with K groups the shares' sum plus one, for the group to come,
-    must not exceed rate · (K + 1). That is hierarchical conformal prediction, valid for every distribution and number
-    of groups (Lee, Barber & Willett, arXiv 2306.06342, section 3). With each frame a group of its own it is
-    `conformal`. Fewer than 1/rate − 1 groups prove nothing; then the shares' mean itself is kept within `rate`, as it
-    is in each partition by itself, where they are known (Dunn, Wasserman & Ramdas, arXiv 1809.07441, on pooling; valid
-    as the groups grow many).
+    Frames of a group (a recording, a robot) are alike, groups are exchangeable, and each counts once, however many
+    frames it has. A threshold is the lowest that lets at most a total c of the groups' shares through, and c is the
+    largest at which the groups, each judged by the threshold of the *others*, are flagged at `rate` on average. For a
+    given c that average is unbiased for a new group and K − 1 groups, whatever the distribution, and the threshold of
+    all K is no lower than any of theirs (leave-one-out: Barber, Candès, Ramdas & Tibshirani, Ann. Statist. 49 (2021)
+    486-507; groups: Dunn, Wasserman & Ramdas, arXiv 1809.07441). A bound that also holds for the worst distribution
+    gives (1 − rate) / K of the rate away (Lee, Barber & Willett, arXiv 2306.06342, section 3). With each frame a group
+    of its own it is `conformal`. Where partitions are known, none may be flagged more than half as often again: a
+    promise to each at `rate` itself would hang on the worst of several estimates, and keep far below it.
 
     Args:
       scores: in-distribution scores [n]; of fits that saw none of the frame's group.
       groups: each frame's group, str [n], two at least.
       rate: in (0, 1).
       partition: str [n], or None.
+      variant: int [n], 0 where the frame is as recorded. Others are benign variants: they are judged, and no threshold
+        rests on them. None: all are as recorded.
     """
     scores, groups = np.asarray(scores, np.float64), np.asarray(groups).astype(str)
     if scores.ndim != 1 or not len(scores) or groups.shape != scores.shape:
@@ -117,56 +125,64 @@ def grouped(scores: np.ndarray, groups: np.ndarray, rate: float,
         raise ValueError("scores hold NaN or infinity; leave such frames out of the calibration")
     if not 0 < rate < 1:
         raise ValueError(f"rate is {rate}; a false-positive rate is in (0, 1)")
-    whole = _Shares(scores, groups)
-    if len(whole.names) < 2:
+    recorded = np.ones(len(scores), bool) if variant is None else np.asarray(variant) == 0
+    names = np.unique(groups[recorded]).tolist()
+    if len(names) < 2:
         raise ValueError("all frames are of one group; a threshold for the next group takes two")
-    by_partition = {}
-    if partition is not None:
-        parts = np.asarray(partition).astype(str)
-        by_partition = {name: _Shares(scores[parts == name], groups[parts == name])
-                        for name in np.unique(parts).tolist()}
+    parts = np.full(len(scores), "all") if partition is None else np.asarray(partition).astype(str)
+    promises = {"all": _Promise(scores[recorded], groups[recorded], rate)}
+    for name in np.unique(parts[recorded]).tolist() if partition is not None else ():
+        inside = recorded & (parts == name)
+        if len(np.unique(groups[inside])) > 1:  # what a partition of a single group tells is that group
+            promises[name] = _Promise(scores[inside], groups[inside], min(PARTITION * rate, 1.0))
+    decides = max(promises, key=lambda name: promises[name].value)
+    without = [max(promise.without.get(name, -math.inf) for promise in promises.values()) for name in names]
 
-    def thresholds(without: Optional[str] = None) -> Dict[str, float]:
-        count = len(whole.names) - (without is not None)
-        spare = (1 - rate) / count if _proves(count, rate) else 0.0
-        return {"all": whole.threshold(rate - spare, without),
-                **{name: shares.threshold(rate, without) for name, shares in by_partition.items()}}
+    def flagged(chosen: np.ndarray) -> np.ndarray:
+        return np.array([(scores[chosen & (groups == name)] > threshold).mean()
+                         for name, threshold in zip(names, without) if (chosen & (groups == name)).any()])
 
-    values = thresholds()
-    decides = max(values, key=lambda name: values[name])
-    flagged = np.array([(scores[groups == group] > max(thresholds(group).values())).mean()
-                        for group in whole.names.tolist()])
-    mean, half = float(flagged.mean()), 1.96 * float(flagged.std(ddof=1)) / math.sqrt(len(flagged))
-    return GroupThreshold(values[decides], float(rate), len(whole.names), _proves(len(whole.names), rate), decides,
-                          mean, max(mean - half, 0.0), min(mean + half, 1.0))
+    shares = flagged(recorded)
+    mean, half = float(shares.mean()), 1.96 * float(shares.std(ddof=1)) / math.sqrt(len(shares))
+    return GroupThreshold(promises[decides].value, float(rate), len(names), decides, mean, max(mean - half, 0.0),
+                          min(mean + half, 1.0), None if recorded.all() else float(flagged(~recorded).mean()))
 
 
-class _Shares:
-    """The scores of one partition, in falling order, each weighing 1 / (frames of its group in it).
+class _Promise:
+    """The threshold of one partition's groups for a rate.
 
     Attributes:
-      names: of its groups.
+      value: of all groups.
+      without: by group, that of the others.
     """
 
-    def __init__(self, scores: np.ndarray, groups: np.ndarray):
-        self.names, member, frames = np.unique(groups, return_inverse=True, return_counts=True)
+    def __init__(self, scores: np.ndarray, groups: np.ndarray, rate: float):
+        names, member, frames = np.unique(groups, return_inverse=True, return_counts=True)
         order = np.argsort(-scores, kind="stable")
-        self._scores, self._groups = scores[order], groups[order]
-        self._weights = (1.0 / frames[member])[order]
+        self._scores, self._member = scores[order], member[order]
+        self._weights = (1.0 / frames[member])[order]  # each score's share of its group
+        self._tied = np.searchsorted(-self._scores, -self._scores, side="left")  # what ties is not above
+        low, high = 0.0, rate * len(names)
+        if self._seen(high) > rate:
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                low, high = (middle, high) if self._seen(middle) <= rate else (low, middle)
+            high = low
+        self.value = self._threshold(high)
+        self.without = {str(name): self._threshold(high, i) for i, name in enumerate(names)}
 
-    def threshold(self, share: float, without: Optional[str] = None) -> float:
-        """Returns the lowest score above which the groups (but for one) have a mean share of at most `share`."""
-        kept = self._groups != without
-        count = len(self.names) - (without in self.names)
-        if not count:
-            return -math.inf
-        scores, total = self._scores[kept], np.append(0.0, np.cumsum(self._weights[kept]))
-        above = total[np.searchsorted(-scores, -scores, side="left")]  # what ties is not above
-        return float(scores[np.flatnonzero(above <= share * count + 1e-9)[-1]])
+    def _seen(self, allowed: float) -> float:
+        """Returns the mean share of a group above the threshold of the others."""
+        count = int(self._member.max()) + 1
+        thresholds = np.array([self._threshold(allowed, i) for i in range(count)])
+        return float(self._weights[self._scores > thresholds[self._member]].sum()) / count
 
-
-def _proves(groups: int, rate: float) -> bool:
-    return rate * (groups + 1) >= 1 - 1e-9
+    def _threshold(self, allowed: float, without: int = -1) -> float:
+        """Returns the lowest score above which the shares of the groups (but for one) add up to at most `allowed`."""
+        kept = self._member != without
+        above = np.append(0.0, np.cumsum(np.where(kept, self._weights, 0.0)))[self._tied]
+        last = int(np.searchsorted(above, allowed + 1e-9, side="right"))
+        return float(self._scores[np.flatnonzero(kept[:last])[-1]])
 
 
 def _confident_rank(n: int, rate: float, confidence: float) -> int:

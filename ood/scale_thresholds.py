@@ -9,9 +9,10 @@ mean excess θ over the level u below the K highest, the *predictive* law of the
 (1 + x / (kθ))^(−k), heavier than the exponential itself the less is known: peaks of one group are half alike, so that K
 peaks of G groups are worth k = 2KG / (K + G) independent ones. So
 
-  rate(τ) = K / hours · (1 + (τ − u) / (kθ))^(−k)
+  rate(τ) = C / hours · (1 + (τ − u) / (kθ))^(−k)
 
-is solved for the scale's share of the rate asked for. Shares grow with the square root of the window: what is plainly
+with C the times that the evidence rises above u, K at least (extremes come in clusters, of C / K: Leadbetter, "Extremes
+and local dependence in stationary sequences", Z. Wahrscheinlichkeitstheorie 65 (1983) 291-306), is solved for the scale's share of the rate asked for. Shares grow with the square root of the window: what is plainly
 odd exceeds a short window's threshold wherever that is, while what is slightly odd for long hangs on the long ones'.
 They add up to one (Bonferroni), or to more, as scales alarm together: by how much is counted on the peaks. All are
 raised together until the groups themselves raise no more alarms than chance would, at the rate asked for.
@@ -112,6 +113,12 @@ class _Group:
         self.copies = len(starts) / max(self.frames, 1)
         self.last = int(variant.max(initial=0))
 
+    def rises(self, levels: np.ndarray) -> np.ndarray:
+        """Returns how often the evidence at each scale rises above its level, int64 [S]."""
+        above = self._scaled > levels[:, np.newaxis]
+        before = np.roll(above, 1, axis=1) & ~self._starts
+        return np.count_nonzero(above & ~before, axis=1)
+
     def alarms(self, thresholds: np.ndarray, variants: int) -> np.ndarray:
         """Returns how often the alarm is raised in each variant, int64 [variants]."""
         if not (self.peaks > thresholds[:, np.newaxis]).any():
@@ -136,10 +143,12 @@ def _thresholds(parts: Sequence[_Group], per_hour: float, share: np.ndarray, fps
     # Scales overlap: of what they would count apart, the family counts so much.
     apart = np.min([tail.share(scale_peaks) / part for tail, scale_peaks, part in zip(tails, peaks, share)], axis=0)
     overlap = max(float((apart <= 1).sum()) / count, 1 / len(share))
+    levels = np.array([tail.level for tail in tails])
+    rises = np.maximum(sum(part.rises(levels) for part in parts), count) / copies / hours
     rate = per_hour / overlap
     while True:
-        thresholds = np.array([tail.threshold(count / copies / hours / (rate * part))
-                               for tail, part in zip(tails, share)])
+        thresholds = np.array([tail.threshold(often / (rate * part))
+                               for tail, often, part in zip(tails, rises, share)])
         raised = int(sum(part.alarms(thresholds, variants) for part in parts).max())  # type: ignore[union-attr]
         if events.poisson_interval(raised, _CHANCE)[0] <= per_hour * hours:
             return thresholds

@@ -6,8 +6,7 @@ Three channels, each a squared distance to what training frames look like, so th
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
 What benign variants of the training frames move (codecs, noise of a grey level, a shift by a pixel) widens the
-Gaussians in that direction, so that it counts for little: Σ = Σ_frames + Σ_variants, contents and camera chains being
-independent.
+Gaussians in that direction, so that it counts for little (`gaussian.Gaussian.fit`).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
 by the weighted minimum p-value, α = max_c(−ln p_c + ln w_c), Σ w_c = 1, which is −ln of a valid p-value for whatever
 dependence there is between the channels (weighted Bonferroni: Genovese, Roeder & Wasserman, Biometrika 93 (2006)

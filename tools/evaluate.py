@@ -32,7 +32,8 @@ flags.DEFINE_enum("runtime", "auto", ["auto", "litert", "tflite-runtime", "tf.li
 flags.DEFINE_integer("num_threads", None, "interpreters side by side, a thread each; default: one a core",
                      lower_bound=1)
 flags.DEFINE_multi_string("ood", [], "recordings or images that are out of distribution: a folder, sequences:DIR, a "
-                          "video; may be given more than once")
+                          "video; with a times_csv of its own, whose column ood may say which frames are, "
+                          "PATH,TABLE.csv; may be given more than once")
 flags.DEFINE_boolean("record", False, "keep the result in the detector file, where `leanood info` shows it")
 data_flags.define("what the detector was calibrated on")
 command.define_json()

@@ -249,8 +249,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> C
         detector, score, judged = cross_fitted.detector, cross_fitted.nonconformity, np.ones(len(gathered.split), bool)
     summary["warnings"] = list(detector.nonconformity.warnings)
     if not gathered.ordered:
-        _set_for_images(detector, score, gathered.group[judged], gathered.partition[judged], gathered.unit, settings,
-                        summary)
+        _set_for_images(detector, score, gathered, judged, settings, summary)
     elif detector.nonconformity.extrapolates:
         _set_scales(detector, cross_fitted, gathered, data.fps, settings, summary)
     else:
@@ -282,21 +281,23 @@ def _held_out(gathered: material.Material, kind: str, settings: Settings) -> Tup
     return detector, detector.run(outputs, None)["score"]
 
 
-def _set_for_images(detector: detector_.Detector, score: np.ndarray, group: np.ndarray, partition: np.ndarray,
-                    unit: str, settings: Settings, summary: Dict[str, Any]) -> None:
-    """Sets the threshold on scores of images by fits that saw nothing of their group."""
+def _set_for_images(detector: detector_.Detector, score: np.ndarray, gathered: material.Material, judged: np.ndarray,
+                    settings: Settings, summary: Dict[str, Any]) -> None:
+    """Sets the threshold on scores of images, those `judged`, by fits that saw nothing of their group."""
     rate = settings.false_positive_rate
-    threshold = image_threshold.grouped(score, group, rate, partition)
+    threshold = image_threshold.grouped(score, gathered.group[judged], rate, gathered.partition[judged],
+                                        gathered.variant[judged])
     detector.threshold = threshold.value
     if np.ptp(score) == 0:
         summary["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
                                 "alarm would never sound; look at the network's latents")
-    if not threshold.proven:
-        summary["warnings"].append(f"{threshold.groups} groups prove nothing below {1 / (threshold.groups + 1):.1%}: "
-                                "the threshold keeps to their mean")
+    if threshold.seen > rate:
+        summary["warnings"].append(f"{threshold.groups} groups are too few to promise {rate:.1%}: the threshold lies "
+                                   "as high as their scores go, calibrate on more")
+    varied = "" if threshold.variants is None else f", of benign variants {threshold.variants:.1%}"
     summary.update(false_positive_rate=rate, threshold=threshold._asdict(),
-                promise=f"asked {rate:.1%}; by {threshold.groups} {unit} left out in turn: {threshold.seen:.1%} "
-                        f"({threshold.low:.1%} to {threshold.high:.1%})")
+                promise=f"asked {rate:.1%}; by {threshold.groups} {gathered.unit} left out in turn: "
+                        f"{threshold.seen:.1%} ({threshold.low:.1%} to {threshold.high:.1%}){varied}")
 
 
 def _set_scales(detector: detector_.Detector, cross_fitted: left_out.LeftOut, gathered: material.Material, fps: float,

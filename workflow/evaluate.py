@@ -51,8 +51,9 @@ def evaluate(detector: Union[str, os.PathLike], data: Optional[datasets.Data] = 
       stretches: test sequences for each corruption.
       accelerator, runtime: what runs the network, see `leanood.load`.
       num_threads: so many interpreters side by side; None: one a core.
-      ood: further recordings or images that are out of distribution: folders, "sequences:DIR", videos; where a
-        `labels.csv` in the folder says which frames are, the others count as in-distribution.
+      ood: further recordings or images that are out of distribution: folders, "sequences:DIR", videos; where the column
+        `ood` of a `labels.csv` in the folder, or of a times_csv given as "PATH,TABLE.csv", says which frames are, the
+        others count as in-distribution.
       record: keep the result in the detector file, where `leanood.info` shows it.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
@@ -197,8 +198,9 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
     for name in sorted(set(data.partition[data.ood].tolist())):
         add(name, data.where(data.ood & (data.partition == name)))
     for spec in settings.ood:
-        opened = catalog.open(spec, fps=data.fps or 20.0)
-        add(_short(spec), opened.where(opened.ood) if opened.ood.any() else opened)
+        path, table = _source(spec)
+        opened = catalog.open(path, times_csv=table, fps=data.fps or 20.0)
+        add(_short(path), opened.where(opened.ood) if opened.ood.any() else opened)
     real = bool(rows)
     for name in settings.corruptions:
         # A single image can't freeze, nor move.
@@ -316,12 +318,19 @@ def _recordings(data: dataset.Dataset, settings: Settings, fps: float) -> Iterat
     for name in sorted(set(data.partition[data.ood & turning].tolist())):
         yield str(name), data.where(turning & (data.partition == name))
     for spec in settings.ood:
-        ordered = spec.startswith("sequences:") or not os.path.isdir(spec)
-        recording = catalog.open(spec if ordered else f"sequences:{spec}", fps=fps)
+        path, table = _source(spec)
+        ordered = path.startswith("sequences:") or not os.path.isdir(path)
+        recording = catalog.open(path if ordered else f"sequences:{path}", times_csv=table, fps=fps)
         if not (recording.sequence >= 0).all():
             raise ValueError(f"--ood={spec}: these are unordered images; the detector was calibrated for sequences")
-        yield _short(spec), recording if recording.ood.any() else dataclasses.replace(
+        yield _short(path), recording if recording.ood.any() else dataclasses.replace(
             recording, ood=np.ones(len(recording), bool))
+
+
+def _source(spec: str) -> Tuple[str, Optional[str]]:
+    """Returns what to open and its table: "PATH,TABLE.csv" or "PATH"."""
+    path, _, table = spec.rpartition(",")
+    return (path, table) if path and table.endswith(".csv") else (spec, None)
 
 
 def _short(spec: str) -> str:

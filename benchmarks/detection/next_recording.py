@@ -78,7 +78,7 @@ def _splits(what: str, gathered: material.Material, images: bool) -> List[Dict[s
         outputs = {name: array[new] for name, array in gathered.outputs.items()}
         if images:
             threshold = image_threshold.grouped(judged.nonconformity, gathered.group[where], RATE,
-                                                gathered.partition[where])
+                                                gathered.partition[where], gathered.variant[where])
             judged.detector.threshold = threshold.value
             alarm = judged.detector.run(outputs, None)["alarm"]
             part = gathered.partition[new]

@@ -90,23 +90,27 @@ def _by_hand(scores, groups, allowed):
                if sum((scores[groups == name] > value).mean() for name in names) <= allowed + 1e-9)
 
 
-@pytest.mark.parametrize("seed", range(6))
+def _flagged(scores, groups, allowed):
+    """The mean share of a group above the threshold of the others."""
+    return np.mean([(scores[groups == name] > _by_hand(scores[groups != name], groups[groups != name], allowed)).mean()
+                    for name in sorted(set(groups))])
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_groups_count_alike_however_many_frames_they_have(seed):
     rng = np.random.default_rng(seed)
     groups = np.array([f"g{g}" for g in range(12) for _ in range(rng.integers(1, 9))])
     scores = np.round(rng.normal(size=len(groups)) + rng.normal(size=12)[[int(g[1:]) for g in groups]], 1)
     threshold = image_threshold.grouped(scores, groups, 0.2)
-    assert threshold.value == _by_hand(scores, groups, 0.2 * 13 - 1)
-    assert (threshold.groups, threshold.partition, threshold.proven) == (12, "all", True)
-    shares = []
-    for name in sorted(set(groups)):
-        rest = groups != name
-        shares.append((scores[~rest] > _by_hand(scores[rest], groups[rest], 0.2 * 12 - 1)).mean())
-    assert threshold.seen == pytest.approx(np.mean(shares))
-    assert threshold.low <= threshold.seen <= threshold.high
-    few = image_threshold.grouped(scores, groups, 0.05)  # 19 groups prove 5%
-    assert few.value == _by_hand(scores, groups, 0.05 * 12)
-    assert not few.proven
+    assert (threshold.groups, threshold.partition, threshold.variants) == (12, "all", None)
+    # What the others' thresholds flag is within the rate; with one score lower for a threshold it would not be.
+    def above(value):
+        return sum((scores[groups == name] > value).mean() for name in sorted(set(groups)))
+
+    assert _flagged(scores, groups, above(threshold.value)) <= 0.2
+    lower = scores[scores < threshold.value].max()
+    assert _flagged(scores, groups, above(lower)) > 0.2
+    assert threshold.low <= threshold.seen <= min(threshold.high, 0.2)
 
 
 def test_frames_that_are_their_own_groups_are_conformal():
@@ -116,33 +120,52 @@ def test_frames_that_are_their_own_groups_are_conformal():
         assert image_threshold.grouped(scores, names, rate).value == image_threshold.conformal(scores, rate).value
 
 
-def test_no_partition_is_flagged_more_than_was_asked():
+def test_too_few_groups_are_told():
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(4), 20)
+    scores = rng.normal(size=80) + 9.0 * groups
+    threshold = image_threshold.grouped(scores, groups, 0.05)
+    assert threshold.value == scores.max()
+    assert threshold.seen == 0.25  # the oddest group, by the others
+
+
+def test_no_partition_is_flagged_more_than_half_as_often_again():
     rng = np.random.default_rng(1)
     groups = np.repeat(np.arange(80), 5)
     partition = np.where(groups < 40, "bright", "medium")
-    scores = rng.normal(size=400) + (partition == "medium")
+    scores = rng.normal(size=400) + 2 * (partition == "medium")
     threshold = image_threshold.grouped(scores, groups, 0.1, partition)
-    assert threshold.value == _by_hand(scores[200:], groups[200:], 0.1 * 40)
-    assert (threshold.partition, threshold.groups, threshold.proven) == ("medium", 80, True)
     blind = image_threshold.grouped(scores, groups, 0.1)
-    assert blind.value == _by_hand(scores, groups, 0.1 * 81 - 1) < threshold.value
+    assert (threshold.partition, blind.partition) == ("medium", "all")
+    assert threshold.value == image_threshold.grouped(scores[200:], groups[200:], 0.15).value > blind.value
     alike = image_threshold.grouped(scores, groups, 0.1, np.where(groups % 2, "odd", "even"))
     assert (alike.value, alike.partition) == (blind.value, "all")
 
 
-def test_a_new_group_is_flagged_as_promised_where_frames_promise_too_much():
+def test_variants_are_judged_and_set_no_threshold():
+    rng = np.random.default_rng(4)
+    groups, variant = np.tile(np.repeat(np.arange(40), 5), 2), np.repeat([0, 1], 200)
+    scores = rng.normal(size=400) + variant
+    threshold = image_threshold.grouped(scores, groups, 0.1, variant=variant)
+    plain = image_threshold.grouped(scores[:200], groups[:200], 0.1)
+    assert threshold[:-1] == plain[:-1]
+    assert threshold.variants == pytest.approx((scores[200:] > plain.value).mean(), abs=0.03)
+
+
+@pytest.mark.parametrize("alike", [0.0, 1.5])
+def test_a_new_group_is_flagged_as_promised(alike):
     rng = np.random.default_rng(2)
-    rate, single, whole = 0.1, [], []
-    for _ in range(200):
-        level = rng.normal(size=(40, 1)) * 1.5
-        scores = level + rng.normal(size=(40, 10))  # frames of one group are alike
+    rate, whole, told = 0.1, [], []
+    for _ in range(25):
+        level = rng.normal(size=(60, 1)) * alike
+        scores = level + rng.normal(size=(60, 10))  # frames of one group are alike
         groups = np.repeat(np.arange(30), 10)
         threshold = image_threshold.grouped(scores[:30].ravel(), groups, rate)
         whole.append((scores[30:] > threshold.value).mean())
-        single.append((scores[30:] > image_threshold.conformal(scores[:30].ravel(), rate).value).mean())
-    error = np.std(whole) / np.sqrt(200)
-    assert rate - 1 / 31 - 3 * error <= np.mean(whole) <= rate + 3 * error
-    assert np.mean(single) > np.mean(whole)
+        told.append(threshold.seen)
+    error = np.std(whole) / np.sqrt(25)
+    assert abs(np.mean(whole) - rate) <= 3 * error + rate / 30  # of thirty groups, one more or less
+    assert abs(np.mean(told) - np.mean(whole)) <= 3 * error + rate / 30
 
 
 @pytest.mark.parametrize(("scores", "groups", "partition", "message"), [

@@ -160,6 +160,13 @@ def test_recordings_that_are_really_ood_have_rows(file, network, lanes, tmp_path
     assert row["auroc"] > 0.9
     assert row["hit_rate"] == 1.0
     assert row["delay_frames"] <= 10
+    # The same frames, ordered and labelled by a table of times.
+    (tmp_path / "tunnel" / "labels.csv").unlink()
+    table = tmp_path / "times.csv"
+    table.write_text("frame,milliseconds,ood\n" + "\n".join(
+        f"drive/{i:03d}.png,{50 * i},{int(i >= 30)}" for i in range(60)))
+    settings = evaluate.Settings(corruptions=(), stretch_s=2, ood=(f"{tmp_path / 'tunnel'},{table}",))
+    assert evaluate.score(bundle.load(file), network, lanes, settings).rows == [row]
 
 
 def test_the_gallery_shows_what_went_wrong(file, network, lanes, tmp_path):
