@@ -12,10 +12,11 @@ peaks of G groups are worth k = 2KG / (K + G) independent ones. So
   rate(τ) = C / hours · (1 + (τ − u) / (kθ))^(−k)
 
 with C the times that the evidence rises above u, K at least (extremes come in clusters, of C / K: Leadbetter, "Extremes
-and local dependence in stationary sequences", Z. Wahrscheinlichkeitstheorie 65 (1983) 291-306), is solved for the scale's share of the rate asked for. Shares grow with the square root of the window: what is plainly
-odd exceeds a short window's threshold wherever that is, while what is slightly odd for long hangs on the long ones'.
-They add up to one (Bonferroni), or to more, as scales alarm together: by how much is counted on the peaks. All are
-raised together until the groups themselves raise no more alarms than chance would, at the rate asked for.
+and local dependence in stationary sequences", Z. Wahrscheinlichkeitstheorie 65 (1983) 291-306), is solved for the
+scale's share of the rate asked for. Shares grow with the square root of the window: what is plainly odd exceeds a short
+window's threshold wherever that is, while what is slightly odd for long hangs on the long ones'. They add up to one
+(Bonferroni), or to more, as scales alarm together: by how much is counted on the peaks. All are raised together until
+the groups themselves raise no more alarms than chance would, at the rate asked for.
 
 Leave-one-group-out as hierarchical conformal prediction has it: Dunn, Wasserman & Ramdas, arXiv 1809.07441; Barber et
 al., arXiv 2202.13415. What the promise is worth is *measured*: each group in turn is judged by thresholds that it had

@@ -291,7 +291,7 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, gathered: m
     if np.ptp(score) == 0:
         summary["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
                                 "alarm would never sound; look at the network's latents")
-    if threshold.seen > rate:
+    if threshold.seen > rate + 1e-9:
         summary["warnings"].append(f"{threshold.groups} groups are too few to promise {rate:.1%}: the threshold lies "
                                    "as high as their scores go, calibrate on more")
     varied = "" if threshold.variants is None else f", of benign variants {threshold.variants:.1%}"
