@@ -62,7 +62,7 @@ class Gaussian:
             ratio, axes = np.linalg.eigh(whitening.T @ (moved.T @ moved / len(moved)) @ whitening)
             whitening = whitening @ (axes / np.sqrt(1.0 + _BENIGN * ratio ** 2))
         # The same distances by a triangular matrix, which is half zeros in a file.
-        whitening = np.linalg.qr(whitening.T, mode="r").T / scale[:, np.newaxis]
+        whitening = np.asarray(np.linalg.qr(whitening.T, mode="r")).T / scale[:, np.newaxis]
         return cls(whitening, mean @ whitening)
 
     def distances(self, features: np.ndarray) -> np.ndarray:
