@@ -53,7 +53,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = pathlib.Path(arguments.run or arguments.out / "run")
     if not arguments.run:
-        _leanood("train", f"--data=lanes:frames={arguments.frames}", f"--epochs={arguments.epochs}",
+        _leanood("train", "--model=bvae", f"--data=lanes:frames={arguments.frames}", f"--epochs={arguments.epochs}",
                  "--batch_size=16", f"--out={run}")
     data = _data(run)
     lines: Dict[str, List[str]] = {}

@@ -1,6 +1,6 @@
 """The paper's case study on a trained β-VAE: loss, AUROC, size, memory and latency of every way to compress it.
 
-  leanood train --data=DUCKIETOWN --split_csv=SPLIT.csv --out=RUN
+  leanood train --model=bvae --data=DUCKIETOWN --split_csv=SPLIT.csv --out=RUN
   python benchmarks/case_study/report.py RUN OUT [--epochs=20] [--only=baseline,pruned,dynamic]
 
 One command, resumable: what OUT holds already is not done again, and a training that was killed goes on. Every file is

@@ -31,8 +31,8 @@ WEIGHT_TOLERANCE = 1e-3  # root-mean-square difference over root-mean-square wei
 
 
 def command(out, epochs, deterministic):
-    return [sys.executable, "-m", "leanood.tools.main", "train", "--data=lanes:frames=1000", "--size=32x32",
-            "--widths=8,16", "--latents=8", f"--epochs={epochs}", "--patience=0", f"--out={out}",
+    return [sys.executable, "-m", "leanood.tools.main", "train", "--model=bvae", "--data=lanes:frames=1000",
+            "--size=32x32", "--widths=8,16", "--latents=8", f"--epochs={epochs}", "--patience=0", f"--out={out}",
             *(["--deterministic"] if deterministic else [])]
 
 
