@@ -14,7 +14,8 @@ import tf_keras as keras
 from leanood.models import efficientnet_lite, run
 
 NAMES = ("efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_small")
-FEATURES = "features"
+FEATURES, LOCAL = "features", "local"
+CELLS = 10  # rows of the map that is put out as `local`, at most
 SMALLEST = 32  # rows and columns that a network sees at least
 _SHRUNK = (8, 16)  # by how much the maps that are worth a cut are smaller than what the network sees
 
@@ -92,9 +93,25 @@ def cuts(model: keras.Model) -> List[str]:
     return ends or [layer.name for layer in maps]
 
 
-def cut(model: keras.Model, layer: str) -> keras.Model:
-    """Returns the network up to a layer, its map averaged: `features` float32 [N, C], with the same weights."""
-    return pooled(model, {FEATURES: layer}, "encoder")
+def cut(model: keras.Model, layer: str, local: bool = False) -> keras.Model:
+    """Returns the network up to a layer, its map averaged: `features` float32 [N, C], with the same weights.
+
+    Args:
+      model: the network.
+      layer: the last one, as of `cuts`.
+      local: put out a map besides, `local` float32 [N, h', w', C'], which shows small things: of the last layer whose
+        map is an eighth of the frame, its neighbouring places averaged down to CELLS rows.
+    """
+    network = pooled(model, {FEATURES: layer}, "encoder")
+    if not local:
+        return network
+    before = cuts(model)
+    before = before[:before.index(layer) + 1] if layer in before else [layer]
+    rows = max(_shape(model.get_layer(name))[1] for name in before)
+    cells = model.get_layer([name for name in before if _shape(model.get_layer(name))[1] == rows][-1]).output
+    factor = -(-int(cells.shape[1]) // CELLS)
+    mean = keras.layers.AveragePooling2D(factor, name=LOCAL)(cells)
+    return keras.Model(network.input, {**network.output, LOCAL: mean}, name="encoder")
 
 
 def pooled(model: keras.Model, layers: Any, name: str = "pooled") -> keras.Model:

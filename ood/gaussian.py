@@ -5,6 +5,7 @@ from typing import Dict, Mapping, Optional
 
 import numpy as np
 
+FEWEST, MOST = 20, 8  # frames of a partition that has a mean of its own, and how many such partitions
 _BENIGN = 0.1  # weight of λ²: chosen on validation frames, the least that stays silent on video codecs
 
 
@@ -16,18 +17,22 @@ class Gaussian:
     365-411. So it is invertible of few frames too, and a feature that is constant in training counts little
     until it moves.
 
+    Of partitions each has its own mean, and all have one covariance; what counts is the distance to the nearest.
+
     Attributes:
-      whitening: float64 [D, D]; offset: float64 [D].
+      whitening: float64 [D, D]; offset: float64 [D], or [K, D] of K partitions.
     """
 
     def __init__(self, whitening: np.ndarray, offset: np.ndarray):
-        if whitening.ndim != 2 or whitening.shape != (len(offset), len(offset)) or not len(offset):
+        width = offset.shape[-1]
+        if whitening.shape != (width, width) or offset.ndim not in (1, 2) or not offset.size:
             raise ValueError(f"gaussian: whitening {list(whitening.shape)} and offset {list(offset.shape)} don't fit")
         self.whitening = np.ascontiguousarray(whitening, dtype=np.float64)
         self.offset = np.ascontiguousarray(offset, dtype=np.float64)
 
     @classmethod
-    def fit(cls, features: np.ndarray, spread: Optional[np.ndarray] = None) -> Gaussian:
+    def fit(cls, features: np.ndarray, spread: Optional[np.ndarray] = None,
+            partition: Optional[np.ndarray] = None) -> Gaussian:
         """Returns the Gaussian of finite features [N, D], N ≥ 2 (needs scikit-learn).
 
         Args:
@@ -37,13 +42,21 @@ class Gaussian:
             as much (in variance) as frames differ, it grows to 1 + cλ² times. So what they move most says next to
             nothing, and what they move little keeps its say, which under S + B, 1 + λ, every direction loses some of.
             The mean stays that of the frames as they are.
+          partition: each frame's, str [N]; None, with fewer than FEWEST frames in one, or of more than MOST: one mean.
         """
         from sklearn import covariance as covariances
 
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(f"a Gaussian needs at least 2 frames to fit, not {len(features)}; give more training data")
-        mean, scale = features.mean(axis=0), features.std(axis=0)
+        mean = features.mean(axis=0)
+        means = mean[np.newaxis]
+        if partition is not None:
+            names, member, counts = np.unique(partition, return_inverse=True, return_counts=True)
+            if len(names) <= MOST and counts.min() >= FEWEST:
+                means = np.stack([features[member == k].mean(axis=0) for k in range(len(names))])
+                features = features - (means - mean)[member]
+        scale = features.std(axis=0)
         # A feature that never moved in training has no scale of its own; a thousandth keeps it quiet, not blind.
         scale = np.maximum(scale, 1e-3 * max(1.0, float(np.abs(mean).max())) * (scale < 1e-12) + 1e-12)
         standard = features - mean
@@ -59,17 +72,20 @@ class Gaussian:
                              "give more training data") from None
         if spread is not None and len(spread):
             moved = np.asarray(spread, dtype=np.float64) / scale
-            ratio, axes = np.linalg.eigh(whitening.T @ (moved.T @ moved / len(moved)) @ whitening)
-            whitening = whitening @ (axes / np.sqrt(1.0 + _BENIGN * ratio ** 2))
+            whitening = overlooking(whitening, moved.T @ moved / len(moved))
         # The same distances by a triangular matrix, which is half zeros in a file.
         whitening = np.asarray(np.linalg.qr(whitening.T, mode="r")).T / scale[:, np.newaxis]
-        return cls(whitening, mean @ whitening)
+        offset = means @ whitening
+        return cls(whitening, offset[0] if len(offset) == 1 else offset)
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Returns d² float64 [N] of features [N, D]."""
-        white = features @ self.whitening
-        white -= self.offset
-        return np.einsum("nd,nd->n", white, white)
+        projected = features @ self.whitening
+        nearest = np.full(len(projected), np.inf)
+        for offset in np.atleast_2d(self.offset):
+            white = projected - offset
+            np.minimum(nearest, np.einsum("nd,nd->n", white, white), out=nearest)
+        return nearest
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         return {"whitening": self.whitening, "offset": self.offset}
@@ -77,3 +93,13 @@ class Gaussian:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Gaussian:
         return cls(np.asarray(arrays["whitening"]), np.asarray(arrays["offset"]))
+
+
+def overlooking(whitening: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Returns a whitening […, D, D] that counts for little what benign changes move, by their mean outer product.
+
+    Args:
+      whitening: of the frames as they are; moved: [D, D] likewise, in the same units. See `Gaussian.fit`.
+    """
+    ratio, axes = np.linalg.eigh(np.swapaxes(whitening, -1, -2) @ moved @ whitening)
+    return np.asarray(whitening @ (axes / np.sqrt(1.0 + _BENIGN * ratio[..., np.newaxis, :] ** 2)))

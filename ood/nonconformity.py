@@ -52,6 +52,19 @@ class Nonconformity:
         """
         raise NotImplementedError
 
+    @property
+    def cells(self) -> Optional[Tuple[int, int]]:
+        """Rows and columns of `map`; None of a measure that doesn't say where a frame is odd."""
+        return None
+
+    def map(self) -> Optional[np.ndarray]:
+        """Returns where the last frame that `score_frame` saw is odd, −ln p of each cell, float64 [h, w]; or None."""
+        return None
+
+    def maps(self, outputs: Mapping[str, np.ndarray]) -> Optional[np.ndarray]:
+        """Returns `map` of each frame, float64 [N, h, w], of outputs [N, …]; or None."""
+        return None
+
     def to_arrays(self) -> Dict[str, np.ndarray]:
         """Returns everything fitted, as named arrays."""
         raise NotImplementedError

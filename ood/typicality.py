@@ -1,10 +1,11 @@
 """The default nonconformity: two-sided typicality of early statistics, latents and change, fused by their p-values.
 
-Three channels, each a squared distance to what training frames look like, so that too little counts like too much:
+Four channels, each a squared distance to what training frames look like, so that too little counts like too much:
   early: Mahalanobis distance of the first layer's pooled statistics and their logarithms, since light multiplies, and,
     where the network has the output `features`, of these in the same Gaussian, since what is odd together is odd;
   latent: Mahalanobis distance of ln KL_i over the latents (two-sided typicality of the per-latent KL);
-  change: how far the early statistics moved since the previous frame (a frozen camera moves too little).
+  change: how far the early statistics moved since the previous frame (a frozen camera moves too little);
+  local: where the network has the output `local`, a map, the largest distance of its cells (something small is odd).
 What benign variants of the training frames move (codecs, noise of a grey level, a shift by a pixel) widens the
 Gaussians in that direction, so that it counts for little (`gaussian.Gaussian.fit`).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
@@ -20,10 +21,10 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from leanood.ood import gaussian, kl, nonconformity, tail
+from leanood.ood import gaussian, kl, local, nonconformity, tail
 
-EARLY, LATENT, CHANGE = "early", "latent", "change"
-WEIGHTS = {EARLY: 0.7, LATENT: 0.2, CHANGE: 0.1}
+EARLY, LATENT, CHANGE, LOCAL = "early", "latent", "change", "local"
+WEIGHTS = {EARLY: 0.7, LATENT: 0.2, CHANGE: 0.1, LOCAL: 0.1}  # of latents and a map a network has one
 CHANNELS = tuple(WEIGHTS)
 FEATURES = "features"
 _MAGNITUDES = 28  # leading columns of `early` that are magnitudes; what follows are logarithms and their deviations
@@ -39,44 +40,52 @@ class _Fitted(NamedTuple):
     features: Dict[str, np.ndarray]  # by channel
     first: np.ndarray  # bool: begins a sequence
     origin: np.ndarray  # int: which frame it is, or is a variant of
+    partition: Optional[np.ndarray] = None  # str, where partitions have means of their own
 
 
 class Typicality(nonconformity.Nonconformity):
-    """α = max over channels of −ln p + ln w, one column, on `early` [N, E], `features` [N, F], `mu`, `logvar` [N, Z].
+    """α = max over channels of −ln p + ln w, one column, on `early` [N, E], `features` [N, F], `mu`, `logvar` [N, Z]
+    and `local` [N, h, w, C].
 
     Args:
-      channels: which of CHANNELS to use (for ablations); "change" needs sequences, "latent" a network with latents;
-        they are left out without them.
+      channels: which of CHANNELS to use (for ablations); "change" needs sequences, "latent" a network with latents,
+        "local" one with a map; they are left out without them.
       features: whether to read the network's `features` where it has them (for ablations).
+      bank: whether to read the filter bank's statistics, `early` (for ablations); without, "change" is left out.
+      by_partition: whether partitions, subsets of the frames, have means of their own; their covariance is one.
     """
 
     name = "typicality"
     extrapolates = True
 
-    def __init__(self, channels: Tuple[str, ...] = CHANNELS, *, features: bool = True):
+    def __init__(self, channels: Tuple[str, ...] = CHANNELS, *, features: bool = True, bank: bool = True,
+                 by_partition: bool = False):
         unknown = [channel for channel in channels if channel not in CHANNELS]
         if unknown or not channels:
             raise ValueError(f"typicality has the channels {', '.join(CHANNELS)}, not {', '.join(unknown) or 'none'}")
-        self._reads_features = features
-        self._use(tuple(channel for channel in CHANNELS if channel in channels))
+        self._reads_features, self._reads_bank, self._by_partition = features, bank, by_partition
+        self._use(tuple(channel for channel in CHANNELS if channel in channels and (bank or channel != CHANGE)))
         self.partitions = ("all",)
         self._gaussians: Dict[str, gaussian.Gaussian] = {}
+        self._local: Optional[local.LocalGaussian] = None
+        self._cells = np.zeros(0)  # the last frame's distances, by cell
         self._tails: Dict[str, tail.Tail] = {}
         self._widths = (0, 0, 0, 0)  # columns of early, of features, of early's logarithms, of latents
         self._pace = (0.0, 1.0)  # mean and standard deviation of the ln of the change between consecutive frames
 
     def _use(self, channels: Tuple[str, ...], features: bool = False) -> None:
         self.channels = channels
-        self.inputs = (((EARLY,) if set(channels) - {LATENT} else ())
+        self.inputs = (((EARLY,) if self._reads_bank and set(channels) - {LATENT, LOCAL} else ())
                        + ((FEATURES,) if EARLY in channels and features else ())
-                       + (("mu", "logvar") if LATENT in channels else ()))
+                       + (("mu", "logvar") if LATENT in channels else ()) + ((LOCAL,) if LOCAL in channels else ()))
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None,
             variants: Optional[nonconformity.Variants] = None) -> Typicality:
         channels = self.channels
-        if "mu" not in outputs and len(channels) > 1:  # a network without latents
-            channels = tuple(channel for channel in channels if channel != LATENT)
+        for channel, output in ((LATENT, "mu"), (LOCAL, LOCAL)):
+            if output not in outputs and len(channels) > 1:  # a network without latents, or a map
+                channels = tuple(other for other in channels if other != channel)
         self._use(channels, self._reads_features and FEATURES in outputs)
         missing = [name for name in self.inputs if name not in outputs]
         if missing:
@@ -91,7 +100,8 @@ class Typicality(nonconformity.Nonconformity):
         early, deep, latents = (np.shape(outputs[name])[1] if name in self.inputs else 0
                                 for name in (EARLY, FEATURES, "mu"))
         self._widths = (early, deep, min(early, _MAGNITUDES), latents)
-        frames = _Fitted(self._columns(outputs), first, np.arange(len(first)))
+        frames = _Fitted(self._columns(outputs), first, np.arange(len(first)),
+                         partition if self._by_partition else None)
         varied = None if variants is None else _Fitted(
             self._columns(variants.outputs), np.ones(len(variants.origin), bool) if variants.starts is None
             else np.asarray(variants.starts, bool), np.asarray(variants.origin))
@@ -128,8 +138,15 @@ class Typicality(nonconformity.Nonconformity):
             moved -= frames.features[channel][varied.origin[theirs]]
             return moved
 
-        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread(channel))
-                           for channel in self.channels if channel != CHANGE}
+        partition = None if frames.partition is None else np.asarray(frames.partition)[chosen]
+        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread(channel), partition)
+                           for channel in self.channels if channel not in (CHANGE, LOCAL)}
+        if LOCAL in self.channels:
+            maps, moved = frames.features[LOCAL], None
+            if varied is not None:
+                shown = local.some(np.flatnonzero(theirs))
+                moved = varied.features[LOCAL][shown] - maps[varied.origin[shown]]
+            self._local = local.LocalGaussian.fit(maps[local.some(np.flatnonzero(chosen))], moved)
         if paces:
             pace = np.concatenate(paces)
             if len(pace) < 2:
@@ -142,24 +159,30 @@ class Typicality(nonconformity.Nonconformity):
         width = early + deep + magnitudes
         self._features, self._before = np.zeros(width + latents), np.zeros(width + latents)
         begins = {EARLY: 0, LATENT: width}
-        ends = np.cumsum([0] + [len(fitted.offset) for fitted in self._gaussians.values()])
+        ends = np.cumsum([0] + [fitted.offset.shape[-1] for fitted in self._gaussians.values()])
         self._matrix = np.zeros((width + latents, ends[-1]))
         for begin, (channel, fitted) in zip(ends, self._gaussians.items()):
-            row, count = begins[channel], len(fitted.offset)
+            row, count = begins[channel], fitted.offset.shape[-1]
             self._matrix[row:row + count, begin:begin + count] = fitted.whitening
-        self._offset = np.concatenate([np.empty(0), *[fitted.offset for fitted in self._gaussians.values()]])
-        self._white = np.empty(len(self._offset))
+        # A row for each partition, [K, …].
+        self._offset = np.concatenate([np.atleast_2d(fitted.offset) for fitted in self._gaussians.values()]
+                                      or [np.empty((1, 0))], axis=1)
+        self._projected, self._white = np.empty(self._matrix.shape[1]), np.empty_like(self._offset)
         self._begins = ends[:-1]
         self._floors = np.repeat([_FLOOR, _KL_FLOOR], [magnitudes, latents])
         self._parts = [(self._tails[channel], _LOG_WEIGHTS[channel]) for channel in self._gaussians]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Returns what the Gaussians are of, float64 [N, …]: early, features and early's logarithms; latents."""
+        """Returns what the Gaussians are of, [N, …]: early, features and early's logarithms; latents; the map."""
         columns = {}
         if EARLY in self.inputs:
             columns[EARLY] = joined(outputs[EARLY], outputs[FEATURES] if FEATURES in self.inputs else None)
+        elif FEATURES in self.inputs:
+            columns[EARLY] = np.asarray(outputs[FEATURES], np.float64)
         if LATENT in self.channels:
             columns[LATENT] = np.log(kl.per_latent(outputs["mu"], outputs["logvar"]) + _KL_FLOOR)
+        if LOCAL in self.channels:
+            columns[LOCAL] = np.asarray(outputs[LOCAL])
         return columns
 
     def _moved(self, early: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -174,6 +197,8 @@ class Typicality(nonconformity.Nonconformity):
         if CHANGE in self.channels:
             mean, deviation = self._pace
             distances[CHANGE] = np.where(first, 0.0, ((self._moved(features[EARLY], first) - mean) / deviation) ** 2)
+        if self._local is not None:
+            distances[LOCAL] = self._local.largest(features[LOCAL])
         return distances
 
     def evidence(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
@@ -192,10 +217,10 @@ class Typicality(nonconformity.Nonconformity):
         begin = early + deep
         if early:
             features[:early] = np.ravel(outputs[EARLY])
-            if deep:
-                features[early:begin] = np.ravel(outputs[FEATURES])
             np.maximum(features[:magnitudes], 0.0, out=features[:magnitudes])
             features[begin:begin + magnitudes] = features[:magnitudes]
+        if deep:
+            features[early:begin] = np.ravel(outputs[FEATURES])
         if latents:
             features[begin + magnitudes:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
         logarithmic = features[begin:]
@@ -203,10 +228,11 @@ class Typicality(nonconformity.Nonconformity):
         np.log(logarithmic, out=logarithmic)
         most = -math.inf
         if self._parts:
-            white = np.dot(features, self._matrix, out=self._white)
-            white -= self._offset
+            white = np.subtract(np.dot(features, self._matrix, out=self._projected), self._offset, out=self._white)
             white *= white
-            for (evidence, weight), distance in zip(self._parts, np.add.reduceat(white, self._begins).tolist()):
+            sums = np.add.reduceat(white, self._begins, axis=1)
+            distances = (sums[0] if len(sums) == 1 else sums.min(axis=0)).tolist()
+            for (evidence, weight), distance in zip(self._parts, distances):
                 most = max(most, evidence.log_p_scalar(distance) + weight)
         if CHANGE in self.channels:
             distance = 0.0
@@ -216,11 +242,31 @@ class Typicality(nonconformity.Nonconformity):
                 mean, deviation = self._pace
                 distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
             most = max(most, self._tails[CHANGE].log_p_scalar(distance) + _LOG_WEIGHTS[CHANGE])
+        if self._local is not None:
+            self._cells = self._local.distances(outputs[LOCAL])[0]
+            most = max(most, self._tails[LOCAL].log_p_scalar(float(self._cells.max())) + _LOG_WEIGHTS[LOCAL])
         return [most]
+
+    @property
+    def cells(self) -> Optional[Tuple[int, int]]:
+        return None if self._local is None else self._local.cells
+
+    def map(self) -> Optional[np.ndarray]:
+        if self._local is None or not len(self._cells):
+            return None
+        return self._tails[LOCAL].log_p(self._cells).reshape(self._local.cells)
+
+    def maps(self, outputs: Mapping[str, np.ndarray]) -> Optional[np.ndarray]:
+        if self._local is None:
+            return None
+        distances = self._local.distances(outputs[LOCAL])
+        return self._tails[LOCAL].log_p(distances.ravel()).reshape(len(distances), *self._local.cells)
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
         arrays = {"channels": np.array(self.channels), "pace": np.array(self._pace),
                   "widths": np.array(self._widths)}
+        if self._local is not None:
+            arrays.update({f"gaussian.{LOCAL}.{name}": array for name, array in self._local.to_arrays().items()})
         for kind, parts in (("gaussian", self._gaussians), ("tail", self._tails)):
             for channel, part in parts.items():
                 arrays.update({f"{kind}.{channel}.{name}": array for name, array in part.to_arrays().items()})
@@ -239,12 +285,15 @@ class Typicality(nonconformity.Nonconformity):
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
 
         typicality._gaussians = {channel: gaussian.Gaussian.from_arrays(part("gaussian", channel))
-                                 for channel in typicality.channels if channel != CHANGE}
+                                 for channel in typicality.channels if channel not in (CHANGE, LOCAL)}
+        if LOCAL in typicality.channels:
+            typicality._local = local.LocalGaussian.from_arrays(part("gaussian", LOCAL))
         typicality._tails = {channel: tail.Tail.from_arrays(part("tail", channel)) for channel in typicality.channels}
         widths = [int(width) for width in np.asarray(arrays["widths"]).tolist()]
         if len(widths) == 2:  # files of version 0.1: magnitudes and their logarithms counted together, no features
             widths = [widths[0] // 2, 0, widths[0] // 2, widths[1]]
         typicality._widths = (widths[0], widths[1], widths[2], widths[3])
+        typicality._reads_bank = widths[0] > 0 or not widths[1]
         typicality._use(typicality.channels, widths[1] > 0)
         typicality._compile()
         return typicality

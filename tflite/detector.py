@@ -25,6 +25,7 @@ class Verdict(NamedTuple):
     log_martingale: float  # ln M over the window
     invalid: bool  # the frame cannot be judged: it counts as not in-distribution and raises the alarm
     waiting: bool = False  # too few frames follow each other yet to see motion: the score is the last one's
+    map: Optional[np.ndarray] = None  # where it is odd: −ln p of each cell [h, w], of networks with the output `local`
 
     @property
     def martingale(self) -> float:
@@ -136,7 +137,8 @@ class BundledDetector:
         end = time.perf_counter()
         self.stages_s = {"preprocess": prepared - start, "invoke": invoked_s, "detect": end - prepared - invoked_s}
         return Verdict(step.score, step.p_value, step.alarm, self._names[step.partition], end - start,
-                       step.nonconformity, step.log_martingale, step.invalid)
+                       step.nonconformity, step.log_martingale, step.invalid,
+                       map=None if step.invalid else self.detector.nonconformity.map())
 
 
 def _is_uniform(frame: np.ndarray) -> bool:

@@ -70,4 +70,5 @@ class Together:
             alarm=any(verdict.alarm for verdict in verdicts), partition=f"{self._names[first]}: {leading.partition}",
             latency_s=time.perf_counter() - start, nonconformity=leading.nonconformity,
             log_martingale=leading.log_martingale, invalid=any(verdict.invalid for verdict in verdicts),
-            waiting=all(verdict.waiting for verdict in verdicts))
+            waiting=all(verdict.waiting for verdict in verdicts),
+            map=next((verdict.map for verdict in verdicts if verdict.map is not None), None))

@@ -36,6 +36,7 @@ flags.DEFINE_float("false_alarms_per_hour", None, "sequences: to allow in in-dis
                    "--sensitivity says", lower_bound=1e-6)
 flags.DEFINE_float("false_positive_rate", None, "images: share of in-distribution images to flag; default: as "
                    "--sensitivity says", lower_bound=1e-6, upper_bound=0.999)
+flags.DEFINE_boolean("by_partition", False, "typicality: subsets of the data (bright, medium) have means of their own")
 flags.DEFINE_string("group_by", None, "what the promise is to hold for the next of: a regular expression whose match "
                     "in a frame's name is its group (a robot, a day), or FILE.csv:COLUMN; default: recordings, blocks")
 flags.DEFINE_integer("benign_variants", 6, "variants of a frame, as other cameras and codecs would have given it, to "

@@ -26,6 +26,8 @@ flags.DEFINE_string("cut", "", "backbone: the layer whose map's means are the fe
                     "frames and changes of them")
 flags.DEFINE_integer("downscale", None, "backbone: it sees means of so many by so many pixels; 1 is the accurate "
                      "choice; default: 3, or as many as leave 32 rows and columns", lower_bound=1)
+flags.DEFINE_boolean("local", False, "backbone: put out a map besides: the detector sees small things, and says where "
+                     "in the frame")
 flags.DEFINE_enum("input_scale", "unit", ["unit", "signed", "bytes"], "backbone from a file: what it was trained on")
 flags.DEFINE_enum("stem", "cifar", ["cifar", "imagenet"], "resnet18: imagenet shrinks the image by 4 at once")
 flags.DEFINE_float("width", 1.0, "resnet18: multiplies all channels")

@@ -40,7 +40,7 @@ class Cut(NamedTuple):
 
 def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str, *,
           name: str = "efficientnet_lite0", cut: str = "", downscale: Optional[int] = None, input_scale: str = "unit",
-          size: Tuple[int, int] = (120, 160), seed: int = 0) -> outcome.Outcome:
+          size: Tuple[int, int] = (120, 160), seed: int = 0, local: bool = False) -> outcome.Outcome:
     """Makes a run's folder of a pretrained network up to a cut, frozen: `encoder.h5` with the output `features`.
 
     Args:
@@ -53,6 +53,7 @@ def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[st
       cut: a layer's name; empty: chosen.
       size: (h, w) of the frame in pixels.
       seed: of the made-up changes.
+      local: put out a map too, `local`, for small things and for where a frame is odd.
     """
     from leanood.models import backbone, run
 
@@ -61,14 +62,16 @@ def train(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[st
     base = backbone.load(name, size, downscale=downscale, input_scale=input_scale)
     folder = run.Run.create(out, {
         "model": "backbone", "backbone": os.path.abspath(name) if os.path.exists(name) else name, "cut": cut,
-        "downscale": downscale, "size": list(size), "input_scale": base.input_scale, "seed": seed, "data": dict(data)})
+        "downscale": downscale, "size": list(size), "input_scale": base.input_scale, "seed": seed,
+        **({"local": True} if local else {}), "data": dict(data)})
     with folder.lock():
         candidates = [] if cut else choose(base.model, base.input_scale, size, images, validation, seed)
         chosen = cut or best(candidates).layer
-        network = backbone.cut(base.model, chosen)
+        network = backbone.cut(base.model, chosen, local)
         folder.save("encoder", network)
     summary: Dict[str, Any] = {
         "out": folder.path, "backbone": name, "cut": chosen, "features": int(network.output["features"].shape[-1]),
+        **({"local": list(network.output["local"].shape[1:])} if local else {}),
         "parameters": int(network.count_params()), "train_images": len(images), "validation_images": len(validation)}
     rows = [[candidate.layer, candidate.features, candidate.corruptions, candidate.content, candidate.mean,
              "yes" if candidate.layer == chosen else ""] for candidate in candidates]

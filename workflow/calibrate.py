@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
               input_scale: Optional[str] = None, fold: str = "none", top_k: int = 1, rank_by: str = "variance",
               window: Optional[int] = None, sensitivity: str = "normal",
               false_alarms_per_hour: Optional[float] = None, false_positive_rate: Optional[float] = None,
-              group_by: Optional[str] = None, benign_variants: int = 6, seed: int = 0,
+              group_by: Optional[str] = None, by_partition: bool = False, benign_variants: int = 6, seed: int = 0,
               num_threads: Optional[int] = None, verbose: bool = False,
               **data_options: Any) -> outcome.Outcome:
     """Calibrates a converted network into a detector file; returns its path and what was seen on the way.
@@ -82,6 +82,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
       sensitivity: "low", "normal" or "high": 0.3, 3 or 30 false alarms an hour, 1, 5 or 15% of images flagged.
       false_alarms_per_hour: sequences: to allow in in-distribution driving; None: as `sensitivity` says.
       false_positive_rate: images: share of in-distribution images to flag; None: as `sensitivity` says.
+      by_partition: typicality: subsets of the data (bright, medium) have means of their own, and one covariance.
       group_by: what a promise has to hold for the next of: a regular expression whose match in a frame's name is its
         group (a robot, a day), or "FILE.csv:COLUMN" of a table `image,COLUMN`; None: recordings, of a single one ten
         blocks, of unordered images blocks of neighbours.
@@ -112,7 +113,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         detector=detector or default_detector(loaded.runner.outputs), top_k=top_k, rank_by=rank_by, window=window,
         seed=seed, false_alarms_per_hour=per_hour if false_alarms_per_hour is None else false_alarms_per_hour,
         false_positive_rate=share if false_positive_rate is None else false_positive_rate, group_by=group_by,
-        benign_variants=benign_variants))
+        by_partition=by_partition, benign_variants=benign_variants))
     alarms = sensitivity_.find(result.detector, loaded, result.validation,
                                sequences.OF_MOTION if loaded.motion else corruptions.NAMES)
     summary = dict(result.summary)
@@ -147,7 +148,9 @@ class Settings:
     false_positive_rate: float = 0.05  # of in-distribution images; sequences: not used
     group_by: Optional[str] = None  # see `data.groups.of`
     benign_variants: int = 6  # at most so many of a frame
+    by_partition: bool = False  # typicality: subsets have means of their own
     seed: int = 0
+    unfitted: Optional[Callable[[], nonconformity.Nonconformity]] = None  # instead of the detector's own; for ablations
     scales: bool = False  # typicality compares several scales, not `window` alone; None for `window` sets it
 
 
@@ -176,6 +179,7 @@ def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Ma
     kind = ("flow" if loaded.motion else
             "classifier" if isinstance(measured, classifier_score.ClassifierScore) else "latent")
     return {**result.detector.config(), "kind": kind, "outputs": list(measured.inputs), "fps": fps,
+            **({"map": {"cells": list(measured.cells)}} if measured.cells else {}),
             "input": {"name": tensor.name, "size": list(loaded.size), "dtype": str(np.dtype(tensor.dtype)),
                       "range": [0.0, 1.0], "channels": "RGB",
                       **({"flow": loaded.motion.to_json()} if loaded.motion else {})},
@@ -207,6 +211,8 @@ def _output_names(path: str) -> Dict[str, str]:
 
 def unfitted(settings: Settings) -> nonconformity.Nonconformity:
     """Returns the unfitted nonconformity that the settings name."""
+    if settings.unfitted:
+        return settings.unfitted()
     if settings.detector == "kl-topk":
         return kl_topk.KlTopK(settings.top_k, settings.rank_by)
     if settings.detector == "kl-typical":
@@ -216,7 +222,7 @@ def unfitted(settings: Settings) -> nonconformity.Nonconformity:
     if settings.detector == "flow-kl":
         return flow_kl.FlowKl()
     if settings.detector == "typicality":
-        return typicality.Typicality()
+        return typicality.Typicality(by_partition=settings.by_partition)
     names = settings.detector.split("+")
     if all(name in DETECTORS and name in scores.NAMES for name in names):
         members = [scores.by_name(name)() for name in names]
@@ -224,21 +230,27 @@ def unfitted(settings: Settings) -> nonconformity.Nonconformity:
     raise ValueError(f"detector is {settings.detector!r}; it can be {', '.join(DETECTORS)}")
 
 
-def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings) -> Calibration:
+def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
+        gathered: Optional[material.Material] = None) -> Calibration:
     """Returns the calibrated detector of a network's file on a data set.
 
     Args:
       loaded: the file.
       data: the data set, with its splits.
       settings: how to calibrate.
+      gathered: what it says of that data (`material.gather`), where it was asked before; None: it is asked.
     """
     if settings.window is None:
         settings = dataclasses.replace(settings, scales=True, window=WINDOWS.get(settings.detector, 0))
     classifier = settings.detector not in WINDOWS
-    gathered = material.gather(loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
-                               vary=material.SPLITS[1:] if classifier else material.SPLITS)
+    if gathered is None:
+        gathered = material.gather(
+            loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
+            vary=material.SPLITS[1:] if classifier else material.SPLITS)
     if not gathered.ordered:
         settings = dataclasses.replace(settings, window=0)
+    if data.partition_kind != "subset":  # of factors a frame is typical in each
+        settings = dataclasses.replace(settings, by_partition=False)
     summary: Dict[str, Any] = {"frames": gathered.count(), "ordered": gathered.ordered,
                                "groups": len(np.unique(gathered.group))}
     if classifier:

@@ -163,6 +163,9 @@ class _Scorer:
                   "nonconformity": ran["nonconformity"], "scaled": ran["score"][:, np.newaxis],
                   "channel": gallery.speaking(self.arithmetic, outputs, starts),
                   "scale": np.full(len(ran["score"]), max(1, self.arithmetic.window))}
+        maps = self.arithmetic.nonconformity.maps(outputs)
+        if maps is not None:
+            scores["map"] = np.nan_to_num(maps).astype(np.float32)
         scales = self.arithmetic.scales
         if scales is not None and starts is not None:
             scores["scaled"] = evidence.scaled(evidence.of(ran["p_value"]), starts, scales.windows).T

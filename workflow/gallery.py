@@ -1,7 +1,7 @@
 """The frames to look at after an evaluation: false alarms, misses, and the oddest of what is in distribution."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ KINDS = (FALSE_ALARM, MISS, ODDEST)
 MOST = 6  # pictures a kind
 SIZE = (2.1 * MOST, 2.1 * len(KINDS))  # inches
 _WIDTH = 160  # pixels of a picture
+_ORDINARY, _GLARING = 2.0, 8.0  # −ln p of a cell: below the first it is not drawn, above the second as red as can be
 
 
 class Picture(NamedTuple):
@@ -24,6 +25,7 @@ class Picture(NamedTuple):
     kind: str  # of KINDS
     title: str  # the set, and the channel and scale that spoke
     frame: np.ndarray  # uint8 [h, w, 3]
+    map: Optional[np.ndarray] = None  # where it is odd, −ln p of each cell [rows, columns]
 
 
 def speaking(detector: detector_.Detector, outputs: Mapping[str, np.ndarray], starts: Any) -> np.ndarray:
@@ -52,7 +54,7 @@ def in_distribution(data: dataset.Dataset, scores: Mapping[str, np.ndarray], sta
     false = _spread(raised[np.argsort(-scores["detector"][raised], kind="stable")], apart)
     quiet = np.flatnonzero(~alarm & np.isfinite(scores["nonconformity"]))
     oddest = _spread(quiet[np.argsort(-scores["nonconformity"][quiet], kind="stable")], apart)
-    return [Picture(kind, f"{data.names[i]}: {why(scores, i)}", _small(data.read(int(i))))
+    return [Picture(kind, f"{data.names[i]}: {why(scores, i)}", _small(data.read(int(i))), _map(scores, i))
             for kind, chosen in ((FALSE_ALARM, false), (ODDEST, oddest)) for i in chosen]
 
 
@@ -69,7 +71,7 @@ def missed(name: str, scores: Mapping[str, np.ndarray], ood: np.ndarray,
     if not ood.any() or scores["alarm"][ood].any():
         return []
     at = int(np.flatnonzero(ood)[np.argmax(scores["detector"][ood])])
-    return [Picture(MISS, f"{name}: {why(scores, at)}", _small(read(at)))]
+    return [Picture(MISS, f"{name}: {why(scores, at)}", _small(read(at)), _map(scores, at))]
 
 
 def why(scores: Mapping[str, np.ndarray], at: int) -> str:
@@ -92,6 +94,7 @@ def figure(pictures: Sequence[Picture], title: str, into: Any = None) -> Any:
                 axes.set_title(kind if chosen else f"{kind}: none", fontsize=8, loc="left", y=1.12)
             if column < len(chosen):
                 axes.imshow(chosen[column].frame)
+                _heat(axes, chosen[column])
                 words = chosen[column].title.split(": ", 1)
                 axes.text(0.0, -0.04, "\n".join(words), fontsize=6, va="top", transform=axes.transAxes)
     return panel
@@ -106,6 +109,20 @@ def _spread(order: np.ndarray, apart: int) -> List[int]:
         if len(chosen) == MOST:
             break
     return chosen
+
+
+def _map(scores: Mapping[str, np.ndarray], at: int) -> Optional[np.ndarray]:
+    return scores["map"][at] if "map" in scores else None
+
+
+def _heat(axes: Any, picture: Picture) -> None:
+    """Draws where a picture's frame is odd: the odder, the less of the frame is seen through red."""
+    if picture.map is not None:
+        height, width = picture.frame.shape[:2]
+        shade = np.clip((picture.map - _ORDINARY) / (_GLARING - _ORDINARY), 0, 1)
+        red = np.zeros((*shade.shape, 4), np.float32)
+        red[..., 0], red[..., 3] = 1.0, 0.6 * shade
+        axes.imshow(red, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear")
 
 
 def _small(frame: np.ndarray) -> np.ndarray:

@@ -155,6 +155,8 @@ class Watch:
             "latency_ms": 1e3 * latency, "read_ms": 1e3 * (begin - item.captured),
             **{f"{stage}_ms": 1e3 * seconds for stage, seconds in stages.items()},
             "deadline_missed": self._deadline_s is not None and latency > self._deadline_s, "dropped": item.dropped}
+        if verdict.map is not None:
+            record["map"] = np.round(verdict.map, 2).tolist()
         self._count(record, latency)
         return record
 

@@ -16,8 +16,9 @@ _SIZES = {"bvae": (64, 64), "backbone": (120, 160), "flow_vae": (120, 160), "res
 
 def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "backbone",
           size: Optional[Tuple[int, int]] = None, backbone: str = "efficientnet_lite0", cut: str = "",
-          downscale: Optional[int] = None, input_scale: str = "unit", stem: str = "cifar", width: float = 1.0,
-          widths: Optional[Sequence[int]] = None, latents: Optional[int] = None, dense: Sequence[int] = (),
+          downscale: Optional[int] = None, local: bool = False, input_scale: str = "unit", stem: str = "cifar",
+          width: float = 1.0, widths: Optional[Sequence[int]] = None, latents: Optional[int] = None,
+          dense: Sequence[int] = (),
           activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
           beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
           warm_up_epochs: Optional[int] = None, augment: Sequence[str] = (), epochs: Optional[int] = None,
@@ -42,6 +43,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
         them.
       downscale: backbone: it sees means of so many by so many pixels; 1 is the accurate choice; None: 3, or as many as
         leave 32 rows and columns.
+      local: backbone: put out a map besides, so that the detector sees small things, and says where in the frame.
       input_scale: backbone from a file: what it was trained on, "unit" x/255, "signed" x/127.5−1 or "bytes" x.
       stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
       width: resnet18: multiplies all channels.
@@ -87,6 +89,8 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
                                                 "learning_rate": learning_rate}.items() if value is not None]
         if idle:
             progress.say(f"note: {', '.join(idle)} changes nothing, a backbone is frozen; --model=bvae trains one")
+    elif local:
+        raise ValueError("--local is a backbone's map; leave --model out, or give --model=backbone")
     frames, opened = datasets.open(data, data_options, {})
     images = datasets.split(frames, "train")
     validation = frames.where((frames.split == "validation") & ~frames.ood)
@@ -96,7 +100,7 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
     silence.tensorflow()
     if model == "backbone":
         return backbone_.train(images, validation, opened, os.fspath(out), name=backbone, cut=cut, downscale=downscale,
-                               input_scale=input_scale, size=size or _SIZES[model], seed=seed)
+                               input_scale=input_scale, size=size or _SIZES[model], seed=seed, local=local)
     import tensorflow as tf
 
     from leanood.models import precision as precision_

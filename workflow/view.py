@@ -5,10 +5,11 @@ import collections
 import math
 import sys
 import time
-from typing import Any, Deque, Dict, Optional
+from typing import Any, Deque, Dict, List, Optional
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REFRESH_S = 0.1
+_ORDINARY, _GLARING = 1.0, 8.0  # −ln p of a cell: the mean of ordinary frames, and the brightest
 _STAGES = ("read", "preprocess", "invoke", "detect")
 
 
@@ -82,7 +83,17 @@ class Rich(Plain):
         stages = "  ".join(f"{stage} {record[stage + '_ms']:.3g}" for stage in _STAGES)
         lines.append(f"latency ms {record['latency_ms']:>10.3g}  {stages}\n")
         lines.append("  ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items()))
+        for row in heat(record.get("map") or []):
+            lines.append("\n")
+            for style in row:
+                lines.append("   ", style)
         return panel.Panel(lines, title=text.Text(self._title), subtitle=text.Text(record["name"]))
+
+
+def heat(cells: Any) -> List[List[str]]:
+    """Returns each cell's style, red on black, of a map of −ln p [h][w]; from what is ordinary on it is darkest."""
+    shades = [[min(max(value - _ORDINARY, 0.0) / (_GLARING - _ORDINARY), 1.0) for value in row] for row in cells]
+    return [[f"on #{int(round(40 + 215 * shade)):02x}2828" for shade in row] for row in shades]
 
 
 def sparkline(values: Any) -> str:

@@ -1,12 +1,13 @@
-"""What detects: real lightings, faint corruptions and changed content of Duckietown's single images, by detector file.
+"""What detects: real scenes, faint corruptions and changed content of a set's single images, by detector file.
 
     python benchmarks/detection/groups.py --data=$LEANOOD_TEST_DATA/data --runs=runs \
         --files=backbone=runs/backbone/encoder_int8.tflite,half=runs/half/encoder_int8.tflite
 
 Each network is calibrated as `leanood calibrate` does it and judged on its own file, beside what is left of it without
-its network, without its filter bank, and beside the trivial baselines. Intervals: bootstrap over blocks of ten
-neighbouring frames, all kinds of row drawn together. Times: frame to verdict, one thread, files taking turns. Needs
-`pip install 'leanood[benchmarks]'`.
+its network, without its filter bank, and beside the trivial baselines. `--set=donkeycar` takes single frames of a drive
+instead, beside those of another day's drive on the same track, which must not be flagged. Intervals: bootstrap over
+blocks of ten neighbouring frames, all kinds of row drawn together. Times: frame to verdict, one thread, files taking
+turns. Needs `pip install 'leanood[benchmarks]'`.
 """
 from __future__ import annotations
 
@@ -30,27 +31,30 @@ from leanood.tools import command
 from leanood.workflow import calibrate, material, network, progress
 
 _FILES = flags.DEFINE_list("files", None, "LABEL=FILE.tflite,…: converted networks", required=True)
+_SET = flags.DEFINE_enum("set", "duckietown", ["duckietown", "donkeycar"], "whose single images")
 _ROUNDS = flags.DEFINE_integer("rounds", 200, "runs of each file, to time it; 0: not timed")
+_BY_PARTITION = flags.DEFINE_boolean("by_partition", False, "subsets have means of their own; give other labels then")
 _BOOTSTRAP = flags.DEFINE_integer("bootstrap", 300, "draws for the intervals")
 
 FAINT = (*((name, 1) for name in ("darker", "brighter", "rain", "fog", "glare", "motion_blur", "noise", "dead_pixels")),
          ("occlusion", 5))
 UNSEEN = ("mud", "grid of holes", "hue turned", "JPEG at quality 10", "lens distortion", "turned by 45°")
-REAL = ("dark", "red", "green", "another road")
+OOD = ("dark", "red", "green")  # of Duckietown; of both sets there is another road, of donkeycar an office
 GROUPS = ("real", "low", "content")
 _BLOCK = 10
 _ROAD = 500  # frames of another road
+_TEST = 210  # frames of a drive that are judged
 
 Rows = Dict[str, np.ndarray]  # by "group/kind", uint8 [N, h, w, 3]; "test" and "benign/…" beside them
 
 
 def main(argv: Sequence[str]) -> int:
     files = dict(pair.split("=", 1) for pair in _FILES.value)
-    data = sets.load_data("duckietown")
+    data = sets.load_data(_SET.value)
     kinds = _kinds(data)
     judged = {label: _judged(label, path, data, kinds) for label, path in files.items()}
     took = _times(files, kinds["test"]()) if _ROUNDS.value else {}
-    details = {"files": judged, "baselines": _trivial(data, kinds), "milliseconds": took}
+    details = {"set": _SET.value, "files": judged, "baselines": _trivial(data, kinds), "milliseconds": took}
     print(table(details))
     return results.write(__file__, figures(details), details)
 
@@ -58,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
 def _judged(label: str, path: str, data: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> Dict:
     """Returns what became of a file, kept in --runs."""
     flatbuffer = bundle.flatbuffer(path)
-    kept = os.path.join(sets.RUNS.value, f"groups_{label}_{hashlib.sha256(flatbuffer).hexdigest()[:12]}.json")
+    digest = hashlib.sha256(flatbuffer).hexdigest()[:12]
+    kept = os.path.join(sets.RUNS.value, f"groups_{_SET.value}_{label}_{digest}.json")
     if not os.path.exists(kept):
         loaded = network.load(flatbuffer)
         scores, threshold, calibration = _scores(loaded, data, kinds)
@@ -76,21 +81,28 @@ def figures(details: Mapping[str, Any]) -> List[results.Figure]:
         whole, without = result["detectors"]["whole"], result["detectors"]["without the network"]
         means = ", ".join(f"{group} {whole[group]:.3f}" for group in (*GROUPS, "all"))
         lost, low, high = (100 * value for value in without["all_lost"])
-        lines.append(results.Figure(f"single images of Duckietown, `{label}`: mean AUROC", means))
+        lines.append(results.Figure(f"single images of {details['set']}, `{label}`: mean AUROC", means))
         lines.append(results.Figure("… taking its network away costs, points", f"{lost:.1f} ({low:.1f} to {high:.1f})"))
     return lines
 
 
 def _kinds(data: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
     """Returns what makes each kind of frame, kept as .npy in --runs once made."""
-    folder = os.path.join(sets.RUNS.value, "rows")
+    drive = _SET.value == "donkeycar"
+    folder = os.path.join(sets.RUNS.value, "rows_donkeycar" if drive else "rows")
     os.makedirs(folder, exist_ok=True)
     test = data.where((data.split == "test") & ~data.ood)
     albumentations = unseen.transforms()
 
+    def some(data: dataset.Dataset, count: int = _ROAD) -> dataset.Dataset:
+        return data.where(np.linspace(0, len(data) - 1, count).astype(int))
+
+    if drive:
+        test = some(test, _TEST)
+
     def road() -> dataset.Dataset:
-        drive = sets.load_data("donkeycar")
-        return drive.where(np.linspace(0, len(drive) - 1, _ROAD).astype(int))
+        other = sets.load_data("duckietown" if drive else "donkeycar")
+        return some(other.where(~other.ood))
 
     def every(change: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
         return np.stack([frames.resize(change(test.read(i), i), sets.SIZE) for i in range(len(test))])
@@ -106,8 +118,12 @@ def _kinds(data: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
         return every(change)
 
     makers: Dict[str, Callable[[], np.ndarray]] = {"test": lambda: every(lambda frame, i: frame)}
-    for name in OOD:
+    for name in OOD if not drive else ():
         makers[f"real/{name}"] = lambda name=name: data.where(data.partition == name).load(sets.SIZE)[0]
+    if drive:
+        later = sets.load_data("donkeycar2")
+        makers["real/office"] = lambda: later.where(later.ood).load(sets.SIZE)[0]
+        makers["ordinary/another day"] = lambda: some(later.where(~later.ood)).load(sets.SIZE)[0]
     makers["real/another road"] = lambda: road().load(sets.SIZE)[0]
     for name, severity in FAINT:
         makers[f"low/{name} {severity}"] = lambda name=name, severity=severity: every(
@@ -132,12 +148,9 @@ def _kinds(data: dataset.Dataset) -> Dict[str, Callable[[], np.ndarray]]:
     return {kind: lambda kind=kind: kept(kind) for kind in makers}
 
 
-OOD = REAL[:3]
-
-
 def _scores(loaded: network.Network, data: dataset.Dataset, kinds: Mapping[str, Callable[[], np.ndarray]]) -> tuple:
     """Returns scores by detector and kind, thresholds by detector, and what calibration saw."""
-    settings = calibrate.Settings(window=0)
+    settings = calibrate.Settings(window=0, by_partition=_BY_PARTITION.value)
     gathered = material.gather(loaded, data, ordered=False)
     judges: Dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {}
     thresholds: Dict[str, float] = {}
@@ -145,6 +158,7 @@ def _scores(loaded: network.Network, data: dataset.Dataset, kinds: Mapping[str, 
     judges["whole"] = lambda outputs: whole.detector.run(outputs, None)["score"]
     thresholds["whole"] = image_threshold.grouped(whole.nonconformity, gathered.group, 0.05, gathered.partition).value
     outputs, train = gathered.outputs, gathered.split == "train"
+    subsets = gathered.partition if settings.by_partition and data.partition_kind == "subset" else None
     parts: Dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
         "without the network": lambda outputs: typicality.joined(outputs["early"])}
     if "features" in outputs:
@@ -155,7 +169,8 @@ def _scores(loaded: network.Network, data: dataset.Dataset, kinds: Mapping[str, 
     for name, columns in parts.items():
         features = columns(outputs)
         original, varied = train & (gathered.variant == 0), train & (gathered.variant > 0)
-        fitted = gaussian.Gaussian.fit(features[original], features[varied] - features[gathered.origin[varied]])
+        fitted = gaussian.Gaussian.fit(features[original], features[varied] - features[gathered.origin[varied]],
+                                       None if subsets is None else subsets[original])
         judges[name] = lambda outputs, columns=columns, fitted=fitted: fitted.distances(columns(outputs))
         held = fitted.distances(features[~train])
         thresholds[name] = image_threshold.conformal(held, 0.05).value
@@ -174,7 +189,7 @@ def _summary(scores: Mapping[str, Mapping[str, np.ndarray]], thresholds: Mapping
         rows = {kind: _auroc(kinds["test"], values) for kind, values in kinds.items() if kind.split("/")[0] in GROUPS}
         above = {kind: float((values > thresholds[name]).mean()) for kind, values in kinds.items()}
         detectors[name] = {**_means(rows), "hits": float(np.mean([above[kind] for kind in rows])),
-                           "flagged": above["test"],
+                           "flagged": above["test"], "another_day": above.get("ordinary/another day"),
                            "benign": float(np.mean([above[kind] for kind in kinds if kind.startswith("benign/")])),
                            "worst_benign": max(above[kind] for kind in kinds if kind.startswith("benign/")),
                            "aurocs": _rounded(rows), "alarmed": _rounded(above)}
@@ -246,8 +261,8 @@ def _blocks(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def table(details: Mapping[str, Any]) -> str:
     """Returns the figures as a Markdown table."""
-    lines = ["| network | detector | real | low | content | all | costs, points | hits | flagged at 5% | benign, mean "
-             "(worst) | KiB | ms, least (median) |", "|" + " --- |" * 12]
+    lines = ["| network | detector | real | low | content | all | costs, points | hits | flagged at 5% (another "
+             "day's) | benign, mean (worst) | KiB | ms, least (median) |", "|" + " --- |" * 12]
     for label, result in details["files"].items():
         took = details["milliseconds"].get(label)
         for name, row in result["detectors"].items():
@@ -257,7 +272,8 @@ def table(details: Mapping[str, Any]) -> str:
             cost = "" if name == "whole" or not lost else f"{points[0]:.1f} ({points[1]:.1f}–{points[2]:.1f})"
             size = [f"{result['bytes'] / 1024:.0f}", _taken(took)]
             lines.append("| " + " | ".join([
-                label if name == "whole" else "", name, *means, cost, f"{row['hits']:.3f}", f"{row['flagged']:.3f}",
+                label if name == "whole" else "", name, *means, cost, f"{row['hits']:.3f}",
+                f"{row['flagged']:.3f}" + (f" ({day:.3f})" if (day := row.get("another_day")) is not None else ""),
                 f"{row['benign']:.3f} ({row['worst_benign']:.3f})", *(size if name == "whole" else ["", ""])]) + " |")
     for name, row in details["baselines"].items():
         means = [f"{row[group]:.3f}" for group in (*GROUPS, "all")]

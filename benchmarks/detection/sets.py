@@ -30,7 +30,7 @@ _SPECS: Dict[str, Tuple[str, Dict[str, str]]] = {  # set -> data, options
     "donkeycar2": ("{work}/donkeycar2", {"times_csv": "{data}/donkeycar_track2_drive2.csv"}),
     "lanes": ("lanes:frames=24000,scene=100", {}),
 }
-_BVAE_EPOCHS = {"duckietown": 40, "donkeycar": 6, "donkeycar2": 6, "lanes": 2}
+_BVAE_EPOCHS = {"duckietown": 25, "donkeycar": 3, "donkeycar2": 3, "lanes": 2}
 
 
 def file(name: str) -> str:
@@ -55,7 +55,7 @@ def bvae(name: str) -> str:
 
 def bvae_flags(name: str) -> List[str]:
     """How a set's β-VAE is trained."""
-    return ["--model=bvae", f"--epochs={_BVAE_EPOCHS[name]}"]
+    return ["--model=bvae", "--augment=light,colour", "--batch_size=16", f"--epochs={_BVAE_EPOCHS[name]}"]
 
 
 def load(name: str, extra: Sequence[str] = (), run: str = "") -> Tuple[dataset.Dataset, runtime.Runner]:

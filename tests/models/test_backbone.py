@@ -27,6 +27,23 @@ def test_a_cut_is_the_mean_of_the_layers_map(lite):
     assert not any(layer.name.startswith("block6") for layer in kept.layers)
 
 
+def test_a_map_beside_the_features(lite):
+    frames = np.random.default_rng(2).random((2, 64, 96, 3), dtype=np.float32)
+    kept = backbone.cut(lite.model, "block6", local=True)
+    eighth = keras.Model(lite.model.input, lite.model.get_layer("block4").output)(frames).numpy()
+    outputs = kept(frames)
+    assert outputs["local"].shape == (2, 8, 12, 40)  # of the last block of an eighth of the frame
+    np.testing.assert_allclose(outputs["local"], eighth, atol=1e-5)
+    np.testing.assert_allclose(outputs["features"], backbone.cut(lite.model, "block6")(frames)["features"], atol=1e-5)
+    large = backbone.load("efficientnet_lite0", (96, 160)).model
+    frames = np.random.default_rng(3).random((1, 96, 160, 3), dtype=np.float32)
+    third = keras.Model(large.input, large.get_layer("block3").output)(frames).numpy()  # 12 rows, averaged to 6
+    np.testing.assert_allclose(backbone.cut(large, "block3", local=True)(frames)["local"],
+                               third.reshape(1, 6, 2, 10, 2, 40).mean((2, 4)), atol=1e-5)
+    with pytest.raises(ValueError, match="the backbone has no map 'block99'; it can be cut at block3, block4"):
+        backbone.cut(lite.model, "block99", local=True)
+
+
 def test_a_shrunk_backbone_sees_means_of_pixels():
     frames = np.random.default_rng(1).random((2, 64, 96, 3), dtype=np.float32)
     small = efficientnet_lite.build((32, 48), efficientnet_lite.published(), 5)

@@ -82,7 +82,8 @@ def test_alpha_is_the_weighted_maximum_of_the_channels(fitted):
     evidence = fitted.evidence(fresh, begin)
     assert set(evidence) == {"early", "latent", "change"}
     np.testing.assert_array_equal(fitted.score(fresh, begin)[:, 0], np.max(list(evidence.values()), axis=0))
-    assert sum(typicality.WEIGHTS.values()) == pytest.approx(1.0)
+    for missing in ("latent", "local"):  # a network has one of the two
+        assert sum(weight for channel, weight in typicality.WEIGHTS.items() if channel != missing) <= 1 + 1e-9
 
 
 def test_alpha_is_a_conservative_log_p_value(fitted):
@@ -148,6 +149,13 @@ def test_features_join_the_early_statistics_in_one_gaussian():
     against = {**deep, "features": -deep["features"]}  # each as usual, but not together
     assert np.median(measure.score(against)) > np.quantile(measure.score(deep), 0.9)
     assert typicality.Typicality(features=False).fit(deep).inputs == ("early",)
+    alone = typicality.Typicality(bank=False).fit(deep, starts=starts())
+    assert (alone.inputs, alone.channels) == (("features",), ("early",))
+    features = np.asarray(deep["features"], np.float64)
+    order = np.argsort(gaussian.Gaussian.fit(features).distances(features))
+    assert (np.diff(alone.score(deep)[order, 0]) >= -1e-12).all()
+    again = typicality.Typicality.from_arrays(alone.to_arrays())
+    assert again.score_frame({"features": features[5]}, False)[0] == pytest.approx(alone.score(deep)[5, 0])
 
 
 def test_features_a_frame_at_a_time_and_stored():
@@ -183,7 +191,7 @@ def test_channels_can_be_left_out():
 
 
 def test_errors_teach():
-    with pytest.raises(ValueError, match="typicality has the channels early, latent, change, not colour"):
+    with pytest.raises(ValueError, match="typicality has the channels early, latent, change, local, not colour"):
         typicality.Typicality(("colour",))
     with pytest.raises(ValueError, match="reads the output 'early', which the network lacks; convert it with"):
         typicality.Typicality().fit({"mu": np.zeros((20, 3)), "logvar": np.zeros((20, 3))})
@@ -258,6 +266,37 @@ def test_what_benign_variants_move_counts_for_little_and_the_rest_as_before():
     assert flagged(robust, ood) > 0.9
     again = typicality.Typicality.from_arrays(robust.to_arrays())
     np.testing.assert_allclose(again.score(ordinary), robust.score(ordinary))
+
+
+def test_subsets_have_means_of_their_own_and_one_covariance():
+    rng = np.random.default_rng(8)
+    names = np.repeat(["bright", "medium"], [90, 60])
+    centre = {"bright": 0.0, "medium": 8.0}
+    x = rng.normal(size=(150, 4)) @ rng.normal(size=(4, 4)) + np.array([centre[name] for name in names])[:, None]
+    fitted = gaussian.Gaussian.fit(x, partition=names)
+    means = {name: x[names == name].mean(0) for name in centre}
+    rest = x - np.stack([means[name] for name in names])
+    pooled = gaussian.Gaussian.fit(rest)
+    np.testing.assert_allclose(fitted.distances(x), np.min([pooled.distances(x - mean) for mean in means.values()], 0))
+    between = np.full((1, 4), 4.0)  # typical of neither
+    assert fitted.distances(between) > gaussian.Gaussian.fit(x).distances(between)
+    few = np.repeat(["a", "b"], [131, 19])
+    np.testing.assert_array_equal(gaussian.Gaussian.fit(x, partition=few).distances(x),
+                                  gaussian.Gaussian.fit(x).distances(x))
+
+
+def test_by_partition_a_frame_at_a_time_and_stored():
+    frames = outputs()
+    names = np.where(np.arange(600) % 400 < 200, "bright", "medium")
+    frames["early"][names == "medium"] *= 0.3
+    measure = typicality.Typicality(by_partition=True).fit(frames, names, starts())
+    whole = measure.score(frames, starts())[:, 0]
+    again = typicality.Typicality.from_arrays(measure.to_arrays())
+    single = [again.score_frame({k: v[i] for k, v in frames.items()}, bool(starts()[i]))[0] for i in range(300)]
+    np.testing.assert_allclose(single, whole[:300], rtol=1e-9)
+    between = {**frames, "early": frames["early"] * np.where(names == "bright", 0.55, 1.8)[:, None].astype(np.float32)}
+    pooled = typicality.Typicality().fit(frames, names, starts())
+    assert np.median(measure.score(between, starts())) > 2 * np.median(pooled.score(between, starts()))
 
 
 def test_a_variant_is_held_out_with_the_frame_that_it_is_of():

@@ -32,11 +32,13 @@ def files():
     x = keras.layers.Conv2D(12, 3, strides=2, activation="relu", name="inner")(frame)
     early = keras.layers.GlobalAveragePooling2D(name="early")(x)
     x = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(x)
+    local = keras.layers.AveragePooling2D(1, name="local")(x)
     features = keras.layers.GlobalAveragePooling2D(name="features")(x)
     mu = keras.layers.Dense(4, name="mu")(features * 9.0)
     logvar = keras.layers.Dense(4, name="logvar")(features)
     logits = keras.layers.Dense(5, kernel_initializer="random_normal", name="logits")(features * 20.0)
-    model = keras.Model(frame, {"features": features, "logits": logits, "early": early, "mu": mu, "logvar": logvar})
+    model = keras.Model(frame, {"features": features, "logits": logits, "early": early, "mu": mu, "logvar": logvar,
+                                "local": local})
     return {quantize: convert.convert(model, quantize=quantize, representative=TRAIN)
             for quantize in ("float32", "int8")}
 
@@ -108,6 +110,16 @@ def test_typicality_at_several_scales(files, quantize):
     np.testing.assert_allclose(theirs["score"][50:], ours["score"][50:], atol=0.5)
     assert ours["alarm"].any()
     assert not ours["alarm"][:30].any()
+
+
+def test_typicality_by_partition(files):
+    parts = np.where(_drive(len(TRAIN), 0).mean((1, 2, 3)) > TRAIN.mean(), "bright", "medium")
+    runner = runtime.load(files["float32"], trusted=True)
+    measure = typicality.Typicality(by_partition=True).fit(runner.each(TRAIN), parts)
+    assert measure.to_arrays()["gaussian.early.offset"].shape[0] == 2
+    judge = detector.Detector.calibrate(measure, runner.each(CALIBRATION), window=0)
+    judge.threshold = 4.0
+    _check(*_both(files["float32"], judge, _frames()), len(CALIBRATION))
 
 
 @pytest.mark.parametrize("kind", ["subset", "factor"])

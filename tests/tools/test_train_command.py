@@ -35,6 +35,7 @@ def test_help_is_no_failure(leanood, verb):
     (["train", "--data=lanes", "--out=x", "--widths=8,a"], "should be whole numbers with commas between"),
     (["train", "--data=lanes", "--out=x", "--latents=4"],
      "--latents is of networks that are trained, and a backbone is frozen; add --model=bvae"),
+    (["train", "--data=lanes", "--out=x", "--model=bvae", "--local"], "--local is a backbone's map"),
     (["train", "--data=lanes", "--out=x", "--model=bvae", "--warm_up_epochs=1"], "--warm_up_epochs is resnet18's"),
     (["train", "--data=lanes:frames=100", "--out=x", "--model=bvae", "--augment=light,fire"],
      "should be words of light, colour, rain"),

@@ -1,12 +1,14 @@
 """A backbone from the journey's first step to its last: a cut chosen by rule, features in the default detector."""
 import json
 
+import numpy as np
 import pytest
 import tf_keras as keras
 
 import leanood
+from leanood.data import stream
 from leanood.tflite import bundle, runtime
-from leanood.workflow import backbone
+from leanood.workflow import backbone, monitor, view
 
 
 def test_the_earliest_cut_that_is_as_good_as_any():
@@ -44,8 +46,20 @@ def test_from_training_to_a_verdict(network_file, tmp_path, monkeypatch):
     small = leanood.compress(run, "prune(0.5, epochs=0)+int8", out=tmp_path / "small", images=20, detector="none")
     assert set(runtime.load(small.summary["files"]["tflite"]).outputs) == {"early", "features"}
     fixed = leanood.train(**lanes, out=tmp_path / "fixed", model="backbone", backbone=str(network_file), size=(48, 48),
-                          cut="conv1")
+                          cut="conv1", local=True)
     assert fixed.summary["features"] == 8
+    assert fixed.summary["local"] == [6, 6, 8]
+    judged = leanood.calibrate(leanood.convert(fixed, quantize="int8", representative=20), benign_variants=1)
+    detector = bundle.load(judged.path)
+    assert detector.config["map"] == {"cells": [6, 6]}
+    frame = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    verdict = detector(frame)
+    assert verdict.map.shape == (6, 6)
+    assert verdict.map.max() > 5  # noise is no lane
+    assert detector(np.zeros_like(frame)).map is None  # invalid
+    record = monitor.Watch(detector, None).see(stream.Item("noise", frame, "", 0.0))
+    assert np.shape(record["map"]) == (6, 6)
+    assert len(view.heat(record["map"])) == 6
     with pytest.raises(ValueError, match="has no map 'nowhere'; it can be cut at conv2"):
         leanood.train(**lanes, out=tmp_path / "none", model="backbone", backbone=str(network_file), size=(48, 48),
                       cut="nowhere")

@@ -3,7 +3,8 @@
 Fields that the device relies on: `kind`; `input` {`size` [height, width], …}; `outputs`, names; `partitions`, names;
 `partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm); from schema 2
 on `scales`, null or {`windows` [frames], `thresholds` [nats, null: never an alarm]}. Others are kept as they are:
-`fps`, `calibration`, `metrics`, `provenance`, …. Files of schema 1 are read as they are: one window, one threshold.
+`fps`, `map` {`cells` [rows, columns]}, `calibration`, `metrics`, `provenance`, …. Files of schema 1 are read as they
+are: one window, one threshold.
 """
 from __future__ import annotations
 

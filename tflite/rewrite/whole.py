@@ -9,6 +9,7 @@ network and its own outputs stay as they are.
 """
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -87,7 +88,7 @@ def fold_all(model: bytes, judge: detector.Detector) -> bytes:
 
 def _judge(judge: detector.Detector, kind: _Kind, values: Tuple[tf.Tensor, ...], memory: int) -> List[tf.Tensor]:
     names = judge.nonconformity.inputs
-    outputs = {name: tf.reshape(value, [1, -1]) for name, value in zip(names, values)}
+    outputs = {name: tf.reshape(value, [1, -1]) for name, value in zip(names, values)}  # a map too
     picture = tf.cast(values[len(names)], tf.float32)
     state: Any = values[-1] if memory else None
     valid = _valid(picture)
@@ -207,6 +208,8 @@ def _typicality(measure: typicality.Typicality) -> _Kind:
             columns[typicality.LATENT] = tf.math.log(_kl(outputs) + typicality._KL_FLOOR)
         for channel, gauss in measure._gaussians.items():
             channels.append(_evidence(measure, channel, _distance(columns[channel], gauss)))
+        if measure._local is not None:
+            channels.append(_evidence(measure, typicality.LOCAL, _largest(outputs[typicality.LOCAL], measure._local)))
         if change:
             mean, deviation = measure._pace
             moved = tf.reduce_mean(tf.abs(logarithms - before), axis=1, keepdims=True)
@@ -222,10 +225,21 @@ def _evidence(measure: typicality.Typicality, channel: str, distance: tf.Tensor)
 
 
 def _distance(columns: tf.Tensor, gauss: Any) -> tf.Tensor:
-    """Squared Mahalanobis distance [1, 1] of columns [1, D]; the mean is taken off first, for float32's sake."""
-    mean = np.linalg.lstsq(gauss.whitening.T, gauss.offset, rcond=None)[0]
-    white = tf.matmul(columns - _constant(mean), _constant(gauss.whitening))
-    return tf.reduce_sum(white * white, axis=1, keepdims=True)
+    """Squared Mahalanobis distance [1, 1] of columns [1, D] to the nearest mean, taken off first for float32's sake."""
+    distances = []
+    for offset in np.atleast_2d(gauss.offset):
+        mean = np.linalg.lstsq(gauss.whitening.T, offset, rcond=None)[0]
+        white = tf.matmul(columns - _constant(mean), _constant(gauss.whitening))
+        distances.append(tf.reduce_sum(white * white, axis=1, keepdims=True))
+    return functools.reduce(tf.minimum, distances)
+
+
+def _largest(cells: tf.Tensor, gauss: Any) -> tf.Tensor:
+    """The largest distance [1, 1] of a map's cells, of the map [1, h·w·C]."""
+    count, channels = gauss.means.shape
+    rest = tf.reshape(cells - _constant(gauss.means.ravel()), [1, count, channels, 1])  # a GPU wants four dimensions
+    white = tf.reduce_sum(rest * _constant(gauss.whitening[np.newaxis]), axis=2)
+    return tf.reduce_max(tf.reshape(tf.reduce_sum(white * white, axis=2), [1, count]), axis=1, keepdims=True)
 
 
 def _kl(outputs: Tensors) -> tf.Tensor:
