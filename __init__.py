@@ -2,7 +2,7 @@
 
     import leanood
 
-    run      = leanood.train("IMAGES", "run", epochs=40)          # or leanood.compress(run, "shrink(0.5)+qat")
+    run      = leanood.train("IMAGES", "run")                     # or leanood.compress(run, "cut(block3)+int8")
     model    = leanood.convert(run, quantize="int8")
     detector = leanood.calibrate(model, "IMAGES", "detector.tflite")
     report   = leanood.evaluate("detector.tflite", "IMAGES")      # .rows, .table(), .plot()

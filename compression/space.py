@@ -22,6 +22,8 @@ class Space:
     """Recipes: a network, perhaps zeros or shared weights in it, and a format.
 
     Attributes:
+      factors: by which `downscale` may show the network less; 1 shows it all.
+      cuts: layers that `cut` may end it at; "" leaves its end.
       ratios: shares of channels that `shrink` may remove.
       by_layer: widths that follow the layers' sensitivities, as `shrink(layers=…)` takes them; see `informed_by`.
       widths: channels of the plain students' convolutions, as `student(plain, widths=…)` takes them.
@@ -32,6 +34,8 @@ class Space:
       matching: whether function matching's views may be used.
     """
 
+    factors: tuple[int, ...] = (1,)
+    cuts: tuple[str, ...] = ("",)
     ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
     by_layer: tuple[str, ...] = ()
     widths: tuple[str, ...] = ("8,16,16,16", "16,32,32,32", "16,24,40,80", "32,64,64,64")
@@ -42,7 +46,7 @@ class Space:
     matching: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("ratios", "formats", "sparsities", "energies"):
+        for name in ("factors", "cuts", "ratios", "formats", "sparsities", "energies"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty, but a space needs one or more")
 
@@ -55,6 +59,11 @@ class Space:
         families = ["shrink", *(["student"] if self.widths else []), *(["by_layer"] if self.by_layer else [])]
         steps: list[str] = []
         trains = f"distill(epochs={EPOCHS}"
+        if len(self.factors) > 1 and (factor := trial.suggest_categorical("downscale", self.factors)) != 1:
+            steps.append(f"downscale({factor})")
+        if len(self.cuts) > 1 and (layer := trial.suggest_categorical("cut", self.cuts)):
+            steps.append(f"cut({layer!r})")
+        kept = len(steps)
         family = trial.suggest_categorical("network", families)
         if family == "by_layer":
             steps.append(f"shrink(layers='{trial.suggest_categorical('by_layer', self.by_layer)}', epochs=0)")
@@ -71,7 +80,7 @@ class Space:
                 steps.append(f"factorize({energy:g}, epochs=0)")
         if self.matching and trial.suggest_categorical("matching", (0, 1)):
             trains += ", matching=True"
-        if steps:
+        if len(steps) > kept:  # what went before loses nothing that training could mend
             steps.append(f"{trains})")
         sparsity = float(trial.suggest_categorical("sparsity", self.sparsities))
         if sparsity:

@@ -29,6 +29,7 @@ flags.DEFINE_float("deadline_ms", None, "from frame to verdict; slower candidate
 flags.DEFINE_float("max_kb", None, "of the detector file; larger ones are not recommended")
 flags.DEFINE_string("detector", None, "as of leanood calibrate")
 flags.DEFINE_integer("window", None, "as of leanood calibrate", lower_bound=0)
+flags.DEFINE_enum("sensitivity", "normal", ["low", "normal", "high"], "as of leanood calibrate")
 flags.DEFINE_list("corruptions", None, "what candidates are judged on; default: " + ",".join(study.CORRUPTIONS)
                   + "; of networks of motion its changes")
 command.define_numbers("severities", [3], "of the corruptions, 1 to 5")

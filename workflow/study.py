@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import platform
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -25,7 +24,19 @@ from leanood.data import sequences
 from leanood.files import atomic
 from leanood.ood import statistics
 from leanood.tflite import bundle, silence
-from leanood.workflow import calibrate, candidates, cluster, datasets, evaluate, outcome, pareto, progress, study_page
+from leanood.workflow import (
+    calibrate,
+    candidates,
+    cluster,
+    datasets,
+    evaluate,
+    outcome,
+    pareto,
+    progress,
+    search_space,
+    study_page,
+)
+from leanood.workflow import sensitivity as sensitivity_
 
 DETECTOR = "detector.tflite"
 # Weather, light, optics, sensor and content, none of them only codec or noise.
@@ -35,10 +46,7 @@ BENIGN = ("yuv420", "jpeg_85", "noise_1", "right_1", "exposure_1.03", "warmer_3_
 # What the search weighs; the reference point is far behind any baseline.
 OBJECTIVES = (search.Objective("auroc", True, 0.5), search.Objective("ratio", False, 1.5),
               search.Objective("kilobytes", False, 1e6))
-_SENSITIVITY_IMAGES = 128
 _LEAST_CLUSTERS = 4  # stretches, or images, that a paired difference's spread is taken from
-_FIRST = ({"network": "shrink", "ratio": 0.0, "energy": 0.0, "matching": 0, "sparsity": 0.0, "format": "int8"},
-          {"network": "shrink", "ratio": 0.5, "energy": 0.0, "matching": 0, "sparsity": 0.0, "format": "qat"})
 
 
 class Study(outcome.Outcome):
@@ -80,7 +88,7 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
           trials: int = 30, rungs: Sequence[int] = (2, 10), refine_epochs: int = 20, sampler: str = "tpe",
           margin: float = 0.01, confidence: float = 0.95, finalists: int = 3, deadline_ms: Optional[float] = None,
           max_kb: Optional[float] = None, detector: Optional[str] = None, window: Optional[int] = None,
-          corruptions: Optional[Sequence[str]] = None, severities: Sequence[int] = (3,),
+          sensitivity: str = "normal", corruptions: Optional[Sequence[str]] = None, severities: Sequence[int] = (3,),
           benign: Sequence[str] = BENIGN, stretch_s: float = 10.0, stretches: int = 12, images: int = 4000,
           judged_images: int = 1000, accelerator: str = "cpu", runtime: str = "auto", seed: int = 0,
           storage: Optional[str] = None, ray_address: Optional[str] = None, workers: int = 1,
@@ -101,7 +109,7 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
       finalists: so many are judged on the test split at most.
       deadline_ms: from frame to verdict; slower candidates are not recommended.
       max_kb: of the detector file; larger ones are not recommended.
-      detector, window: as of `leanood.calibrate`.
+      detector, window, sensitivity: as of `leanood.calibrate`.
       corruptions: what candidates are judged on; None: CORRUPTIONS, of networks of motion its changes.
       severities, benign, stretch_s, stretches: likewise, as of `leanood.evaluate`.
       images: training images of each fine-tuning.
@@ -123,7 +131,7 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
         run=os.path.abspath(os.fspath(run)), ood=tuple(os.fspath(spec) for spec in ood), trials=trials,
         rungs=tuple(rungs), refine_epochs=refine_epochs, sampler=sampler, margin=margin, confidence=confidence,
         finalists=finalists,
-        deadline_ms=deadline_ms, max_kb=max_kb, detector=detector, window=window,
+        deadline_ms=deadline_ms, max_kb=max_kb, detector=detector, window=window, sensitivity=sensitivity,
         corruptions=None if corruptions is None else tuple(name for name in corruptions if name),
         severities=tuple(severities), benign=tuple(name for name in benign if name), stretch_s=stretch_s,
         stretches=stretches, images=images,
@@ -136,7 +144,7 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
     baseline = bench.make(candidates.BASELINE)
     base = candidates.figures_of(bench.judge(baseline, "validation"), bench.time(baseline))
     progress.say(f"baseline: AUROC {base['auroc']:.4f}, {base['latency_ms']:.3g} ms, {base['kilobytes']:.0f} kB")
-    space = _space(folder, settings)
+    space = search_space.of(settings.run, folder)
     rows = _search(folder, settings, space, data, data_options, bench)
     if import_measurements is not None:
         known = bench.import_measurements(os.fspath(import_measurements))
@@ -173,6 +181,7 @@ class _Settings:
     max_kb: Optional[float]
     detector: Optional[str]
     window: Optional[int]
+    sensitivity: str
     corruptions: Optional[Tuple[str, ...]]
     severities: Tuple[int, ...]
     benign: Tuple[str, ...]
@@ -208,8 +217,10 @@ def _open(folder: str, settings: _Settings, data: Optional[datasets.Data],
     motion = datasets.motion(run.config)
     # Filter bank or motion statistics join an encoder's outputs when it is converted.
     outputs = ("logits",) if os.path.exists(run.file("classifier.h5")) else ("mu_h",) if motion else ("early",)
+    per_hour, share = sensitivity_.rates(settings.sensitivity)
     calibration = calibrate.Settings(detector=settings.detector or calibrate.default_detector(outputs),
-                                     window=settings.window, seed=settings.seed)
+                                     window=settings.window, seed=settings.seed, false_alarms_per_hour=per_hour,
+                                     false_positive_rate=share)
     chosen = settings.corruptions or (sequences.OF_MOTION if motion else CORRUPTIONS)
     judging = evaluate.Settings(severities=settings.severities, corruptions=chosen,
                                 benign=settings.benign, stretch_s=settings.stretch_s, stretches=settings.stretches,
@@ -220,60 +231,20 @@ def _open(folder: str, settings: _Settings, data: Optional[datasets.Data],
         runtime=settings.runtime), opened
 
 
-def _space(folder: str, settings: _Settings) -> spaces.Space:
-    """Returns the space of recipes, with widths by the layers' sensitivities; they are measured once a study."""
-    from leanood.compression import distances, rebuild, sensitivity, views
-    from leanood.models import run as runs
-
-    path = os.path.join(folder, "sensitivity.json")
-    opened = runs.Run(settings.run)
-    part = "classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder"
-    if datasets.motion(opened.config):  # stacks of flows are not kept
-        return spaces.Space(matching=False)
-    if not os.path.exists(path):
-        model = rebuild.clone(opened.model(part))
-        shape = model.input_shape[1:]
-        kept = np.memmap(os.path.join(folder, "prepared", "frames"), np.uint8, "r").reshape(-1, *shape)
-        done = np.flatnonzero(np.memmap(os.path.join(folder, "prepared", "frames.done"), np.bool_, "r"))
-        chosen = done[np.linspace(0, len(done) - 1, min(len(done), _SENSITIVITY_IMAGES)).astype(int)]
-        images = views.scaled(np.array(kept[chosen]), opened.config.get("input_scale", "unit"))
-        wanted = {name: np.asarray(value) for name, value in model(images).items()}
-        distance = distances.default(wanted, wanted)
-
-        def moved(candidate: Any) -> float:
-            outputs = {name: np.asarray(value) for name, value in candidate(images).items()}
-            return float(distance(distances.Batch(images, wanted, outputs)))
-
-        progress.say("how far each layer's shrinking moves the outputs")
-        try:
-            analysis = sensitivity.analyse(model, moved, importance="activation", images=images)
-        except rebuild.UnsupportedModel as error:
-            progress.say(f"no sensitivities: {error}")
-            atomic.write_json(path, {"layers": [], "by_layer": []})
-        else:
-            atomic.write_json(path, {
-                "layers": ["+".join(names) for names in analysis.layers], "ratios": analysis.ratios,
-                "values": analysis.values.tolist(), "baseline": analysis.baseline,
-                "by_layer": spaces.informed_by(analysis)})
-            sensitivity.plot(analysis, os.path.join(folder, "sensitivity.png"), "distance to the teacher's outputs")
-    with open(path, encoding="utf-8") as stream:
-        by_layer = tuple(json.load(stream)["by_layer"])
-    latents = part == "encoder"
-    return spaces.Space(by_layer=by_layer, matching=not latents)
-
-
 def _search(folder: str, settings: _Settings, space: spaces.Space, data: Optional[datasets.Data],
             options: Mapping[str, Any], bench: candidates.Candidates) -> List[search.Candidate]:
     """Returns the candidates of all rungs that the search came upon, here or in Ray's workers."""
     searched = search.Settings(trials=settings.trials, rungs=settings.rungs, sampler=settings.sampler,
                                seed=settings.seed, storage=settings.storage or f"sqlite:///{folder}/study.db")
+    first = search_space.first(space)
     if settings.workers == 1 and settings.ray_address is None:
-        return search.search(space, _evaluator(bench), OBJECTIVES, searched, always=_FIRST, progress=progress.say)
+        return search.search(space, _evaluator(bench), OBJECTIVES, searched, always=first, progress=progress.say)
+
     def work(number: int) -> None:
         """Tries candidates in a process of its own until there are enough; all share storage and folder."""
         here, _ = _open(folder, settings, data, options)
         seeded = dataclasses.replace(searched, seed=settings.seed + 100 * number)
-        search.search(space, _evaluator(here), OBJECTIVES, seeded, always=_FIRST if number == 0 else (),
+        search.search(space, _evaluator(here), OBJECTIVES, seeded, always=first if number == 0 else (),
                       progress=progress.say)
 
     search.candidates(OBJECTIVES, searched)  # the storage's tables are made once, before the workers come

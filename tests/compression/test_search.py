@@ -36,7 +36,11 @@ def settings(tmp_path, **change):
     return search.Settings(**{"trials": 12, "storage": f"sqlite:///{tmp_path}/study.db", "rungs": (1, 4), **change})
 
 
-def test_every_recipe_that_can_be_drawn_is_one(monkeypatch):
+BACKBONE = space.Space(factors=(1, 2, 3), cuts=("", "block3"), widths=(), energies=(0.0,))
+
+
+@pytest.mark.parametrize(("drawn_from", "count"), [(SPACE, 60), (BACKBONE, 40)])
+def test_every_recipe_that_can_be_drawn_is_one(drawn_from, count):
     class First:
         def __init__(self, places):
             self.places = iter(places)
@@ -44,11 +48,12 @@ def test_every_recipe_that_can_be_drawn_is_one(monkeypatch):
         def suggest_categorical(self, name, choices):
             return choices[next(self.places) % len(choices)]
 
-    texts = {space.at(SPACE.draw(First(places)), 3) for places in itertools.product(range(3), repeat=6)}
-    assert len(texts) > 60
+    texts = {space.at(drawn_from.draw(First(places)), 3) for places in itertools.product(range(3), repeat=8)}
+    assert len(texts) > count
     for text in texts:
         recipe.parse(text)
     assert any("epochs=3" in text for text in texts)
+    assert ("downscale(3)+cut('block3')+int8" in texts) == (drawn_from is BACKBONE)
 
 
 def test_search_goes_up_its_rungs_and_works_nothing_out_twice(tmp_path):

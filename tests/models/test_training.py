@@ -1,6 +1,9 @@
+import contextlib
 import dataclasses
+import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -243,3 +246,25 @@ def test_a_run_of_older_settings_stays_loadable(tmp_path):
     folder.save("encoder", encoder)
     images = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
     np.testing.assert_allclose(run.Run(folder.path).encoder()(images)["mu"], encoder(images)["mu"])
+
+
+def test_two_workers_train_the_network_of_one(tiny_run, tmp_path, python):
+    """Two processes over loopback share each batch: the loss curve is that of one, but for the latents' noise."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        workers = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
+    arguments = [python, "-m", "leanood.tools.main", "train", "--model=bvae", "--data=lanes:frames=600",
+                 "--size=32x32", "--widths=8,16", "--latents=6", "--epochs=3", "--beta=1.4",
+                 "--distribution_strategy=multi_worker_mirrored", f"--out={tmp_path / 'run'}"]
+    started = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                env={**os.environ, "TF_CONFIG": json.dumps({
+                                    "cluster": {"worker": workers}, "task": {"type": "worker", "index": i}})})
+               for i in range(2)]
+    for process in started:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors[-2000:]
+    together, alone = (np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+                       for folder in (tmp_path / "run", tiny_run))
+    np.testing.assert_allclose(together["loss"], alone["loss"], rtol=5e-3)
+    np.testing.assert_allclose(together["val_loss"], alone["val_loss"], rtol=5e-3)
+    assert (tmp_path / "run" / "encoder.h5").is_file()
