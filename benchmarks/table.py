@@ -12,12 +12,12 @@ from leanood.files import atomic
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-ROOMS = ("limits", "robustness")
+ROOMS = ("limits", "robustness", "study")
 BEGIN, END = "<!-- written by benchmarks/table.py -->", "<!-- end -->"
 
 
 def read(folder: pathlib.Path) -> List[Dict[str, Any]]:
-    """Returns the results of limits and robustness in a folder, by name; detection has documents of its own."""
+    """Returns the results of these rooms in a folder, by name; detection has documents of its own."""
     paths = [path for room in ROOMS for path in sorted(folder.glob(f"{room}-*.json"))]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 

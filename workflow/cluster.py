@@ -1,9 +1,10 @@
 """Work fanned out over a Ray cluster: one machine's processes, or many machines that share a folder."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 _RETRIES = 5  # of a worker that dies; what it had begun is taken up by the others
 
@@ -37,7 +38,11 @@ def run(work: Callable[[int], None], workers: int, address: Optional[str] = None
             raise ValueError(f"the Ray cluster {address!r} can't be reached ({' '.join(str(error).split())[:200]}); "
                              "start one with: ray start --head") from error
     try:
-        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(work)
+        def pinned(number: int) -> None:  # TensorFlow and TFLite would start a thread for every core there is
+            with _one_core(number):
+                work(number)
+
+        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(pinned)
         ray.get([task.remote(number) for number in range(workers)])
     except ray.exceptions.RayTaskError as error:
         raise RuntimeError(str(error.cause or str(error).splitlines()[-1])) from error
@@ -46,3 +51,17 @@ def run(work: Callable[[int], None], workers: int, address: Optional[str] = None
     finally:
         if here:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _one_core(number: int) -> Iterator[None]:
+    """Keeps this process on one of its cores; where the system can't, it is left alone."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)

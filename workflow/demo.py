@@ -77,7 +77,8 @@ def _drive(detector: str, path: str, folder: str) -> Dict[str, Any]:
     alarm = np.array([line["alarm"] for line in lines])
     raised = np.flatnonzero(alarm & ood)
     score = np.array([line["score"] for line in lines])
-    figure = plots.score_over_time(score, ood, bundle.read(detector).detector["threshold"], data.fps, "a drive into the rain")
+    threshold = bundle.read(detector).detector["threshold"]
+    figure = plots.score_over_time(score, ood, threshold, data.fps, "a drive into the rain")
     atomic.write_figure(os.path.join(folder, "drive.png"), figure)
     after = int(raised[0]) - _RAIN_FROM + 1 if len(raised) else None
     return {"frames alarmed before the rain": int((alarm & ~ood).sum()),

@@ -238,13 +238,13 @@ def _search(folder: str, settings: _Settings, space: spaces.Space, data: Optiona
                                seed=settings.seed, storage=settings.storage or f"sqlite:///{folder}/study.db")
     first = search_space.first(space)
     if settings.workers == 1 and settings.ray_address is None:
-        return search.search(space, _evaluator(bench), OBJECTIVES, searched, always=first, progress=progress.say)
+        return search.search(space, evaluator(bench), OBJECTIVES, searched, always=first, progress=progress.say)
 
     def work(number: int) -> None:
         """Tries candidates in a process of its own until there are enough; all share storage and folder."""
         here, _ = _open(folder, settings, data, options)
         seeded = dataclasses.replace(searched, seed=settings.seed + 100 * number)
-        search.search(space, _evaluator(here), OBJECTIVES, seeded, always=first if number == 0 else (),
+        search.search(space, evaluator(here), OBJECTIVES, seeded, always=first if number == 0 else (),
                       progress=progress.say)
 
     search.candidates(OBJECTIVES, searched)  # the storage's tables are made once, before the workers come
@@ -252,7 +252,7 @@ def _search(folder: str, settings: _Settings, space: spaces.Space, data: Optiona
     return search.candidates(OBJECTIVES, searched)
 
 
-def _evaluator(bench: candidates.Candidates) -> Callable[[str], search.Evaluation]:
+def evaluator(bench: candidates.Candidates) -> Callable[[str], search.Evaluation]:
     """Returns recipe -> what its file is worth on validation data."""
     def evaluated(recipe: str) -> search.Evaluation:
         import tf_keras

@@ -23,6 +23,14 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(tmp_path):
     assert (tmp_path / "begun0").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_each_worker_has_a_core_of_its_own(tmp_path):
+    cluster.run(lambda number: (tmp_path / f"{number}").write_text(str(os.sched_getaffinity(0))), 2)
+    cores = [(tmp_path / f"{number}").read_text() for number in (0, 1)]
+    assert cores[0] != cores[1]
+    assert all("," not in core for core in cores)
+
+
 def test_what_a_worker_raises_comes_back_in_a_line():
     def work(number):
         raise ValueError("no such recipe")

@@ -1,0 +1,113 @@
+"""What a study costs beyond its candidates, and what a second worker brings: `python benchmarks/study/cost.py`.
+
+One study in this process, what trains, converts, calibrates, judges and times taken apart from the rest; the same study
+by one Ray worker and by two, a core each, in folders of their own; and the page of 500 candidates in headless Chromium,
+as a whole process beside an empty page. Exits with 1 if a target is missed.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Dict, List
+
+from absl import app, flags
+
+import leanood
+from leanood.tflite.timing import results
+from leanood.tools import command
+from leanood.workflow import candidates, report, search_space, study, study_page
+
+_TRIALS = flags.DEFINE_integer("trials", 8, "candidates of each study", lower_bound=2)
+_FRAMES = flags.DEFINE_integer("frames", 2000, "of lane scenes", lower_bound=1000)
+_DATA = "lanes:frames={frames},scene=50"
+_STUDY: Dict[str, Any] = {
+    "rungs": (1,), "refine_epochs": 0, "images": 200, "corruptions": ("darker", "rain", "fog"), "severities": (3,),
+    "benign": ("yuv420",), "stretch_s": 2.0, "stretches": 6, "margin": 0.05, "sensitivity": "high"}
+_CANDIDATES = 500
+_OVERHEAD, _WORKERS, _SECONDS = 0.05, 1.6, 2.0
+
+
+def main(argv: List[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
+        run = leanood.train(_DATA.format(frames=_FRAMES.value), os.path.join(folder, "run"), cut="block3")
+        overhead, summary = _overhead(run.path, os.path.join(folder, "here"))
+        seconds = {count: _by_ray(run.path, os.path.join(folder, f"workers{count}"), count) for count in (1, 2)}
+        page = _page(summary, folder)
+    faster = seconds[1] / seconds[2]
+    figures = [
+        results.Figure(f"a study of {_TRIALS.value} trials, beyond training, conversion and measurement",
+                       f"{100 * overhead:.1f}% of its time", f"≤ {100 * _OVERHEAD:g}%", overhead <= _OVERHEAD),
+        results.Figure("two Ray workers on two cores against one", f"{faster:.2f}×", f"≥ {_WORKERS:g}×",
+                       faster >= _WORKERS)]
+    if page is not None:
+        figures.append(results.Figure(f"opening the report of {_CANDIDATES} candidates in Chromium", f"{page:.2f} s",
+                                      f"< {_SECONDS:g} s", page < _SECONDS))
+    print(command.table([[figure.what, figure.measured, figure.target] for figure in figures],
+                        ["study", "measured", "target"]))
+    return results.write(__file__, figures, {"seconds by workers": seconds})
+
+
+def _overhead(run: str, out: str) -> Any:
+    """Returns the share of a study's time that is none of its candidates', and its summary."""
+    spent: List[float] = []
+    parts = [(candidates.Candidates, name) for name in ("make", "judge", "time", "report")] + [(search_space, "of")]
+    kept = [(owner, name, getattr(owner, name)) for owner, name in parts]
+    for owner, name, function in kept:
+        setattr(owner, name, _timed(function, spent))
+    begin = time.perf_counter()
+    try:
+        done = study.study(run, out=out, trials=_TRIALS.value, **_STUDY)
+    finally:
+        for owner, name, function in kept:
+            setattr(owner, name, function)
+    whole = time.perf_counter() - begin
+    return 1 - sum(spent) / whole, done.summary
+
+
+def _timed(function: Callable[..., Any], spent: List[float]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent.append(time.perf_counter() - begin)
+
+    return called
+
+
+def _by_ray(run: str, out: str, workers: int) -> float:
+    """Returns the seconds of the search by so many Ray workers; imports and Ray's own start are in both."""
+    import ray
+
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    begin = time.perf_counter()
+    try:
+        study.study(run, out=out, trials=_TRIALS.value, ray_address="auto", workers=workers, **_STUDY)
+    finally:
+        ray.shutdown()
+    return time.perf_counter() - begin
+
+
+def _page(summary: Dict[str, Any], folder: str) -> Any:
+    """Returns the seconds from Chromium's start to the page's finished document, or None without Chromium."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        return None
+    rows = summary["candidates"]
+    many = {**summary, "candidates": [dict(rows[i % len(rows)]) for i in range(_CANDIDATES)]}
+    with open(os.path.join(folder, study_page.FILE), "w", encoding="utf-8") as stream:
+        json.dump(many, stream)
+    path = report.report(folder).path
+    begin = time.perf_counter()
+    subprocess.run([program, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{path}"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    app.run(lambda argv: sys.exit(main(argv)))
