@@ -105,6 +105,8 @@ class Finetune:
       patience: epochs without improvement on validation after which it stops; 0 never does.
       features: see `Distiller`.
       seed: of order and views.
+      freeze_batch_norm: batch normalisations keep their statistics and weights. Those of a network that was trained on
+        other images than these are lost in an epoch's batches, and the outputs with them.
       folder: where checkpoints and history go, so that the same call goes on after a kill; None keeps none.
     """
     images: np.ndarray
@@ -119,6 +121,7 @@ class Finetune:
     patience: int = 0
     features: Mapping[str, str] | None = None
     seed: int = 0
+    freeze_batch_norm: bool = False
     folder: str | None = None
 
     def __post_init__(self) -> None:
@@ -142,18 +145,22 @@ class Finetune:
           callbacks: what a step needs at every batch (tfmot's pruning). Its schedule must run to the end, so with
             callbacks the last epoch is kept, not validation's best.
         """
+        normalisations = [layer for layer in model.submodules  # inside tfmot's wrappers too
+                          if isinstance(layer, tf_keras.layers.BatchNormalization) and layer.trainable]
+        for layer in normalisations:
+            layer.momentum = min(layer.momentum, _MOMENTUM)
+            layer.trainable = not self.freeze_batch_norm
         distiller = Distiller(student=model, teacher=teacher, distance=self.distance, features=self.features)
         rate = tf_keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps, alpha=0.01)
         distiller.compile(optimizer=tf_keras.optimizers.Adam(rate, clipnorm=1.0))
         held = None
         if self.validation is not None and len(self.validation) and not callbacks:
             held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None)
-        for layer in model.submodules:  # inside tfmot's wrappers too
-            if isinstance(layer, tf_keras.layers.BatchNormalization):
-                layer.momentum = min(layer.momentum, _MOMENTUM)
         with self._run() as folder:
             training.fit(distiller, self._batches, folder=folder, epochs=self.epochs, validation=held,
                          patience=self.patience, callbacks=callbacks)
+        for layer in normalisations:
+            layer.trainable = True
 
     def _batches(self, epoch: int) -> tf.data.Dataset:
         return views.batches(self.images, self.batch_size, scale=self.scale, labels=self.labels, augment=self.augment,
@@ -162,7 +169,7 @@ class Finetune:
     @contextlib.contextmanager
     def _run(self) -> Iterator[run.Run]:
         config = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
-                  "seed": self.seed, "images": len(self.images)}
+                  "seed": self.seed, "images": len(self.images), "freeze_batch_norm": self.freeze_batch_norm}
         if self.folder is not None:
             yield run.Run.create(self.folder, config)
             return

@@ -71,6 +71,7 @@ def check(recipe: Sequence[steps.Step], model: tf_keras.Model) -> None:
 
 def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray, *, scale: str = "unit",
         epochs: int = 5, batch_size: int = 32, validation: np.ndarray | None = None, seed: int = 0,
+        freeze_batch_norm: bool = False,
         folder: str | None = None, decoder: tf_keras.Model | None = None,
         progress: Callable[[str], None] | None = None) -> Result:
     """Runs the recipe's steps, each distilled from the original on images without labels.
@@ -84,6 +85,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       batch_size: images a step.
       validation: images that choose the best epoch of each fine-tuning.
       seed: of order, views and whatever starts at random; TensorFlow's global seed is set to it.
+      freeze_batch_norm: see `distill.Finetune`; students, whose weights are new, train theirs all the same.
       folder: where finished steps and checkpoints are kept, so that the same call goes on; None keeps none.
       decoder: of the β-VAE that the model is the encoder of, for distill(reconstruct=True); it is not trained.
       progress: told of every step in a line.
@@ -98,15 +100,17 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
     for i, step in enumerate(recipe):
         follows = recipe[i + 1].name if i + 1 < len(recipe) else ""
         default = 0 if follows == "distill" else epochs
+        frozen = freeze_batch_norm and not any(isinstance(before, steps.Student) for before in recipe[:i + 1])
         name = f"{i + 1}_{step.name}"
 
         def finetune(wanted: int, learning_rate: float = 1e-3, *, default: int = default, name: str = name,
-                     **more: Any) -> distill.Finetune | None:
+                     frozen: bool = frozen, **more: Any) -> distill.Finetune | None:
             count = default if wanted < 0 else wanted
             if count == 0:
                 return None
             return distill.Finetune(images, epochs=count, batch_size=batch_size, learning_rate=learning_rate,
-                                    scale=scale, validation=validation, seed=seed, folder=kept.training(name), **more)
+                                    scale=scale, validation=validation, seed=seed, folder=kept.training(name),
+                                    freeze_batch_norm=frozen, **more)
 
         if progress:
             progress(f"step {i + 1}/{len(recipe)}: {_written(step)}")

@@ -199,7 +199,7 @@ def _study(settings: Settings, objectives: Sequence[Objective], rung: int) -> An
     import optuna
     from optuna import samplers, storages
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is told in our own line
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     seed = settings.seed + 1000 * rung
     sampler = samplers.TPESampler(seed=seed, multivariate=True, group=True) \

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 import tf_keras
 
-from leanood.compression import channels, rebuild, shrink
+from leanood.compression import importance as importance_
+from leanood.compression import rebuild, shrink
 from leanood.files import atomic
 
 
@@ -43,25 +44,32 @@ class Sensitivity:
 
 
 def analyse(model: tf_keras.Model, evaluate: Callable[[tf_keras.Model], float],
-            ratios: Sequence[float] = (0.25, 0.5, 0.75, 0.9), *, progress: Callable[[str], None] | None = None,
-            **arguments: Any) -> Sensitivity:
+            ratios: Sequence[float] = (0.25, 0.5, 0.75, 0.9), *, importance: str = "l2",
+            images: np.ndarray | None = None, free: Sequence[str] = ("early",), minimum: int = 1,
+            exclude: Sequence[str] = (), progress: Callable[[str], None] | None = None) -> Sensitivity:
     """Shrinks each set of coupled layers by each ratio, the rest left alone, and measures the result.
+
+    Nothing is rebuilt for it: what reads the removed channels reads zeros (`shrink.masked`).
 
     Args:
       model: see `shrink.shrink`.
-      evaluate: candidate -> its loss or AUROC; it must not change the candidate's caller, only read it.
+      evaluate: candidate -> its loss or AUROC; it may read the candidate, which is the same model each time.
       ratios: shares of channels to remove, each in [0, 1).
+      importance, images, free, minimum, exclude: as of `shrink.shrink`.
       progress: told of every measurement in a line.
-      **arguments: passed on to `shrink.shrink` (importance, images, ...).
     """
     ratios = tuple(sorted(ratios))
-    sets = channels.trace(model, arguments.get("free", ("early",))).coupled()
-    baseline = float(evaluate(rebuild.clone(model)))  # with outputs by name, as the candidates have
+    graph = shrink.dependencies(model, free)
+    scores = importance_.scores(model, graph, importance, images)
+    sets = graph.coupled()
+    candidate = rebuild.clone(model)
+    baseline = float(evaluate(candidate))
     values = np.empty((len(sets), len(ratios)))
-    arguments.setdefault("multiple", 1)
     for i, names in enumerate(sets):
         for j, ratio in enumerate(ratios):
-            values[i, j] = evaluate(shrink.shrink(model, dict.fromkeys(names, ratio), **arguments))
+            removed = shrink.select(graph, scores, dict.fromkeys(names, ratio), minimum=minimum, exclude=exclude)
+            with shrink.masked(candidate, graph, removed):
+                values[i, j] = evaluate(candidate)
             if progress:
                 progress(f"{'+'.join(names)} −{ratio:.0%}: {values[i, j]:.4g} (baseline {baseline:.4g})")
     return Sensitivity(tuple(sets), ratios, values, baseline)

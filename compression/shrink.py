@@ -1,7 +1,8 @@
 """Structured pruning that really removes filters and units: the result is a smaller dense model, faster anywhere."""
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+import contextlib
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tf_keras
@@ -96,6 +97,33 @@ def cut(model: tf_keras.Model, graph: channels.Graph, removed: np.ndarray) -> tf
     small = rebuild.rewrite(model, narrower)
     rebuild.copy_weights(model, small, lambda layer, weights: _sliced(layer, weights, graph, removed))
     return small
+
+
+@contextlib.contextmanager
+def masked(model: tf_keras.Model, graph: channels.Graph, removed: np.ndarray) -> Iterator[None]:
+    """Lets the model compute what `cut` would, as long as the context lasts: whatever reads removed channels, reads 0.
+
+    Args:
+      model: of the graph, or a clone; its weights are as before afterwards.
+      graph, removed: as of `cut`.
+    """
+    readers = [(model.get_layer(name), removed[graph.reads[name]]) for name in graph.makes
+               if removed[graph.reads[name]].any()]
+    before = [layer.get_weights() for layer, _ in readers]
+    for (layer, unread), weights in zip(readers, before):
+        kernel = weights[0].copy()
+        if isinstance(layer, tf_keras.layers.SeparableConv2D):
+            kernel[:, :, unread] = 0
+        elif isinstance(layer, channels.TRANSPOSED):  # [..., out, in]
+            kernel[..., unread] = 0
+        else:
+            kernel[..., unread, :] = 0
+        layer.set_weights([kernel, *weights[1:]])
+    try:
+        yield
+    finally:
+        for (layer, _), weights in zip(readers, before):
+            layer.set_weights(weights)
 
 
 def _sliced(layer: Any, weights: list[np.ndarray], graph: channels.Graph, removed: np.ndarray) -> list[np.ndarray]:

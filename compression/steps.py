@@ -356,8 +356,9 @@ class Qat(Step):
     exclude: str = ""
 
     def excluded(self, model: tf_keras.Model) -> tuple[str, ...]:
-        """The layers to leave in float."""
-        return (*rebuild.heads(model), *(name.strip() for name in self.exclude.split(",") if name.strip()))
+        """The layers to leave in float: heads, an input's scaling (tfmot knows none), and what the recipe names."""
+        scalings = (layer.name for layer in model.layers if isinstance(layer, tf_keras.layers.Rescaling))
+        return (*rebuild.heads(model), *scalings, *(name.strip() for name in self.exclude.split(",") if name.strip()))
 
     def check(self, model: tf_keras.Model) -> None:
         super().check(model)

@@ -68,8 +68,14 @@ def convert(
 
     with silence.silence(), warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="leanood-") as folder:
         warnings.simplefilter("ignore")
-        # Through a SavedModel: only there does the signature keep its names.
-        tf.saved_model.save(model, folder, signatures={"serving_default": serve})
+        # Through a SavedModel: only there does the signature keep its names. Nothing else of a Keras model is needed
+        # but its variables, and the whole of it takes far longer to write.
+        variables = tf.Module()
+        variables.held = getattr(model, "variables", ())
+        try:
+            tf.saved_model.save(variables, folder, signatures={"serving_default": serve})
+        except AssertionError:  # a layer has resources that are no variables
+            tf.saved_model.save(model, folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         try:
             # Per-channel fully connected layers become version 12 of the operation, which tflite-runtime 2.14 lacks.

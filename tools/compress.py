@@ -28,6 +28,8 @@ flags.DEFINE_integer("epochs", 5, "of fine-tuning after each step that doesn't s
 flags.DEFINE_integer("batch_size", 32, "images a training step", lower_bound=1)
 flags.DEFINE_integer("images", 4000, "train on so many images at most, evenly spread", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "of order and views", lower_bound=0)
+flags.DEFINE_boolean("freeze_batch_norm", None, "let batch normalisations keep what they are, since they come from "
+                     "other images than these; default: those of a backbone")
 flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu"],
                   "a file that could not be loaded there is refused")
 flags.DEFINE_string("detector", None, "what to calibrate the file into, as for leanood calibrate; default: "

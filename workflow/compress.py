@@ -33,8 +33,9 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
              model: Optional[Union[str, os.PathLike]] = None, part: Optional[str] = None,
              outputs: Optional[Mapping[str, str]] = None, size: Optional[Tuple[int, int]] = None,
              input_scale: Optional[str] = None, epochs: int = 5, batch_size: int = 32, images: int = 4000,
-             seed: int = 0, target: str = "generic", detector: Optional[str] = None, layer_errors: bool = False,
-             unsafe: bool = False, data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
+             seed: int = 0, freeze_batch_norm: Optional[bool] = None, target: str = "generic",
+             detector: Optional[str] = None, layer_errors: bool = False, unsafe: bool = False,
+             data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
     """Compresses a network by a recipe; returns the new run's folder, with its files and their sizes.
 
     Each step trains towards the original on images without labels. Everything is checked before the training starts;
@@ -43,9 +44,9 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     Args:
       run: a run's folder, or
       model: any saved Functional Keras model (.h5, .keras); exactly one of the two.
-      recipe: what to do, e.g. "shrink(0.5)+distill(epochs=20)+qat". Steps: shrink, factorize, student, distill, then
-        prune, then cluster, then one of qat, pqat (after prune), cqat (after cluster), pcqat (after both), int8, int16,
-        dynamic, float16, float32, then huffman.
+      recipe: what to do, e.g. "shrink(0.5)+distill(epochs=20)+qat". Steps: downscale, cut, shrink, factorize, student,
+        distill, then prune, then cluster, then one of qat, pqat (after prune), cqat (after cluster), pcqat (after
+        both), int8, int16, dynamic, float16, float32, then huffman.
       out: the folder of the results; None: the run's (or model's) name and the recipe's.
       part: which of a run's models; None: its encoder or classifier.
       outputs: layers to put out by name, e.g. {"features": "features", "logits": "logits"}.
@@ -56,6 +57,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
       batch_size: images a training step.
       images: train on so many images at most, evenly spread.
       seed: of order and views.
+      freeze_batch_norm: let batch normalisations keep what they are, since they come from other images than these;
+        None: those of a backbone.
       target: "generic", "jetson-nano" or "gpu": a file that could not be loaded there is refused.
       detector: what to calibrate the file into, as for `leanood.calibrate`; None: typicality for an encoder, energy for
         a classifier; "none": nothing.
@@ -80,14 +83,16 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     shape = datasets.motion(config) or (int(original.input_shape[1]), int(original.input_shape[2]))
     frames, opened = datasets.open(data, data_options, config.get("data", {}))
     training, _ = datasets.load_split(frames, "train", shape, images)
+    frozen = config.get("model") == "backbone" if freeze_batch_norm is None else freeze_batch_norm
     settings = {"recipe": recipes.write(steps), "from": os.path.abspath(source), "epochs": epochs,
-                "batch_size": batch_size, "images": len(training), "seed": seed}
+                "batch_size": batch_size, "images": len(training), "seed": seed, "freeze_batch_norm": frozen}
     decoder = os.path.join(source, "decoder.h5")
     folder = runs.Run.create(os.fspath(out) if out else _named_after(source, recipes.write(steps)),
                              {**config, "data": opened, "compressed": settings})
     with folder.lock():
         result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
                              batch_size=batch_size, validation=_validation(frames, shape, images), seed=seed,
+                             freeze_batch_norm=frozen,
                              folder=folder.file("steps"), progress=progress.say,
                              decoder=runs.load(decoder) if os.path.exists(decoder) else None)
         folder.save(part, result.model)

@@ -12,7 +12,7 @@ from leanood.compression import space as spaces
 from leanood.files import atomic
 from leanood.workflow import datasets, progress
 
-_IMAGES = 128
+_IMAGES = 64
 _PLAIN = {"network": "shrink", "ratio": 0.0, "energy": 0.0, "matching": 0, "sparsity": 0.0, "format": "int8"}
 
 

@@ -2,8 +2,8 @@
 
 The same space, the same number of trials, several seeds: Optuna's multi-objective TPE and random sampling, compared
 by the hypervolume that their candidates' fronts dominate (AUROC on validation data, time, bytes; the worst that counts
-is the baseline's time and bytes). A recipe is worked out once, whoever draws it, and timed once: both searches see the same figures.
-Killed, the same command goes on. Exits with 1 unless TPE's mean is the larger.
+is the baseline's time and bytes). A recipe is worked out once, whoever draws it, and timed once: both searches see the
+same figures. Killed, the same command goes on. Exits with 1 unless TPE's mean is the larger.
 """
 from __future__ import annotations
 

@@ -199,3 +199,18 @@ def test_batches_cover_every_image_once_in_an_order_of_the_epoch():
 def test_wrong_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_frozen_normalisations_keep_what_they_know_of_other_images():
+    """A network fine-tuned towards itself stays itself, though these images' statistics are not those it has."""
+    teacher, trained, frozen = encoder(), encoder(), encoder()
+    for model in (teacher, trained, frozen):
+        for layer in model.layers:
+            if isinstance(layer, tf_keras.layers.BatchNormalization):
+                layer.moving_mean.assign(layer.moving_mean + 0.5)
+    for model, freeze in ((trained, False), (frozen, True)):
+        distill.Finetune(images(), epochs=1, batch_size=8, freeze_batch_norm=freeze)(model, teacher)
+        assert all(layer.trainable for layer in model.layers)
+    x = views.scaled(images(), "unit")
+    near, far = (np.abs(model(x)["mu"] - teacher(x)["mu"]).max() for model in (frozen, trained))
+    assert 10 * near < far

@@ -2,7 +2,7 @@
 import numpy as np
 import tf_keras
 
-from leanood.compression import sensitivity
+from leanood.compression import sensitivity, shrink
 
 L = tf_keras.layers
 
@@ -34,6 +34,29 @@ def test_the_idle_layer_may_lose_three_quarters_and_the_busy_one_nothing():
     assert result.ratios_within(4.0) == {"idle": 0.75, "busy": 0.5}
     assert len(lines) == 6
     assert lines[-1] == "busy −75%: 6 (baseline 0)"
+
+
+def test_each_value_is_that_of_the_model_really_shrunk():
+    tf_keras.utils.set_random_seed(0)
+    frame = L.Input((12, 12, 3), name="frame")
+    x = L.Conv2D(8, 3, strides=2, activation="sigmoid", name="stem")(frame)  # 0.5 where nothing comes in
+    x = L.BatchNormalization(name="bn")(L.DepthwiseConv2D(3, padding="same", name="depthwise")(x))
+    y = L.SeparableConv2D(8, 3, padding="same", activation="relu", name="separable")(x)
+    x = L.Conv2DTranspose(6, 3, name="up")(L.Add(name="add")([x, y]))
+    x = L.Dense(5, activation="tanh", name="hidden")(L.Flatten(name="flat")(x))
+    model = tf_keras.Model(frame, {"mu": L.Dense(2, name="mu")(x)})
+    images = np.random.default_rng(0).random((4, 12, 12, 3), np.float32)
+
+    def measure(candidate):
+        return float(np.abs(candidate(images)["mu"]).sum())
+
+    result = sensitivity.analyse(model, measure, (0.25, 0.5), importance="activation", images=images)
+    assert len(result.layers) == 3
+    for names, row in zip(result.layers, result.values):
+        for ratio, value in zip(result.ratios, row):
+            small = shrink.shrink(model, dict.fromkeys(names, ratio), importance="activation", images=images,
+                                  multiple=1)
+            np.testing.assert_allclose(value, measure(small), rtol=1e-5)
 
 
 def test_for_a_measure_that_should_be_high_the_sign_turns():
