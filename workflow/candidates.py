@@ -105,6 +105,19 @@ class Candidates:
             bundle.write(path, flatbuffer, told, result.detector.to_arrays())
         return path
 
+    def refuse_few(self, least: int) -> None:
+        """Raises ValueError if the test split has too few stretches for a verdict; before anything is worked out."""
+        test = self._data.where((self._data.split == "test") & ~self._data.ood)
+        if self._calibration.window == 0 or len(np.unique(test.sequence)) == len(test):
+            return  # single images
+        _, patterns = evaluate.stretches(test, self._judging)
+        in_part = sum(pattern != "all" for pattern in patterns)
+        if in_part < least:
+            raise ValueError(
+                f"the test split has {len(patterns)} stretches of {self._judging.stretch_s:g} s, too few for a verdict "
+                f"(in {in_part} of them some driving is in distribution, {least} are needed); give more data, more "
+                "--stretches, or a smaller --stretch_s")
+
     def judge(self, path: str, split: str) -> Judged:
         """Returns how a detector file does on a split's frames, from its file where it was judged before.
 

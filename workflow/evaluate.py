@@ -241,19 +241,9 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
     alarms = events.false_alarms(id_scores["alarm"], test.starts, fps)
     ideal = oracle.thresholds(id_scores["scaled"].T, test.starts, alarms.count)
     pictures = gallery.in_distribution(test, id_scores, test.starts, apart=int(fps))
-    length = int(settings.stretch_s * fps)
-    if length < _SHORTEST:
-        raise ValueError(f"--stretch_s={settings.stretch_s:g} is {length} frames at {fps:g} a second; a stretch that "
-                         f"turns OOD takes at least {_SHORTEST}")
-    room = sequences.room_for(settings.corruptions, settings.severities, length)
-    chosen = sequences.stretches(test, length, settings.stretches, room)
-    if not chosen:
-        raise ValueError(f"no test sequence is {room / fps:g} s long, which a stretch of {settings.stretch_s:g} s "
-                         "takes (fast playback takes more than is shown); give a smaller --stretch_s")
-    # Of one or two stretches none may be all OOD: there would be too little in-distribution driving beside them.
-    patterns = sequences.PATTERNS if len(chosen) > 2 else sequences.PATTERNS[1:]
+    chosen, patterns = stretches(test, settings)
     kinds = [(name, severity) for name in settings.corruptions for severity in settings.severities]
-    jobs = [(where, name, severity, patterns[number % len(patterns)], number)
+    jobs = [(where, name, severity, patterns[number], number)
             for name, severity in kinds for number, where in enumerate(chosen)]
 
     def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[Dict[str, np.ndarray], np.ndarray]:
@@ -290,7 +280,7 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
         if rows[-1]["ood"] and row["hit_rate"] < 1 and scorer.network.motion is None:  # motion is in no single frame
             missed = [i for i, part in enumerate(parts) if not part["alarm"][masks[i]].any()]
             for number in missed[:1]:
-                images, _ = sequences.corrupted(test, chosen[number], name, severity, patterns[number % len(patterns)],
+                images, _ = sequences.corrupted(test, chosen[number], name, severity, patterns[number],
                                                 number, scorer.network.size)
                 pictures += gallery.missed(rows[-1]["set"], parts[number], masks[number], images.__getitem__)
         rocs[f"{name} {severity}"] = metrics.roc(scores["detector"][~ood], scores["detector"][ood])
@@ -304,6 +294,30 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
                               "mean_oracle_hit_rate": _mean(rows, "oracle_hit_rate"),
                               "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures, spread,
                              clustered)
+
+
+def stretches(test: dataset.Dataset, settings: Settings) -> Tuple[List[np.ndarray], List[str]]:
+    """Returns the stretches of test driving that are corrupted, int [T] each, and when each one's corruption sets on.
+
+    Args:
+      test: in-distribution recordings.
+      settings: whose corruptions, severities, stretch_s and stretches count.
+
+    Raises:
+      ValueError: if a stretch is too short to turn OOD, or no recording is as long as one.
+    """
+    length = int(settings.stretch_s * test.fps)
+    if length < _SHORTEST:
+        raise ValueError(f"--stretch_s={settings.stretch_s:g} is {length} frames at {test.fps:g} a second; a stretch "
+                         f"that turns OOD takes at least {_SHORTEST}")
+    room = sequences.room_for(settings.corruptions, settings.severities, length)
+    chosen = sequences.stretches(test, length, settings.stretches, room)
+    if not chosen:
+        raise ValueError(f"no test sequence is {room / test.fps:g} s long, which a stretch of {settings.stretch_s:g} s "
+                         "takes (fast playback takes more than is shown); give a smaller --stretch_s")
+    # Of one or two stretches none may be all OOD: there would be too little in-distribution driving beside them.
+    patterns = sequences.PATTERNS if len(chosen) > 2 else sequences.PATTERNS[1:]
+    return chosen, [patterns[number % len(patterns)] for number in range(len(chosen))]
 
 
 def _detected(scores: Mapping[str, np.ndarray], starts: np.ndarray, ood: np.ndarray, fps: float,

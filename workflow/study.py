@@ -141,6 +141,7 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
     os.makedirs(folder, exist_ok=True)
     silence.tensorflow()
     bench, opened = _open(folder, settings, data, data_options)
+    bench.refuse_few(_LEAST_CLUSTERS)
     baseline = bench.make(candidates.BASELINE)
     base = candidates.figures_of(bench.judge(baseline, "validation"), bench.time(baseline))
     progress.say(f"baseline: AUROC {base['auroc']:.4f}, {base['latency_ms']:.3g} ms, {base['kilobytes']:.0f} kB")

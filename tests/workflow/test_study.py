@@ -157,3 +157,9 @@ def test_a_damaged_study_is_named(tmp_path):
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(ValueError, match=r"study.json is damaged .*; run the study again, what it measured is kept"):
         study_page.read(str(tmp_path))
+
+
+def test_too_few_stretches_are_told_before_anything_is_made(tiny_run, tmp_path):
+    with pytest.raises(ValueError, match=r"the test split has \d stretches of 2 s, too few for a verdict .*give more data"):
+        leanood.study(tiny_run, out=tmp_path / "few", **{**SMALL, "stretch_s": 2.0, "stretches": 3})
+    assert not os.listdir(tmp_path / "few" / "candidates")
