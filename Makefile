@@ -1,4 +1,4 @@
-# Everything here sets itself up on a fresh machine: Python 3.10 to 3.12 with venv, and a network to install from.
+# Everything here sets itself up on a fresh machine: Python 3.10 to 3.13 with venv, and a network to install from.
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2

@@ -1,6 +1,6 @@
-"""Writes the figures of `benchmarks/results/` into docs/benchmarks.md: `python benchmarks/table.py`.
+"""Writes the figures of `benchmarks/results/` into docs/benchmarks.md and docs/models.md: `python benchmarks/table.py`.
 
-Each benchmark leaves one JSON there; the document's table holds nothing else. A figure that missed its target says so.
+Each benchmark leaves one JSON there; the documents' tables hold nothing else. A figure that missed its target says so.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 from leanood.files import atomic
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
+DOCUMENT, MODELS = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "models.md"
 ROOMS = ("limits", "robustness", "study")
 BEGIN, END = "<!-- written by benchmarks/table.py -->", "<!-- end -->"
 
@@ -44,10 +44,32 @@ def document(text: str, table: str) -> str:
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{DOCUMENT}: it lacks the lines {BEGIN} and {END}")
+        raise ValueError(f"the document lacks the lines {BEGIN} and {END}")
     return f"{head}{BEGIN}\n{table}\n{END}{tail}"
 
 
+def networks(rows: Dict[str, Dict[str, str]]) -> str:
+    """Returns the table of networks and steps, and below it why what was refused was.
+
+    Args:
+      rows: by network what each step came to, as `limits/keras_applications.py` leaves it.
+    """
+    steps = list(dict.fromkeys(step for cells in rows.values() for step in cells))
+    lines = ["| network | " + " | ".join(steps) + " |", "| --- " * (len(steps) + 1) + "|"]
+    reasons: Dict[str, List[str]] = {}
+    for name, cells in rows.items():
+        lines.append(f"| {name} | " + " | ".join(cells.get(step, "–").split(":")[0] for step in steps) + " |")
+        for step, cell in cells.items():
+            word, _, reason = cell.partition(": ")
+            if reason:
+                reasons.setdefault(f"`{step}` {word}: {reason.removeprefix(step + ': ')}", []).append(name)
+    return "\n".join([*lines, "", *(f"* {', '.join(names)}, {reason}." for reason, names in reasons.items())])
+
+
 if __name__ == "__main__":
-    whole = document(DOCUMENT.read_text(encoding="utf-8"), markdown(read(ROOT / "benchmarks" / "results")))
-    atomic.write_text(DOCUMENT, whole)
+    results = read(ROOT / "benchmarks" / "results")
+    atomic.write_text(DOCUMENT, document(DOCUMENT.read_text(encoding="utf-8"), markdown(results)))
+    for result in results:
+        if result["name"] == "keras_applications":
+            text = document(MODELS.read_text(encoding="utf-8"), networks(result["details"]))
+            atomic.write_text(MODELS, text)
