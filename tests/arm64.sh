@@ -2,8 +2,10 @@
 # Installs leanood alone as Linux on arm64 does it, lets it watch a drive there, and compares with this machine.
 # Debian's arm64 Python runs under qemu-user: apt-get install mmdebstrap qemu-user-static ca-certificates
 # Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 bookworm trixie: Python 3.11 and 3.13)
-# LiteRT 2.2 and 2.3 end in a segmentation fault under qemu-user 7.2, as soon as an Interpreter is made, with any --cpu and any
-# operator resolver, which says nothing of boards; so the arm64 side has LiteRT 2.1, and tflite-runtime where there is one.
+# LiteRT 2.2 and 2.3 end in a segmentation fault under qemu-user 7.2, as soon as an Interpreter is made, with any
+# processor and any operator resolver, which says nothing of boards; so the arm64 side has LiteRT 2.1, and tflite-runtime where there is one. The
+# processors are the Nano's Cortex-A57, and for Orin's A78AE the A76, with dot products and half floats as it has: what qemu 7.2 emulates
+# by default has instructions beyond them, with which int8 networks put out something else.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 host=${1:-python3}
@@ -61,10 +63,10 @@ for suite in "$@"; do
     --target "$site" leanood-*.whl 'ai-edge-litert<2.2'
   runtimes=litert
   [ ! -d "$site/tflite_runtime" ] || runtimes="litert tflite-runtime"
-  for runtime in $runtimes; do for name in float32 int8; do
-    PYTHONPATH="$site" arm -m leanood.tools.main monitor $name.tflite --source=frames.npy --jsonl=there_$name.jsonl \
+  for runtime in $runtimes; do for cpu in cortex-a57 cortex-a76; do for name in float32 int8; do
+    QEMU_CPU=$cpu PYTHONPATH="$site" arm -m leanood.tools.main monitor $name.tflite --source=frames.npy --jsonl=there_$name.jsonl \
       --view=none --runtime=$runtime >/dev/null
-    "$host" - $name "$suite, $runtime" <<'PYTHON'
+    "$host" - $name "$suite, $runtime, $cpu" <<'PYTHON'
 import json
 import sys
 
@@ -77,6 +79,6 @@ print(f"{sys.argv[2]}, {sys.argv[1]}: 300 frames, {sum(line['alarm'] for line in
 assert apart < 0.05, apart  # where a rounding moves a p-value by steps of its table, 1/201
 PYTHON
     rm there_$name.jsonl
-  done; done
+  done; done; done
 done
 echo "arm64 works"

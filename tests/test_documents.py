@@ -1,4 +1,6 @@
 """Every path that a document names is there, and every document can be reached."""
+import importlib.util
+import json
 import pathlib
 import re
 
@@ -55,3 +57,15 @@ def test_the_reference_has_a_page_for_every_package():
     target = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ndocs:")[2].partition("\n\n")[0]
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tools"}
     assert packages <= set(re.findall(r"\w+", target))
+
+
+def test_the_table_of_networks_is_that_of_the_results():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    results = json.loads((ROOT / "benchmarks" / "results" / "limits-keras_applications.json").read_text("utf-8"))
+    text = (ROOT / "docs" / "models.md").read_text("utf-8")
+    assert table.document(text, table.networks(results["details"])) == text
+    for name, cells in results["details"].items():
+        for step, cell in cells.items():
+            assert re.fullmatch(r"\d+ layers|[\d.]+ MB(\*: without .+)?|(refused|skipped): .+", cell), (name, step, cell)

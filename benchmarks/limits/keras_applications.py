@@ -4,16 +4,19 @@
 
 Keras 3 writes each network (weights=None, ten classes) to a `.keras` file. That is read as any user's is, its outputs
 proven equal to Keras 3's, converted to float32 and int8, and compressed by each step of a recipe without fine-tuning;
-each file that comes of it is run once. A network is tried in a child process with bounds on its memory and on each
-step's time, the smallest first; a step that goes beyond them is skipped. What is known of a network lies in --folder,
-one JSON each, so that the same command goes on where it was ended; `python benchmarks/table.py` writes the table of
-docs/models.md. Exits with 1 if anything crashed, rather than worked or said why not.
+each file that comes of it is run once. Where a step asks for a layer to be excluded, it is. A network is tried in a
+child process with bounds on its memory and on each step's time, the smallest first; a step that goes beyond them is
+skipped. What is known of a network lies in --folder, one JSON each, and in the kept results, so that the same command
+goes on where it was ended (--again: from the start); `python benchmarks/table.py` writes the table of docs/models.md.
+Exits with 1 if anything crashed, rather than worked or said why not.
 """
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -39,10 +42,12 @@ NETWORKS = (  # by their parameters
     "ResNet152", "ResNet152V2", "EfficientNetB7", "NASNetLarge", "ConvNeXtBase", "EfficientNetV2L", "ConvNeXtLarge",
     "ConvNeXtXLarge")
 STEPS = ("shrink(0.5)", "factorize(0.9)", "prune(0.5)", "cluster(16)", "qat")
+_KEPT = pathlib.Path(__file__).resolve().parents[1] / "results" / "limits-keras_applications.json"
 CELLS = ("read", "float32", "int8", *STEPS)
 _NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "names of keras.applications")
 _SIZE = flags.DEFINE_integer("size", 96, "rows and columns of the input", lower_bound=75)
 _FOLDER = flags.DEFINE_string("folder", ".build/keras_applications", "what is known of each network")
+_AGAIN = flags.DEFINE_boolean("again", False, "leave the kept results alone")
 _MINUTES = flags.DEFINE_float("minutes", 1e9, "begin no network after these")
 _MEMORY = flags.DEFINE_float("memory_gb", 6, "of a child process")
 _STEP = flags.DEFINE_integer("step_s", 300, "of a step, processor time", lower_bound=1)
@@ -57,6 +62,10 @@ def main(argv: List[str]) -> None:
         return
     begin, folder = time.monotonic(), pathlib.Path(_FOLDER.value)
     folder.mkdir(parents=True, exist_ok=True)
+    if _KEPT.exists() and not _AGAIN.value:
+        for name, cells in json.loads(_KEPT.read_text(encoding="utf-8"))["details"].items():
+            if not (folder / f"{name}.json").exists():
+                atomic.write_json(folder / f"{name}.json", cells)
     for name in _NETWORKS.value:
         while missing(known(folder / f"{name}.json")) and time.monotonic() - begin < 60 * _MINUTES.value:
             _child(folder / f"{name}.json")
@@ -127,10 +136,20 @@ def _try(path: pathlib.Path) -> None:
         return f"{len(flatbuffer) / 1e6:.1f} MB"
 
     def compressed(text: str) -> str:
-        step, = recipe.parse(text)
-        recipe.check([step], network)
+        step, excluded = recipe.parse(text)[0], ""
+        while True:
+            try:
+                recipe.check([step], network)
+                break
+            except ValueError as error:  # the message names a layer and the way out, which is tried
+                layer = re.search(r"layer '([^']+)' .*exclude it", str(error))
+                if layer is None or f",{layer[1]}," in f",{excluded},":
+                    raise
+                excluded = f"{excluded},{layer[1]}".lstrip(",")
+                step = dataclasses.replace(step, exclude=excluded)
         small = step.apply(network, steps.Context(network, images, samples, lambda *_, **__: None))
-        return converted(small, "int8" if text == "qat" else "float32")
+        size = converted(small, "int8" if text == "qat" else "float32")
+        return f"{size}*: without {excluded.replace(',', ', ')}" if excluded else size
 
     cells = known(path)
     _bound_step()
