@@ -68,4 +68,5 @@ def test_the_table_of_networks_is_that_of_the_results():
     assert table.document(text, table.networks(results["details"])) == text
     for name, cells in results["details"].items():
         for step, cell in cells.items():
-            assert re.fullmatch(r"\d+ layers|[\d.]+ MB(\*: without .+)?|(refused|skipped): .+", cell), (name, step, cell)
+            pattern = r"\d+ layers|[\d.]+ MB(\*: without .+)?|(refused|skipped): .+"
+            assert re.fullmatch(pattern, cell), (name, step, cell)

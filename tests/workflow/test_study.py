@@ -160,6 +160,7 @@ def test_a_damaged_study_is_named(tmp_path):
 
 
 def test_too_few_stretches_are_told_before_anything_is_made(tiny_run, tmp_path):
-    with pytest.raises(ValueError, match=r"the test split has \d stretches of 2 s, too few for a verdict .*give more data"):
+    message = r"the test split has \d stretches of 2 s, too few for a verdict .*give more data"
+    with pytest.raises(ValueError, match=message):
         leanood.study(tiny_run, out=tmp_path / "few", **{**SMALL, "stretch_s": 2.0, "stretches": 3})
     assert not os.listdir(tmp_path / "few" / "candidates")
