@@ -24,7 +24,7 @@ import numpy as np
 from leanood.ood import gaussian, kl, local, nonconformity, tail
 
 EARLY, LATENT, CHANGE, LOCAL = "early", "latent", "change", "local"
-WEIGHTS = {EARLY: 0.7, LATENT: 0.2, CHANGE: 0.1, LOCAL: 0.1}  # of latents and a map a network has one
+WEIGHTS = {EARLY: 0.7, LATENT: 0.2, CHANGE: 0.1, LOCAL: 0.05}  # of latents and a map a network has one
 CHANNELS = tuple(WEIGHTS)
 FEATURES = "features"
 _MAGNITUDES = 28  # leading columns of `early` that are magnitudes; what follows are logarithms and their deviations
