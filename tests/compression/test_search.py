@@ -53,7 +53,7 @@ def test_every_recipe_that_can_be_drawn_is_one(drawn_from, count):
     for text in texts:
         recipe.parse(text)
     assert any("epochs=3" in text for text in texts)
-    assert ("downscale(3)+cut('block3')+int8" in texts) == (drawn_from is BACKBONE)
+    assert ("downscale(3)+cut('block3')+dynamic" in texts) == (drawn_from is BACKBONE)
 
 
 def test_search_goes_up_its_rungs_and_works_nothing_out_twice(tmp_path):
