@@ -17,7 +17,7 @@ _SCENE = 100  # frames a scene: many short ones show more of what is normal than
 _KINDS = ("darker", "rain", "fog", "motion_blur", "occlusion")
 _BENIGN = ("yuv420", "jpeg_85", "noise_1", "right_1")
 _SEVERITY = 4
-_STRETCH_S, _STRETCHES = 4.0, 6
+_STRETCH_S, _STRETCHES = 3.0, 8
 _MARGIN = 0.02  # of AUROC; a few stretches don't show less
 _DRIVE = "lanes:frames=320,start=1000000,scene=320"  # far from the frames that were trained on
 _RAIN_FROM = 160
