@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -19,12 +20,14 @@ Finetuner = Callable[..., None]
 # Of batch normalisation's averages. Keras' 0.99 takes hundreds of steps to forget the statistics of the teacher, or of
 # an untrained student, and a fine-tuning may not have as many.
 _MOMENTUM = 0.9
+_MOST_KEPT = 256e6  # bytes of a teacher's outputs; what is larger is computed again every epoch
 
 
 class Distiller(tf_keras.Model):
     """A training step that moves the student, and never the teacher.
 
-    Compile it with an optimizer and fit it on batches (images, labels or ()).
+    Compile it with an optimizer and fit it on batches (images, labels or ()), or with a third part, what `taught` said
+    of the images.
 
     Args:
       student: Functional model, trained in place.
@@ -59,6 +62,21 @@ class Distiller(tf_keras.Model):
         """The student's outputs."""
         return self.student(images, training=training)
 
+    def taught(self, images: np.ndarray, batch_size: int, scale: str) -> dict[str, np.ndarray] | None:
+        """The teacher's outputs for all images, [N, ...] by name; None if they would take too much room.
+
+        Args:
+          images, batch_size, scale: as of `views.batches`.
+        """
+        teach = tf.function(self._teach)
+        parts: dict[str, list[np.ndarray]] = {}
+        for x, _ in views.batches(images, batch_size, scale=scale, epoch=None):
+            for name, y in teach(x).items():
+                parts.setdefault(name, []).append(y.numpy())
+            if len(images) * sum(rows[0][0].nbytes for rows in parts.values()) > _MOST_KEPT:
+                return None
+        return {name: np.concatenate(rows) for name, rows in parts.items()}
+
     @property
     def metrics(self) -> list[Any]:
         return [self._mean_loss]
@@ -79,8 +97,9 @@ class Distiller(tf_keras.Model):
         return {"loss": self._mean_loss.result()}
 
     def _loss(self, data: Any, training: bool) -> tf.Tensor:
-        images, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, ())
-        teacher = {name: tf.stop_gradient(y) for name, y in self._teach(images).items()}
+        images, labels = data[:2] if isinstance(data, tuple) and len(data) >= 2 else (data, ())
+        teacher = data[2] if isinstance(data, tuple) and len(data) == 3 else {
+            name: tf.stop_gradient(y) for name, y in self._teach(images).items()}
         student = {name: self._maps[name](y) if name in self._maps else y
                    for name, y in self._probe(images, training=training).items()}
         return self._distance(distances.Batch(images, teacher, student, None if isinstance(labels, tuple) else labels))
@@ -155,16 +174,19 @@ class Finetune:
         distiller.compile(optimizer=tf_keras.optimizers.Adam(rate, clipnorm=1.0))
         held = None
         if self.validation is not None and len(self.validation) and not callbacks:
-            held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None)
+            held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None,
+                                 taught=distiller.taught(self.validation, self.batch_size, self.scale))
+        # What the teacher says of images as they are is worked out once, not every epoch.
+        taught = None if self.augment is not None else distiller.taught(self.images, self.batch_size, self.scale)
         with self._run() as folder:
-            training.fit(distiller, self._batches, folder=folder, epochs=self.epochs, validation=held,
-                         patience=self.patience, callbacks=callbacks)
+            training.fit(distiller, functools.partial(self._batches, taught), folder=folder, epochs=self.epochs,
+                         validation=held, patience=self.patience, callbacks=callbacks)
         for layer in normalisations:
             layer.trainable = True
 
-    def _batches(self, epoch: int) -> tf.data.Dataset:
+    def _batches(self, taught: Mapping[str, np.ndarray] | None, epoch: int) -> tf.data.Dataset:
         return views.batches(self.images, self.batch_size, scale=self.scale, labels=self.labels, augment=self.augment,
-                             seed=self.seed, epoch=epoch)
+                             seed=self.seed, epoch=epoch, taught=taught)
 
     @contextlib.contextmanager
     def _run(self) -> Iterator[run.Run]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -60,8 +60,11 @@ def sample(images: np.ndarray, at_most: int) -> np.ndarray:
 
 
 def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels: np.ndarray | None = None,
-            augment: Augment | None = None, seed: int = 0, epoch: int | None = 0) -> tf.data.Dataset:
+            augment: Augment | None = None, seed: int = 0, epoch: int | None = 0,
+            taught: Mapping[str, np.ndarray] | None = None) -> tf.data.Dataset:
     """One epoch's batches (views float32 [B, h, w, c], labels int64 [B] or ()), the last one smaller.
+
+    With `taught` each has a third part, these images' rows of it.
 
     Args:
       images: uint8 (or scaled float32) [N, h, w, c].
@@ -71,23 +74,26 @@ def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels:
       augment: None leaves the images as they are.
       seed: of order and views.
       epoch: from 0; None keeps the images' order, for validation.
+      taught: a teacher's outputs for the images as they are, [N, ...] by name.
     """
     if len(images) == 0:
         raise ValueError("there are no images to train on")
     order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
     factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
     targets = tf.constant(labels) if labels is not None else None
+    outputs = None if taught is None else {name: tf.constant(value) for name, value in taught.items()}
     if hasattr(images, "gatherer"):  # stacks of flows, which share their flows
         gather = images.gatherer()
     else:
         kept = tf.constant(images)
         gather = functools.partial(tf.gather, kept)
 
-    def batch(step: tf.Tensor, chosen: tf.Tensor) -> tuple[Any, Any]:
+    def batch(step: tf.Tensor, chosen: tf.Tensor) -> tuple[Any, ...]:
         x = tf.cast(gather(chosen), tf.float32)
         if augment is not None:
             x = view(x, augment, tf.stack([seed * 1_000_003 + (epoch or 0), tf.cast(step, tf.int32)]))
-        return x * factor + offset, tf.gather(targets, chosen) if targets is not None else ()
+        parts = x * factor + offset, tf.gather(targets, chosen) if targets is not None else ()
+        return parts if outputs is None else (*parts, {name: tf.gather(y, chosen) for name, y in outputs.items()})
 
     return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(batch).prefetch(2)
 

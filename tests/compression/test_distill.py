@@ -214,3 +214,24 @@ def test_frozen_normalisations_keep_what_they_know_of_other_images():
     x = views.scaled(images(), "unit")
     near, far = (np.abs(model(x)["mu"] - teacher(x)["mu"]).max() for model in (frozen, trained))
     assert 10 * near < far
+
+
+def test_what_the_teacher_says_of_images_as_they_are_is_worked_out_once():
+    teacher, calls = encoder(), []
+
+    class Counting(L.Layer):
+        def call(self, x):
+            tf.py_function(lambda y: calls.append(len(y)), [x], [])
+            return x
+
+    counted = tf_keras.Model(teacher.input, {name: Counting(name=f"count_{name}")(y) if name == "mu" else y
+                                             for name, y in teacher.output.items()})
+    student = encoder(seed=1)
+    distill.Finetune(images(), epochs=3, batch_size=8)(student, counted)
+    assert sum(calls) == 24
+    taught = distill.Distiller(student=student, teacher=teacher).taught(images(), 8, "unit")
+    x, _ = next(iter(views.batches(images(), 24, epoch=None)))
+    for name, y in teacher(x).items():
+        np.testing.assert_allclose(taught[name], y, atol=1e-5)
+    with_taught = next(iter(views.batches(images(), 5, seed=3, taught=taught)))
+    np.testing.assert_allclose(with_taught[2]["mu"], teacher(with_taught[0])["mu"], atol=1e-5)
