@@ -34,7 +34,7 @@ docs: $(INSTALLED)  ## the API reference, in .build/docs
 arm64: $(INSTALLED)
 	tests/arm64.sh $(BIN)/python
 
-FIGURES := detector_arithmetic import_time lanes_speed resize_cost device_overhead filter_bank_cost million_names
+FIGURES := detector_arithmetic import_time lanes_speed resize_cost device_overhead filter_bank_cost million_names frame_to_verdict
 
 # What each prints is the result, a missed target too; it takes some minutes, best of a machine that does nothing else.
 figures: $(INSTALLED)  ## the short benchmarks, then docs/benchmarks.md from their results
