@@ -13,7 +13,7 @@ from leanood.ood import gaussian
 
 _MOST = 2000  # frames, and variants, that are fitted on
 _CHUNK = 512  # frames that are judged at a time, for memory's sake
-_SHARED = 0.3  # of a covariance that is shared: of .02, .1 and .3 the best on validation frames of changed content
+_SHARED = 0.3  # weight of what cells share in their covariance: of .02, .1 and .3 the best on validation frames
 _RIDGE = 1e-3  # of a channel's variance: one that hardly moves counts little until it does
 
 

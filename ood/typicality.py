@@ -9,7 +9,7 @@ Four channels, each a squared distance to what training frames look like, so tha
 What benign variants of the training frames move (codecs, noise of a grey level, a shift by a pixel) widens the
 Gaussians in that direction, so that it counts for little (`gaussian.Gaussian.fit`).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
-by the weighted minimum p-value, α = max_c(−ln p_c + ln w_c), Σ w_c = 1, which is −ln of a valid p-value for whatever
+by the weighted minimum p-value, α = max_c(−ln p_c + ln w_c), Σ w_c ≤ 1, which is −ln of a valid p-value for whatever
 dependence there is between the channels (weighted Bonferroni: Genovese, Roeder & Wasserman, Biometrika 93 (2006)
 509-524). Typicality as the two-sided alternative to likelihood: Nalisnick et al., arXiv 1906.02994; KL as the latent
 nonconformity: Ramakrishna et al., arXiv 2108.11800; early layers for OOD: Lee et al., arXiv 1807.03888, section 2.3.
