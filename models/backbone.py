@@ -80,17 +80,23 @@ def cuts(model: keras.Model) -> List[str]:
     A block ends with a sum, or with a normalisation that a convolution reads (a linear bottleneck). Where a network has
     neither, any such map will do.
     """
-    height = model.inputs[0].shape[1]
-    for layer in model.layers[1:]:  # what it is shown less by
-        if not isinstance(layer, keras.layers.AveragePooling2D):
-            break
-        height = layer.output_shape[1]
+    height, _ = shown(model)
     maps = [layer for layer in model.layers if len(_shape(layer)) == 4
             and any(abs(_shape(layer)[1] - height / shrunk) < 1 for shrunk in _SHRUNK)]
     ends = [layer.name for layer in maps if isinstance(layer, keras.layers.Add)
             or isinstance(layer, keras.layers.BatchNormalization)
             and isinstance(_reader(layer), keras.layers.Conv2D)]
     return ends or [layer.name for layer in maps]
+
+
+def shown(model: keras.Model) -> Tuple[int, int]:
+    """Returns (h, w) of what the network sees of the frame: the frame's, or that of means of its pixels."""
+    shape = model.inputs[0].shape
+    for layer in model.layers[1:]:
+        if not isinstance(layer, keras.layers.AveragePooling2D):
+            break
+        shape = layer.output_shape
+    return shape[1], shape[2]
 
 
 def cut(model: keras.Model, layer: str, local: bool = False) -> keras.Model:

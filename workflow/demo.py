@@ -17,13 +17,13 @@ _SCENE = 100  # frames a scene: many short ones show more of what is normal than
 _KINDS = ("darker", "rain", "fog", "motion_blur", "occlusion")
 _BENIGN = ("yuv420", "jpeg_85", "noise_1", "right_1")
 _SEVERITY = 4
-_STRETCH_S, _STRETCHES = 3.0, 8
+_STRETCH_S, _STRETCHES = 4.0, 6
 _MARGIN = 0.02  # of AUROC; a few stretches don't show less
 _DRIVE = "lanes:frames=320,start=1000000,scene=320"  # far from the frames that were trained on
 _RAIN_FROM = 160
 
 
-def demo(out: Union[str, os.PathLike] = "demo", *, frames: int = 3000, trials: int = 4, seed: int = 0
+def demo(out: Union[str, os.PathLike] = "demo", *, frames: int = 6000, trials: int = 4, seed: int = 0
          ) -> outcome.Outcome:
     """Makes a detector for lane scenes, finds its smallest network that still detects, and drives it into the rain.
 
@@ -42,8 +42,8 @@ def demo(out: Union[str, os.PathLike] = "demo", *, frames: int = 3000, trials: i
     run, searched = os.path.join(folder, "run"), os.path.join(folder, "study")
     data = f"lanes:frames={frames},scene={_SCENE}"
     if not os.path.exists(os.path.join(run, "encoder.h5")):
-        progress.say(f"$ leanood train --data={data} --downscale=1 --out={run}")
-        train.train(data, run, downscale=1)
+        progress.say(f"$ leanood train --data={data} --out={run}")
+        train.train(data, run)
     # Minutes of driving carry no promise of three false alarms an hour: thresholds would lie too high to see much.
     progress.say(f"$ leanood study --run={run} --out={searched} --trials={trials} --sensitivity=high …")
     done = study.study(

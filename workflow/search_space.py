@@ -38,7 +38,7 @@ def of(run: str, folder: str) -> spaces.Space:
     space = spaces.Space(by_layer=_by_layer(model, opened.config, folder), matching=part == "classifier")
     if list(named_outputs.of(model)) != [backbone.FEATURES]:
         return space
-    rows = min(model.input_shape[1:3])
+    rows = min(backbone.shown(model))
     return dataclasses.replace(
         space, factors=tuple(factor for factor in (1, 2, 3, 4) if rows // factor >= backbone.SMALLEST),
         cuts=("", *cut.maps(model)[:-1]), widths=(), energies=(0.0,), ratios=(0.0, 0.25, 0.5), sparsities=(0.0, 0.5))
