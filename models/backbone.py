@@ -77,15 +77,15 @@ def load(name: str, size: Tuple[int, int], *, downscale: int = 1, input_scale: s
 def cuts(model: keras.Model) -> List[str]:
     """Returns the layers worth cutting at, in order: ends of blocks whose maps are an eighth or sixteenth of the frame.
 
-    A block ends with a sum, or with a normalisation that a convolution reads (a linear bottleneck). Where a network has
-    neither, any such map will do.
+    A block ends with a sum, or with a normalisation that a convolution or the mean reads (a linear bottleneck). Where a
+    network has neither, any such map will do.
     """
     height, _ = shown(model)
     maps = [layer for layer in model.layers if len(_shape(layer)) == 4
             and any(abs(_shape(layer)[1] - height / shrunk) < 1 for shrunk in _SHRUNK)]
     ends = [layer.name for layer in maps if isinstance(layer, keras.layers.Add)
             or isinstance(layer, keras.layers.BatchNormalization)
-            and isinstance(_reader(layer), keras.layers.Conv2D)]
+            and isinstance(_reader(layer), (keras.layers.Conv2D, keras.layers.GlobalAveragePooling2D))]
     return ends or [layer.name for layer in maps]
 
 

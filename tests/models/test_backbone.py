@@ -25,6 +25,8 @@ def test_a_cut_is_the_mean_of_the_layers_map(lite):
     whole = keras.Model(lite.model.input, lite.model.get_layer("block5").output)(frames).numpy()
     np.testing.assert_allclose(kept(frames)["features"], whole.mean((1, 2)), atol=1e-5)
     assert not any(layer.name.startswith("block6") for layer in kept.layers)
+    assert backbone.cuts(kept) == ["block3", "block4", "block5"]
+    assert backbone.cuts(backbone.cut(kept, "block3")) == ["block3"]
 
 
 def test_a_map_beside_the_features(lite):
