@@ -39,11 +39,7 @@ def main(argv: List[str]) -> None:
     results: Dict[str, Any] = {}
     for name, images in (("lanes", True), ("duckietown", True), ("lanes", False)):
         key = f"{name}, {'images' if images else 'driving'}"
-        path = os.path.join(sets.RUNS.value, f"next_{name}_{'images' if images else 'driving'}.json")
-        if not os.path.exists(path):
-            sets.write(path, json.dumps(_splits(key, _gather(name, images), images)))
-        with open(path, encoding="utf-8") as stream:
-            results[key] = json.load(stream)
+        results[key] = _splits(name, images, key)
     results_.write(__file__, [_figure(key, splits) for key, splits in results.items()], results)
     text = "\n".join(_text(results)) + "\n"
     sets.write(_OUT.value, text)
@@ -60,38 +56,48 @@ def _gather(name: str, images: bool) -> material.Material:
     return material.gather(loaded, dataclasses.replace(data, split=split), None, 1, ordered=not images)
 
 
-def _splits(what: str, gathered: material.Material, images: bool) -> List[Dict[str, Any]]:
-    """Returns what was seen on the groups left for judging, split by split."""
-    names = np.unique(gathered.group)
-    rows = []
-    for seed in progress.track(list(range(_SPLITS.value)), what):
-        drawn = np.random.default_rng(seed).permutation(names)
-        groups = drawn[:round(CALIBRATED * len(names))]
-        where = np.flatnonzero(np.isin(gathered.group, groups))
-        fitted = np.isin(gathered.group[where], groups[:round(FITTED * len(groups))])
-        outputs = {name: array[where] for name, array in gathered.outputs.items()}
-        judged = left_out.judge(
-            lambda chosen, where=where: gathered.fit(where[chosen], typicality.Typicality), outputs, fitted,
-            gathered.group[where], starts=None if images else gathered.starts[where],
-            window=0 if images else calibrate.WINDOWS["typicality"])
-        new = np.flatnonzero(~np.isin(gathered.group, groups) & (gathered.variant == 0))
-        outputs = {name: array[new] for name, array in gathered.outputs.items()}
-        if images:
-            threshold = image_threshold.grouped(judged.nonconformity, gathered.group[where], RATE,
-                                                gathered.partition[where], gathered.variant[where])
-            judged.detector.threshold = threshold.value
-            alarm = judged.detector.run(outputs, None)["alarm"]
-            part = gathered.partition[new]
-            rows.append({"said": threshold.seen, "flagged": float(alarm.mean()),
-                         **{str(partition): float(alarm[part == partition].mean()) for partition in np.unique(part)}})
-        else:
-            chosen = scale_thresholds.choose(left_out.scaled(judged), judged.starts, gathered.group[where], 20.0,
-                                             PER_HOUR, gathered.variant[where])
-            judged.detector.use_scales(evidence.WINDOWS, list(chosen.values))
-            alarm = judged.detector.run(outputs, gathered.starts[new])["alarm"]
-            alarms = events.false_alarms(alarm, gathered.starts[new], 20.0)
-            rows.append({"said": chosen.left_out.per_hour, "alarms": alarms.count, "hours": alarms.hours})
+def _splits(name: str, images: bool, what: str) -> List[Dict[str, Any]]:
+    """Returns what was seen on the groups left for judging, split by split; those that lie in --runs are not redone."""
+    path = os.path.join(sets.RUNS.value, f"next_{name}_{'images' if images else 'driving'}.json")
+    rows: List[Dict[str, Any]] = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as stream:
+            rows = json.load(stream)[:_SPLITS.value]
+    gathered = _gather(name, images) if len(rows) < _SPLITS.value else None
+    for seed in progress.track(list(range(len(rows), _SPLITS.value)), what):
+        rows.append(_split(gathered, images, seed))
+        sets.write(path, json.dumps(rows))
     return rows
+
+
+def _split(gathered: material.Material, images: bool, seed: int) -> Dict[str, Any]:
+    """Returns what was seen on the groups left for judging in one split."""
+    names = np.unique(gathered.group)
+    drawn = np.random.default_rng(seed).permutation(names)
+    groups = drawn[:round(CALIBRATED * len(names))]
+    where = np.flatnonzero(np.isin(gathered.group, groups))
+    fitted = np.isin(gathered.group[where], groups[:round(FITTED * len(groups))])
+    outputs = {name: array[where] for name, array in gathered.outputs.items()}
+    judged = left_out.judge(
+        lambda chosen: gathered.fit(where[chosen], typicality.Typicality), outputs, fitted,
+        gathered.group[where], starts=None if images else gathered.starts[where],
+        window=0 if images else calibrate.WINDOWS["typicality"])
+    new = np.flatnonzero(~np.isin(gathered.group, groups) & (gathered.variant == 0))
+    outputs = {name: array[new] for name, array in gathered.outputs.items()}
+    if images:
+        threshold = image_threshold.grouped(judged.nonconformity, gathered.group[where], RATE,
+                                            gathered.partition[where], gathered.variant[where])
+        judged.detector.threshold = threshold.value
+        alarm = judged.detector.run(outputs, None)["alarm"]
+        part = gathered.partition[new]
+        return {"said": threshold.seen, "flagged": float(alarm.mean()),
+                **{str(partition): float(alarm[part == partition].mean()) for partition in np.unique(part)}}
+    chosen = scale_thresholds.choose(left_out.scaled(judged), judged.starts, gathered.group[where], 20.0,
+                                     PER_HOUR, gathered.variant[where])
+    judged.detector.use_scales(evidence.WINDOWS, list(chosen.values))
+    alarm = judged.detector.run(outputs, gathered.starts[new])["alarm"]
+    alarms = events.false_alarms(alarm, gathered.starts[new], 20.0)
+    return {"said": chosen.left_out.per_hour, "alarms": alarms.count, "hours": alarms.hours}
 
 
 def _figure(key: str, splits: List[Dict[str, Any]]) -> results_.Figure:

@@ -384,7 +384,9 @@ def test_info_tells_what_a_detector_file_holds_and_where_it_runs(tiny_detector):
 def test_info_shows_metrics_and_provenance_and_obeys_no_escapes(tiny_detector, tmp_path):
     parts = bundle.read(tiny_detector)
     fields = {key: value for key, value in parts.detector.items() if key not in ("schema", "sha256")}
-    fields.update(metrics=[{"rows": [{"set": "rain", "auroc": 0.875}, {"set": "fog\x1b[2J", "auroc": 0.5}]}],
+    fields.update(metrics=[{"rows": [{"set": "rain", "auroc": 0.875}, {"set": "fog\x1b[2J", "auroc": 0.5}],
+                            "benign": [{"change": "noise_1", "alarmed": 0.05, "silent": True},
+                                       {"change": "yuv420", "alarmed": 0.62, "silent": False}]}],
                   provenance={"data": {"source": "lanes", "seed": 3}})
     bundle.write(tmp_path / "d.tflite", parts.model, fields, parts.arrays)
     text = _leanood("info", tmp_path / "d.tflite", "--notry_here").stdout.decode()
@@ -392,6 +394,8 @@ def test_info_shows_metrics_and_provenance_and_obeys_no_escapes(tiny_detector, t
     assert "0.875" in text
     assert "data.seed" in text
     assert "fog?[2J" in text
+    assert "NOT SILENT on 1 of 2 benign changes" in text
+    assert "yuv420 (0.62)" in text
     assert "\x1b" not in text
 
 
