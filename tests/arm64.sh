@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs leanood alone as Linux on arm64 does it, lets it watch a drive there, and compares with this machine.
 # Debian's arm64 Python runs under qemu-user: apt-get install mmdebstrap qemu-user-static ca-certificates
-# Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 bookworm trixie: Python 3.11 and 3.13)
+# Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 bookworm, whose Python is 3.11)
 # LiteRT 2.2 and 2.3 end in a segmentation fault under qemu-user 7.2, as soon as an Interpreter is made, with any processor and any
 # operator resolver, which says nothing of boards; so the arm64 side has LiteRT 2.1, and tflite-runtime where there is one. The
 # processors are the Nano's Cortex-A57, and for Orin's A78AE the A76, with dot products and half floats as it has: what qemu 7.2
@@ -10,7 +10,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 host=${1:-python3}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- bookworm trixie
+[ $# -gt 0 ] || set -- bookworm
 for tool in mmdebstrap qemu-aarch64-static; do
   command -v $tool >/dev/null || { echo "arm64: skipped, $tool is not here (apt-get install mmdebstrap qemu-user-static)"; exit 0; }
 done
