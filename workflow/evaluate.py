@@ -182,7 +182,7 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
     test, id_scores = ran.frames, scorer.scores(ran.outputs, None)
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
-    spread = {evaluation.USUAL: id_scores["detector"]}
+    spread = {evaluation.IN_DISTRIBUTION: id_scores["detector"]}
     clustered: Dict[str, evaluation.Clustered] = {}
     pictures = gallery.in_distribution(test, id_scores, None, apart=1)
 
@@ -264,7 +264,7 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
         rocs[name] = metrics.roc(id_scores["detector"], ood_scores["detector"][recording.ood])
         pictures += gallery.missed(name, ood_scores, recording.ood, recording.read)
     example: Dict[str, np.ndarray] = {}
-    spread = {evaluation.USUAL: id_scores["detector"]}
+    spread = {evaluation.IN_DISTRIBUTION: id_scores["detector"]}
     for name, severity in kinds:
         parts, masks = zip(*(next(judged) for _ in chosen))
         scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -11,7 +11,7 @@ from leanood.files import atomic
 from leanood.ood import metrics
 from leanood.workflow import benign_rows, gallery, plots, tabular
 
-USUAL = "in-distribution"  # the name of the test frames' own scores
+IN_DISTRIBUTION = "in-distribution"  # the name of the test frames' own scores
 _MOST_PARTITIONS = 4  # columns of the table; more are in the summary alone
 
 

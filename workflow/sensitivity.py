@@ -20,8 +20,8 @@ _STRETCHES = 2
 _IMAGES = 40
 
 
-class Found(NamedTuple):
-    """What became of one kind of corruption."""
+class Mildest(NamedTuple):
+    """The mildest severity of one kind of corruption that alarms."""
 
     kind: str
     severity: Optional[int]  # the mildest that alarms; None: none of SEVERITIES does
@@ -36,7 +36,7 @@ def rates(word: str) -> Tuple[float, float]:
 
 
 def find(detector: detector_.Detector, loaded: network.Network, validation: dataset.Dataset,
-         kinds: Sequence[str] = corruptions.NAMES) -> List[Found]:
+         kinds: Sequence[str] = corruptions.NAMES) -> List[Mildest]:
     """Returns for each kind the mildest severity that alarms.
 
     Args:
@@ -45,19 +45,19 @@ def find(detector: detector_.Detector, loaded: network.Network, validation: data
       validation: frames that are in distribution.
       kinds: of sequences.NAMES; "frozen" is left out of single images.
     """
-    mildest: Dict[str, Found] = {}
+    mildest: Dict[str, Mildest] = {}
     left = [kind for kind in kinds if detector.window or kind != "frozen"]
     for severity in SEVERITIES:
         outside = [kind for kind in left if sequences.outside_id(kind, severity, validation.partition_kind)]
         delays = _delays(detector, loaded, validation, outside, severity)
         for kind, delay in zip(outside, delays):
             if delay is not None:
-                mildest[kind] = Found(kind, severity, delay / validation.fps if detector.window else None)
+                mildest[kind] = Mildest(kind, severity, delay / validation.fps if detector.window else None)
         left = [kind for kind in left if kind not in mildest]
-    return [mildest.get(kind, Found(kind, None, None)) for kind in kinds if detector.window or kind != "frozen"]
+    return [mildest.get(kind, Mildest(kind, None, None)) for kind in kinds if detector.window or kind != "frozen"]
 
 
-def table(alarms: Sequence[Found]) -> Tuple[List[List[Any]], List[str]]:
+def table(alarms: Sequence[Mildest]) -> Tuple[List[List[Any]], List[str]]:
     """Returns rows and headers of the list for a person, what is found at the mildest severity first."""
     order = sorted(alarms, key=lambda alarm: (alarm.severity or 9, alarm.delay_s or 0.0))
     rows: List[List[Any]] = []

@@ -87,7 +87,7 @@ def test_what_will_alarm_is_found_from_the_mildest_severity_on(calibrated, netwo
     dark = alarms[0]
     assert dark.severity in (3, 5)  # severity 1 is within what lanes declare
     assert 0 <= dark.delay_s < 10
-    rows, _ = sensitivity.table([*alarms, sensitivity.Found("fog", None, None)])
+    rows, _ = sensitivity.table([*alarms, sensitivity.Mildest("fog", None, None)])
     assert ["fog", "won't alarm", ""] in rows
     assert rows[-1][1] == "won't alarm"
     assert sensitivity.rates("low")[0] < sensitivity.rates("normal")[0] < sensitivity.rates("high")[0]
