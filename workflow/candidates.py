@@ -61,7 +61,8 @@ class Candidates:
 
         self._folder, self._run, self._data, self._origin = folder, run, data, dict(origin)
         self._calibration, self._judging = calibration, judging
-        self._images, self._judged_images, self._seed = images, judged_images, seed
+        self._images, self._seed = images, seed
+        self._at_most = None if data.fps else judged_images  # of recordings, stretches are chosen
         self._accelerator, self._runtime = accelerator, runtime
         self._imported: Dict[str, Timed] = {}
         opened = runs.Run(run)
@@ -129,7 +130,7 @@ class Candidates:
         if not os.path.exists(f"{stem}.json"):
             opened = bundle.load(path)
             loaded = network.load(path, trusted=True, motion=self._motion, prepared=self._prepared(split))
-            settings = evaluate.Settings(**{**vars(self._judging), "split": split, "at_most": self._judged_images,
+            settings = evaluate.Settings(**{**vars(self._judging), "split": split, "at_most": self._at_most,
                                             **({} if split == "test" else {"ood": ()})})
             report = evaluate.score(opened, loaded, self._data, settings)
             rows = [row for row in report.rows if row["ood"]]
@@ -145,7 +146,7 @@ class Candidates:
     def report(self, path: str, out: str) -> None:
         """Writes a detector file's evaluation on the test split, tables and pictures, into a folder."""
         loaded = network.load(path, trusted=True, motion=self._motion, prepared=self._prepared("test"))
-        settings = evaluate.Settings(**{**vars(self._judging), "at_most": self._judged_images})
+        settings = evaluate.Settings(**{**vars(self._judging), "at_most": self._at_most})
         report = evaluate.score(bundle.load(path), loaded, self._data, settings)
         report.summary = {"file": os.path.basename(path), "bytes": os.path.getsize(path), **report.summary}
         os.makedirs(out, exist_ok=True)

@@ -166,9 +166,11 @@ class _Scorer:
         maps = self.arithmetic.nonconformity.maps(outputs)
         if maps is not None:
             scores["map"] = np.nan_to_num(maps).astype(np.float32)
+        if starts is not None:
+            scores["frame"] = evidence.of(ran["p_value"])
         scales = self.arithmetic.scales
         if scales is not None and starts is not None:
-            scores["scaled"] = evidence.scaled(evidence.of(ran["p_value"]), starts, scales.windows).T
+            scores["scaled"] = evidence.scaled(scores["frame"], starts, scales.windows).T
             scores["scale"] = np.array(scales.windows)[(scores["scaled"] / np.array(scales.thresholds)).argmax(axis=1)]
         for name in self.baselines:
             scores[name] = np.asarray(outputs[name])
@@ -387,7 +389,9 @@ def _row(scorer: _Scorer, in_distribution: Mapping[str, np.ndarray], ood: Mappin
     figures = dataclasses.asdict(metrics.evaluate(id_scores, ood_scores))
     trivial = {name: metrics.evaluate(in_distribution[name], ood[name]).auroc for name in scorer.baselines}
     best = max(trivial, key=lambda name: trivial[name])
-    return {"n_id": len(id_scores), "n_ood": len(ood_scores), **figures,
+    # A score that gathers evidence is low when a stretch sets on and high when it has passed; a frame's own isn't.
+    alone = {"frame_auroc": metrics.evaluate(in_distribution["frame"], ood["frame"]).auroc} if "frame" in ood else {}
+    return {"n_id": len(id_scores), "n_ood": len(ood_scores), **figures, **alone,
             "false_positive_rate": float(in_distribution["alarm"].mean()),
             "true_positive_rate": float(ood["alarm"].mean()),
             "baselines": trivial, "best_baseline": best,

@@ -128,7 +128,8 @@ class Report:
         parts = parts if 1 < len(parts) <= _MOST_PARTITIONS else []
         headers = ["set", "AUROC", "95% interval", *(f"against {part}" for part in parts),
                    "AUPR-in", "AUPR-out", "FPR95", "FPR95-ood", "det. error", "TPR", "FPR",
-                   *(["hits", "oracle's", "delay", "s"] if sequences else []), "best baseline", "its AUROC",
+                   *(["hits", "oracle's", "delay", "s", "frames alone"] if sequences else []), "best baseline",
+                   "its AUROC",
                    "non-inferior"]
         cells = []
         for row in self.rows:
@@ -140,7 +141,7 @@ class Report:
                 *(_three(row[name]) for name in ("aupr_in", "aupr_out", "fpr95", "fpr95_ood_positive",
                                                  "detection_error", "true_positive_rate", "false_positive_rate")),
                 *([_three(row["hit_rate"]), _three(row["oracle_hit_rate"]), f"{row['delay_frames']:g}",
-                   f"{row['delay_s']:.2f}"] if sequences else []),
+                   f"{row['delay_s']:.2f}", _three(row["frame_auroc"])] if sequences else []),
                 row["best_baseline"], _three(row["baselines"][row["best_baseline"]]),
                 {True: "yes", False: "no", None: "-"}[row["non_inferior"]]])
         return cells, headers

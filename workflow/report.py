@@ -22,7 +22,8 @@ _COLUMNS: Mapping[str, str] = {
     "set": "set", "auroc": "AUROC", "auroc_low": "low", "auroc_high": "high", "aupr_in": "AUPR-in",
     "aupr_out": "AUPR-out", "fpr95": "FPR95", "detection_error": "det. error", "true_positive_rate": "flagged, OOD",
     "false_positive_rate": "flagged, ID", "hit_rate": "hits", "oracle_hit_rate": "oracle's hits",
-    "delay_frames": "delay, frames", "delay_s": "delay, s", "best_baseline": "best baseline",
+    "delay_frames": "delay, frames", "delay_s": "delay, s",
+    "frame_auroc": "AUROC of frames alone", "best_baseline": "best baseline",
     "best_baseline_auroc": "its AUROC", "non_inferior": "non-inferior"}
 _LABEL, _LEFT, _WIDTH, _STEP = 22, 170, 520, 22  # characters; pixels of the chart
 

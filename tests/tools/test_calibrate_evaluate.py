@@ -115,13 +115,14 @@ def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
     detector = bundle.load(file)
     test = lanes.where((lanes.split == "test") & ~lanes.ood)
     chosen = sequences.stretches(test, 40, 4)
-    scores, is_ood, alarms, starts = [], [], [], []
+    scores, p_values, is_ood, alarms, starts = [], [], [], [], []
     for number, where in enumerate(chosen):
         pattern = ("all", "second_half", "middle_half")[number % 3]
         images, ood = sequences.corrupted(test, where, "darker", 5, pattern, number, (32, 32))
         detector.reset()
         verdicts = [detector(image) for image in images]
         scores += [verdict.score for verdict in verdicts]
+        p_values += [verdict.p_value for verdict in verdicts]
         alarms += [verdict.alarm for verdict in verdicts]
         is_ood += ood.tolist()
         starts += [i == 0 for i in range(len(where))]
@@ -129,6 +130,8 @@ def test_evaluation_is_that_of_the_scores(evaluated, file, lanes):
     # A loaded file's random numbers run on from stretch to stretch; the evaluation's begin anew with each.
     assert row["auroc"] == pytest.approx(metrics.evaluate(scores[~is_ood], scores[is_ood]).auroc, abs=0.02)
     assert row["hit_rate"] == events.detections(np.array(alarms), np.array(starts), is_ood, 20).hit_rate
+    alone = -np.log(p_values)
+    assert row["frame_auroc"] == pytest.approx(metrics.evaluate(alone[~is_ood], alone[is_ood]).auroc, abs=0.02)
     assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
     assert set(row["baselines"]) == {"six colour numbers", "mean brightness", "sharpness"}
 
