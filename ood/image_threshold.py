@@ -79,17 +79,17 @@ class GroupThreshold(NamedTuple):
       rate: the false-positive rate that was asked for.
       groups: how many the threshold rests on.
       partition: the one whose frames set the threshold; "all" where that is no partition alone.
-      seen: the mean share flagged in a group by thresholds from the others, each group left out in turn; above `rate`
-        where the groups are too few.
-      low, high: 95% interval of `seen`, over the groups.
-      variants: as `seen`, of the groups' benign variants; None where there are none.
+      left_out_rate: the mean share flagged in a group by thresholds from the others, each group left out in turn; above
+        `rate` where the groups are too few.
+      low, high: 95% interval of `left_out_rate`, over the groups.
+      variants: as `left_out_rate`, of the groups' benign variants; None where there are none.
     """
 
     value: float
     rate: float
     groups: int
     partition: str
-    seen: float
+    left_out_rate: float
     low: float
     high: float
     variants: Optional[float] = None
@@ -163,15 +163,15 @@ class _Promise:
         self._weights = (1.0 / frames[member])[order]  # each score's share of its group
         self._tied = np.searchsorted(-self._scores, -self._scores, side="left")  # what ties is not above
         low, high = 0.0, rate * len(names)
-        if self._seen(high) > rate:
+        if self._left_out_rate(high) > rate:
             for _ in range(_HALVINGS):
                 middle = (low + high) / 2
-                low, high = (middle, high) if self._seen(middle) <= rate else (low, middle)
+                low, high = (middle, high) if self._left_out_rate(middle) <= rate else (low, middle)
             high = low
         self.value = self._threshold(high)
         self.without = {str(name): self._threshold(high, i) for i, name in enumerate(names)}
 
-    def _seen(self, allowed: float) -> float:
+    def _left_out_rate(self, allowed: float) -> float:
         """Returns the mean share of a group above the threshold of the others."""
         count = int(self._member.max()) + 1
         thresholds = np.array([self._threshold(allowed, i) for i in range(count)])

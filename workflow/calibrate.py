@@ -303,13 +303,13 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, gathered: m
     if np.ptp(score) == 0:
         summary["warnings"].append("the score is the same on every held-out image: the detector is broken, and its "
                                 "alarm would never sound; look at the network's latents")
-    if threshold.seen > rate + 1e-9:
+    if threshold.left_out_rate > rate + 1e-9:
         summary["warnings"].append(f"{threshold.groups} groups are too few to promise {rate:.1%}: the threshold lies "
                                    "as high as their scores go, calibrate on more")
     varied = "" if threshold.variants is None else f", of benign variants {threshold.variants:.1%}"
     summary.update(false_positive_rate=rate, threshold=threshold._asdict(),
                 promise=f"asked {rate:.1%}; by {threshold.groups} {gathered.unit} left out in turn: "
-                        f"{threshold.seen:.1%} ({threshold.low:.1%} to {threshold.high:.1%}){varied}")
+                        f"{threshold.left_out_rate:.1%} ({threshold.low:.1%} to {threshold.high:.1%}){varied}")
 
 
 def _set_scales(detector: detector_.Detector, cross_fitted: left_out.LeftOut, gathered: material.Material, fps: float,

@@ -90,7 +90,7 @@ def _split(gathered: material.Material, images: bool, seed: int) -> Dict[str, An
         judged.detector.threshold = threshold.value
         alarm = judged.detector.run(outputs, None)["alarm"]
         part = gathered.partition[new]
-        return {"said": threshold.seen, "flagged": float(alarm.mean()),
+        return {"said": threshold.left_out_rate, "flagged": float(alarm.mean()),
                 **{str(partition): float(alarm[part == partition].mean()) for partition in np.unique(part)}}
     chosen = scale_thresholds.choose(left_out.scaled(judged), judged.starts, gathered.group[where], 20.0,
                                      PER_HOUR, gathered.variant[where])

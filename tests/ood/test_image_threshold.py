@@ -110,7 +110,7 @@ def test_groups_count_alike_however_many_frames_they_have(seed):
     assert _flagged(scores, groups, above(threshold.value)) <= 0.2
     lower = scores[scores < threshold.value].max()
     assert _flagged(scores, groups, above(lower)) > 0.2
-    assert threshold.low <= threshold.seen <= min(threshold.high, 0.2)
+    assert threshold.low <= threshold.left_out_rate <= min(threshold.high, 0.2)
 
 
 def test_frames_that_are_their_own_groups_are_conformal():
@@ -126,7 +126,7 @@ def test_too_few_groups_are_told():
     scores = rng.normal(size=80) + 9.0 * groups
     threshold = image_threshold.grouped(scores, groups, 0.05)
     assert threshold.value == scores.max()
-    assert threshold.seen == 0.25  # the oddest group, by the others
+    assert threshold.left_out_rate == 0.25  # the oddest group, by the others
 
 
 def test_no_partition_is_flagged_more_than_half_as_often_again():
@@ -162,7 +162,7 @@ def test_a_new_group_is_flagged_as_promised(alike):
         groups = np.repeat(np.arange(30), 10)
         threshold = image_threshold.grouped(scores[:30].ravel(), groups, rate)
         whole.append((scores[30:] > threshold.value).mean())
-        told.append(threshold.seen)
+        told.append(threshold.left_out_rate)
     error = np.std(whole) / np.sqrt(25)
     assert abs(np.mean(whole) - rate) <= 3 * error + rate / 30  # of thirty groups, one more or less
     assert abs(np.mean(told) - np.mean(whole)) <= 3 * error + rate / 30
