@@ -2,8 +2,8 @@
 # Installs leanood alone as Linux on arm64 does it, lets it watch a drive there, and compares with this machine.
 # Debian's arm64 Python runs under qemu-user: apt-get install mmdebstrap qemu-user-static ca-certificates
 # Usage: tests/arm64.sh [PYTHON_WITH_TENSORFLOW [SUITE …]]   (default: python3 bookworm, whose Python is 3.11)
-# LiteRT 2.2 and 2.3 end in a segmentation fault under qemu-user 7.2, as soon as an Interpreter is made, with any processor and any
-# operator resolver, which says nothing of boards; so the arm64 side has LiteRT 2.1, and tflite-runtime where there is one. The
+# LiteRT 2.2 and 2.3 end in a segmentation fault under qemu-user 7.2, as soon as an Interpreter is made, with each processor and
+# operator resolver that was tried, which says nothing of boards; so the arm64 side has LiteRT 2.1, and tflite-runtime where there is one. The
 # processors are the Nano's Cortex-A57, and for Orin's A78AE the A76, with dot products and half floats as it has: what qemu 7.2
 # emulates by default has instructions beyond them, with which int8 networks put out something else.
 set -eu
