@@ -140,7 +140,8 @@ def _fit(values: np.ndarray, varied: Optional[np.ndarray], variants: Optional[Va
     if varied is None or variants is None:
         return gaussian.Gaussian.fit(values[chosen])
     of_chosen = chosen[variants.origin]
-    return gaussian.Gaussian.fit(values[chosen], varied[of_chosen] - values[variants.origin[of_chosen]])
+    return gaussian.Gaussian.fit(values[chosen], varied[of_chosen] - values[variants.origin[of_chosen]],
+                                 lasting=True)
 
 
 def _pace(motion: np.ndarray) -> np.ndarray:

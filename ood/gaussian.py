@@ -6,7 +6,9 @@ from typing import Dict, Mapping, Optional
 import numpy as np
 
 FEWEST, MOST = 20, 8  # frames of a partition that has a mean of its own, and how many such partitions
-_BENIGN = 0.1  # weight of λ²: chosen on validation frames, the least that stays silent on video codecs
+# How much benign changes widen a Gaussian, chosen on validation data. Of images: the least that stays silent. Of
+# driving, where what lasts adds up over a window: of those with as many hits the one that codecs move the least.
+_BENIGN, _LASTING = 0.1, 2.0
 
 
 class Gaussian:
@@ -32,7 +34,7 @@ class Gaussian:
 
     @classmethod
     def fit(cls, features: np.ndarray, spread: Optional[np.ndarray] = None,
-            partition: Optional[np.ndarray] = None) -> Gaussian:
+            partition: Optional[np.ndarray] = None, *, lasting: bool = False) -> Gaussian:
         """Returns the Gaussian of finite features [N, D], N ≥ 2 (needs scikit-learn).
 
         Args:
@@ -40,9 +42,10 @@ class Gaussian:
           spread: [M, D], by how much benign changes move the features. With S the frames' covariance and B the mean
             outer product of the changes, the covariance becomes S + c·B·S⁻¹·B: where changes move the features λ times
             as much (in variance) as frames differ, it grows to 1 + cλ² times. So what they move most says next to
-            nothing, and what they move little keeps its say, which under S + B, 1 + λ, every direction loses some of.
-            The mean stays that of the frames as they are.
+            nothing, and what they move little keeps its say. The mean stays that of the frames as they are.
           partition: each frame's, str [N]; None, with fewer than FEWEST frames in one, or of more than MOST: one mean.
+          lasting: changes last, and evidence of them adds up over time: the covariance becomes S + c·B, 1 + cλ times,
+            in which every direction that they move loses some of its say.
         """
         from sklearn import covariance as covariances
 
@@ -72,7 +75,7 @@ class Gaussian:
                              "give more training data") from None
         if spread is not None and len(spread):
             moved = np.asarray(spread, dtype=np.float64) / scale
-            whitening = overlooking(whitening, moved.T @ moved / len(moved))
+            whitening = overlooking(whitening, moved.T @ moved / len(moved), lasting)
         # The same distances by a triangular matrix, which is half zeros in a file.
         whitening = np.asarray(np.linalg.qr(whitening.T, mode="r")).T / scale[:, np.newaxis]
         offset = means @ whitening
@@ -95,11 +98,13 @@ class Gaussian:
         return cls(np.asarray(arrays["whitening"]), np.asarray(arrays["offset"]))
 
 
-def overlooking(whitening: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def overlooking(whitening: np.ndarray, moved: np.ndarray, lasting: bool = False) -> np.ndarray:
     """Returns a whitening […, D, D] that counts for little what benign changes move, by their mean outer product.
 
     Args:
-      whitening: of the frames as they are; moved: [D, D] likewise, in the same units. See `Gaussian.fit`.
+      whitening: of the frames as they are; moved: [D, D] likewise, in the same units.
+      lasting: see `Gaussian.fit`.
     """
     ratio, axes = np.linalg.eigh(np.swapaxes(whitening, -1, -2) @ moved @ whitening)
-    return np.asarray(whitening @ (axes / np.sqrt(1.0 + _BENIGN * ratio[..., np.newaxis, :] ** 2)))
+    ratio = np.maximum(ratio, 0.0)[..., np.newaxis, :]  # rounding may leave less
+    return np.asarray(whitening @ (axes / np.sqrt(1.0 + (_LASTING * ratio if lasting else _BENIGN * ratio ** 2))))

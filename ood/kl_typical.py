@@ -30,7 +30,8 @@ class KlTypical(nonconformity.Nonconformity):
         logarithms = _log_kl(outputs["mu"], outputs["logvar"])
         spread = None if variants is None else _log_kl(
             variants.outputs["mu"], variants.outputs["logvar"]) - logarithms[variants.origin]
-        self._gaussian = gaussian.Gaussian.fit(logarithms, spread)
+        self._gaussian = gaussian.Gaussian.fit(
+            logarithms, spread, lasting=starts is not None and not np.asarray(starts).all())
         if not np.any(logarithms.max(axis=0) > np.log(2 * _FLOOR)):
             self.warnings = (f"the KL of no latent exceeds {_FLOOR} nats: the encoder tells nothing, and the detector "
                              "is blind",)

@@ -35,12 +35,13 @@ class LocalGaussian:
         self.whitening = np.ascontiguousarray(whitening, np.float64)
 
     @classmethod
-    def fit(cls, maps: np.ndarray, moved: Optional[np.ndarray] = None) -> LocalGaussian:
+    def fit(cls, maps: np.ndarray, moved: Optional[np.ndarray] = None, *, lasting: bool = False) -> LocalGaussian:
         """Returns the Gaussians of in-distribution maps [N, h, w, C].
 
         Args:
           maps: of the frames as they are.
           moved: [M, h, w, C], by how much benign changes move the maps, which widens the covariances.
+          lasting: see `gaussian.Gaussian.fit`.
         """
         if maps.ndim != 4:
             raise ValueError(f"the output 'local' is {list(maps.shape)}, but should be a map [N, height, width, "
@@ -58,7 +59,7 @@ class LocalGaussian:
         whitening = np.linalg.inv(np.linalg.cholesky(covariance)).transpose(0, 2, 1)
         if moved is not None and len(moved):
             changes = np.asarray(moved, np.float64).reshape(-1, height * width, channels) / scale
-            whitening = gaussian.overlooking(whitening, _shared(_by_cell(changes)))
+            whitening = gaussian.overlooking(whitening, _shared(_by_cell(changes)), lasting)
         whitening = whitening / scale[:, np.newaxis]
         # As the file keeps them, so that the tables are of what it will say.
         return cls((height, width), means.astype(np.float32), whitening.astype(np.float32))

@@ -139,14 +139,16 @@ class Typicality(nonconformity.Nonconformity):
             return moved
 
         partition = None if frames.partition is None else np.asarray(frames.partition)[chosen]
-        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread(channel), partition)
+        lasting = not frames.first.all()
+        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread(channel), partition,
+                                                           lasting=lasting)
                            for channel in self.channels if channel not in (CHANGE, LOCAL)}
         if LOCAL in self.channels:
             maps, moved = frames.features[LOCAL], None
             if varied is not None:
                 shown = local.some(np.flatnonzero(theirs))
                 moved = varied.features[LOCAL][shown] - maps[varied.origin[shown]]
-            self._local = local.LocalGaussian.fit(maps[local.some(np.flatnonzero(chosen))], moved)
+            self._local = local.LocalGaussian.fit(maps[local.some(np.flatnonzero(chosen))], moved, lasting=lasting)
         if paces:
             pace = np.concatenate(paces)
             if len(pace) < 2:

@@ -31,6 +31,9 @@ def test_benign_changes_widen_the_covariance():
     precision = np.linalg.inv(s + gaussian._BENIGN * b @ np.linalg.inv(s) @ b)
     np.testing.assert_allclose(gaussian.Gaussian.fit(x, moved).distances(x),
                                np.einsum("nd,de,ne->n", standard, precision, standard), rtol=1e-9)
+    precision = np.linalg.inv(s + gaussian._LASTING * b)
+    np.testing.assert_allclose(gaussian.Gaussian.fit(x, moved, lasting=True).distances(x),
+                               np.einsum("nd,de,ne->n", standard, precision, standard), rtol=1e-9)
     assert np.array_equal(gaussian.Gaussian.fit(x, moved[:0]).whitening, gaussian.Gaussian.fit(x).whitening)
 
 
