@@ -50,7 +50,9 @@ def informed(teacher: tf_keras.Model, images: np.ndarray, tolerance: float, *,
     def moved(candidate: tf_keras.Model) -> float:
         return float(distance(distances.Batch(images, wanted, _outputs(candidate, images))))
 
-    analysis = sensitivity.analyse(teacher, moved, ratios, **arguments)
+    asked = {name: value for name, value in arguments.items()
+             if name in ("importance", "images", "free", "minimum", "exclude")}
+    analysis = sensitivity.analyse(teacher, moved, ratios, **asked)
     return shrink.shrink(teacher, analysis.ratios_within(tolerance), **arguments)
 
 

@@ -41,7 +41,7 @@ def test_every_child_of_ours_is_started_the_safe_way():
     starting = {name: text for name, text in starting.items() if "sys.executable" in text or "subprocess.run" in text
                 or re.search(r"= subprocess\.Popen", text)}
     assert set(starting) == STARTERS | {
-        "files/child.py", "workflow/monitor.py", "tools/demo.py"}  # the user's command; our verbs, by a script's path
+        "files/child.py", "workflow/monitor.py"}  # the user's command; our verbs, by a script's path
     assert all(re.search(r"child\w*\.command\(", starting[name]) for name in STARTERS)
 
 

@@ -144,8 +144,8 @@ def test_finalists_hold_margin_deadline_and_size_and_the_fastest_come_first():
         return {"file": file, "recipe": file, "failure": "", "epochs": epochs, "auroc": auroc, "ratio": ratio,
                 "latency_ms": latency, "kilobytes": kilobytes}
 
-    settings = study._Settings("run", (), 1, (2, 10), 0, "tpe", 0.01, 0.95, 2, 1.0, 500.0, None, None, (), (3,), (),
-                               10.0, 12, 1, 2, "cpu", "auto", 0, None, 1, None)
+    settings = study._Settings("run", (), 1, (2, 10), 0, "tpe", 0.01, 0.95, 2, 1.0, 500.0, None, None, "normal", (),
+                               (3,), (), 10.0, 12, 1, 2, "cpu", "auto", 0, None, 1, None)
     table = [row("slow", 0.95, 0.9, 0.9, 100), row("fast", 0.945, 0.1, 0.1, 100), row("blind", 0.93, 0.05, 0.1, 100),
              row("late", 0.95, 0.2, 1.5, 100), row("large", 0.95, 0.3, 0.3, 900), row("middle", 0.95, 0.5, 0.5, 100),
              row("early", 0.95, 0.1, 0.1, 100, epochs=2), {"failure": "why", "recipe": "x", "epochs": 10}]
