@@ -159,7 +159,10 @@ def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation],
     """Runs trials until `wanted` have ended, whoever ran them."""
 
     def objective(trial: Any) -> tuple[float, ...]:
-        recipe = spaces.at(space.draw(trial), epochs)
+        try:
+            recipe = spaces.at(space.draw(trial), epochs)
+        except ValueError as error:  # Optuna's choices are fixed by a study's first trial
+            raise _OtherSpace(" ".join(str(error).split())) from error
         trial.set_user_attr(_RECIPE, recipe)
         known = next((t for t in _ended(study) if t.user_attrs.get(_RECIPE) == recipe), None)
         if known is not None and known.values is not None:  # drawn before: not worked out again
@@ -184,7 +187,15 @@ def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation],
             study.stop()
 
     if len(_ended(study)) < wanted:
-        study.optimize(objective, catch=(ValueError, RuntimeError), callbacks=[told])
+        try:
+            study.optimize(objective, catch=(ValueError, RuntimeError), callbacks=[told])
+        except _OtherSpace as error:
+            raise ValueError(f"the search in this storage was begun with other recipes to choose from ({error}); begin "
+                             "another: give another --out, or --storage") from error
+
+
+class _OtherSpace(Exception):
+    """What a search was begun with isn't what it is asked to go on with."""
 
 
 def _ended(study: Any) -> list[Any]:

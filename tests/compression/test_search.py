@@ -56,6 +56,12 @@ def test_every_recipe_that_can_be_drawn_is_one(drawn_from, count):
     assert ("downscale(3)+cut('block3')+dynamic" in texts) == (drawn_from is BACKBONE)
 
 
+def test_another_space_in_the_same_storage_is_told(tmp_path):
+    search.search(SPACE, worth, OBJECTIVES, settings(tmp_path, trials=3))
+    with pytest.raises(ValueError, match="was begun with other recipes to choose from .* give another --out"):
+        search.search(space.Space(formats=("int8",)), worth, OBJECTIVES, settings(tmp_path, trials=6))
+
+
 def test_search_goes_up_its_rungs_and_works_nothing_out_twice(tmp_path):
     asked, lines = [], []
 
