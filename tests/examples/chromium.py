@@ -41,6 +41,19 @@ class Page:
         target = self.call("Target.createTarget", url=url)["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Runtime.enable")
+        self._opened(time.monotonic() + 120)
+
+    def _opened(self, end):
+        """Waits until the page is there: what is asked before is asked of the empty one, or of one that goes."""
+        while True:
+            try:
+                if self.run("location.href != 'about:blank' && document.readyState == 'complete'"):
+                    return
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+            assert time.monotonic() < end, "the page doesn't open"
+            time.sleep(0.05)
 
     def call(self, method, **params):
         """The result of a command."""
