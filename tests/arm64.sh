@@ -9,6 +9,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 host=${1:-python3}
+case $host in */*) host=$(cd "$(dirname "$host")" && pwd)/$(basename "$host") ;; esac  # the work is done in another folder
 [ $# -gt 0 ] && shift
 [ $# -gt 0 ] || set -- bookworm
 for tool in mmdebstrap qemu-aarch64-static; do
