@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test lint types base-install arm64 docs figures clean
 
-demo: $(INSTALLED)  ## train, convert, calibrate and evaluate a detector on made-up lane scenes
+demo: $(INSTALLED)  ## train a detector on made-up lane scenes, compress it by a study, drive it into the rain
 	$(BIN)/leanood demo --out=demo
 
 test: $(INSTALLED) lint types base-install  ## everything that CI checks

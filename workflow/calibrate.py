@@ -125,9 +125,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         from leanood.tflite.rewrite import whole
 
         flatbuffer = whole.fold_all(flatbuffer, result.detector)
-    told = fields(result, loaded, frames.fps, data=opened, converted=converted)
-    told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(out))
-    bundle.write(out, flatbuffer, told, result.detector.to_arrays())
+    write(out, flatbuffer, result, loaded, frames.fps, data=opened, converted=converted)
     done = outcome.Outcome(out, {
         "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **summary,
         "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},
@@ -161,6 +159,20 @@ class Calibration:
     detector: detector_.Detector
     summary: Dict[str, Any]
     validation: dataset.Dataset  # the readable frames of that split
+
+
+def write(path: str, flatbuffer: bytes, result: Calibration, loaded: network.Network, fps: float, *,
+          data: Mapping[str, Any], converted: Mapping[str, Any]) -> None:
+    """Writes the detector file; paths in its provenance are as seen from it.
+
+    Args:
+      path: of the file.
+      flatbuffer: the network's, or that of the whole detector.
+      result, loaded, fps, data, converted: as of `fields`.
+    """
+    told = fields(result, loaded, fps, data=data, converted=converted)
+    told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(path))
+    bundle.write(path, flatbuffer, told, result.detector.to_arrays())
 
 
 def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Mapping[str, Any],

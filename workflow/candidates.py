@@ -101,9 +101,7 @@ class Candidates:
             loaded = network.load(flatbuffer, motion=self._motion, prepared=self._prepared("calibration"))
             result = calibrate.fit(loaded, self._data, self._calibration)
             converted = {**datasets.sidecar(compressed["files"]["tflite"]), "data": self._origin}
-            told = calibrate.fields(result, loaded, self._data.fps, data=self._origin, converted=converted)
-            told["provenance"] = datasets.relative(told["provenance"], os.path.dirname(path))
-            bundle.write(path, flatbuffer, told, result.detector.to_arrays())
+            calibrate.write(path, flatbuffer, result, loaded, self._data.fps, data=self._origin, converted=converted)
         return path
 
     def refuse_few(self, least: int) -> None:

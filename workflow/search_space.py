@@ -9,6 +9,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from leanood.compression import space as spaces
+from leanood.data import spread
 from leanood.files import atomic
 from leanood.workflow import datasets, progress
 
@@ -60,7 +61,7 @@ def _by_layer(model: Any, config: Dict[str, Any], folder: str) -> Tuple[str, ...
         shape = model.input_shape[1:]
         kept = np.memmap(os.path.join(folder, "prepared", "frames"), np.uint8, "r").reshape(-1, *shape)
         done = np.flatnonzero(np.memmap(os.path.join(folder, "prepared", "frames.done"), np.bool_, "r"))
-        chosen = done[np.linspace(0, len(done) - 1, min(len(done), _IMAGES)).astype(int)]
+        chosen = done[spread.evenly(len(done), _IMAGES)]
         images = views.scaled(np.array(kept[chosen]), config.get("input_scale", "unit"))
         wanted = {name: np.asarray(value) for name, value in model(images).items()}
         distance = distances.default(wanted, wanted)
