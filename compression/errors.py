@@ -61,11 +61,6 @@ def by_layer(model: tf_keras.Model, images: np.ndarray) -> list[LayerError]:
     return sorted(errors, key=lambda error: error.snr_db)
 
 
-def weak(errors: list[LayerError], least_db: float = 20.0) -> tuple[str, ...]:
-    """The layers whose signal-to-noise ratio is below `least_db`: candidates for `quantize.qat(exclude=...)`."""
-    return tuple(dict.fromkeys(error.layer for error in errors if error.snr_db < least_db))
-
-
 def _layer(verified: str, model: tf_keras.Model) -> tuple[str, str]:
     """Name and kind of the layer that a "NumericVerify/<tensor>:<index>" belongs to.
 
