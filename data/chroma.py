@@ -52,25 +52,29 @@ def to_yuv420(frame: np.ndarray) -> bytes:
     return luma.tobytes() + chroma.tobytes()
 
 
-def subsampled(frame: np.ndarray, sampling: str) -> np.ndarray:
+def subsampled(frame: np.ndarray, sampling: str, picked: bool = False) -> np.ndarray:
     """The frame after a round trip through 8-bit Y'CbCr with its chroma averaged over the sampling's pixels.
 
     Args:
       frame: uint8 [H, W, 3].
       sampling: of SAMPLINGS.
+      picked: take the first pixel's chroma instead of the mean, as fast converters (FFmpeg's) do.
     """
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling: {sampling!r} is none of {', '.join(SAMPLINGS)}")
     down, across = SAMPLINGS[sampling]
-    return _joined(*_parted(frames.check(frame), down, across), down, across)
+    return _joined(*_parted(frames.check(frame), down, across, picked), down, across)
 
 
-def _parted(frame: np.ndarray, down: int, across: int) -> Tuple[np.ndarray, np.ndarray]:
+def _parted(frame: np.ndarray, down: int, across: int, picked: bool = False) -> Tuple[np.ndarray, np.ndarray]:
     """(Y uint8 [H, W], U and V uint8 [2, h, w]), each chroma sample the mean over `down` × `across` pixels."""
     height, width = frame.shape[:2]
     planes = np.moveaxis(frame.astype(np.float32) @ _TO_YUV.T + _OFFSET, -1, 0)
-    chroma = np.pad(planes[1:], ((0, 0), (0, -height % down), (0, -width % across)), "edge")
-    chroma = chroma.reshape(2, chroma.shape[1] // down, down, chroma.shape[2] // across, across).mean(axis=(2, 4))
+    if picked:
+        chroma = planes[1:, ::down, ::across]
+    else:
+        chroma = np.pad(planes[1:], ((0, 0), (0, -height % down), (0, -width % across)), "edge")
+        chroma = chroma.reshape(2, chroma.shape[1] // down, down, chroma.shape[2] // across, across).mean(axis=(2, 4))
     return np.rint(planes[0]).astype(np.uint8), np.rint(chroma).astype(np.uint8)
 
 

@@ -1,4 +1,7 @@
-"""The scale of a frame's light: exposure, white balance, gamma, by physical level. Frames: uint8 RGB [H, W, 3]."""
+"""The scale of a frame's light: exposure, white balance, black level, gamma, by physical level.
+
+Frames: uint8 RGB [H, W, 3].
+"""
 from __future__ import annotations
 
 import math
@@ -25,6 +28,14 @@ def white_balance(frame: np.ndarray, gains: Sequence[float]) -> np.ndarray:
         raise ValueError(f"gains: {tuple(gains)}; it takes three, for R, G and B, none of them negative")
     scaled = np.minimum(np.rint(_GREY[:, None] * np.asarray(gains)), 255).astype(np.uint8)
     return cv2.LUT(frame, scaled[None])
+
+
+def offset(frame: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """The frame with so many grey levels added to R, G and B: where black lies, and how converters round."""
+    frame = frames.check(frame)
+    if len(levels) != 3:
+        raise ValueError(f"levels: {tuple(levels)}; it takes three, for R, G and B")
+    return cv2.LUT(frame, np.clip(np.rint(_GREY[:, None] + np.asarray(levels)), 0, 255).astype(np.uint8)[None])
 
 
 def gamma(frame: np.ndarray, exponent: float) -> np.ndarray:

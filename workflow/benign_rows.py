@@ -5,7 +5,7 @@ small change is lost on the way down. Sequences are stretches of half a minute, 
 """
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from leanood.workflow import network
 FACTOR, SLACK = 2.0, 0.02  # of the frames that alarm unchanged: so much more is no failure
 _STRETCH_S = 30.0
 _STRETCHES = 6
+_Change = Callable[[np.ndarray, int], np.ndarray]
 
 
 def rows(detector: detector_.Detector, loaded: network.Network, test: dataset.Dataset, names: Sequence[str],
@@ -40,20 +41,24 @@ def rows(detector: detector_.Detector, loaded: network.Network, test: dataset.Da
             for name in names]
 
 
-def changed(loaded: network.Network, test: dataset.Dataset, name: Optional[str],
+def changed(loaded: network.Network, test: dataset.Dataset, name: Union[None, str, _Change],
             ordered: bool) -> Tuple[network.Outputs, Optional[np.ndarray]]:
     """Returns the network's outputs on test frames after a benign change, and where sequences begin (None: images).
 
     Args:
       loaded: the network.
       test: in-distribution frames.
-      name: of `benign.NAMES`; None: the same frames as they are.
+      name: of `benign.NAMES`, or a function that gives a changed frame, uint8 [H, W, 3], of a frame and its number;
+        None: the same frames as they are.
       ordered: whether stretches of driving are changed as a whole, or frames one by one.
     """
-    what = f"scoring {name or 'test frames'}"
+    what = f"scoring {getattr(name, '__name__', name) or 'test frames'}"
     if not ordered:
         def change(frame: np.ndarray, i: int) -> np.ndarray:
-            return frame if name is None else benign.change(name, frames.resize(frame, loaded.size), i, i)
+            if name is None:
+                return frame
+            resized = frames.resize(frame, loaded.size)
+            return benign.change(name, resized, i, i) if isinstance(name, str) else name(resized, i)
 
         return loaded.run(test, what, change=change).outputs, None
     length = min(int(_STRETCH_S * test.fps), int(np.bincount(np.cumsum(test.starts)).max()))
@@ -61,7 +66,11 @@ def changed(loaded: network.Network, test: dataset.Dataset, name: Optional[str],
 
     def prepare(job: int) -> np.ndarray:
         images = np.stack([frames.resize(test.read(int(i)), loaded.size) for i in chosen[job]])
-        return images if name is None else benign.change_sequence(name, images, job)
+        if name is None:
+            return images
+        if isinstance(name, str):
+            return benign.change_sequence(name, images, job)
+        return np.stack([name(frame, i) for i, frame in enumerate(images)])
 
     parts = list(loaded.map(prepare, lambda runner, images: runner.each(loaded.inputs(images)),
                             list(range(len(chosen))), what))

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import numpy as np
 import sets
 import unseen
+import unseen_benign
 from absl import flags
 
 from leanood.data import benign, corruptions, dataset, sequences
@@ -80,9 +81,10 @@ class _Judge:
         unchanged = benign_rows.changed(self._network, self._test, None, self._ordered)
         alarms = {label: detector.run(*unchanged)["alarm"] for label, detector in self._detectors.items()}
         rows = []
-        for name in benign.available():
-            outputs, starts = benign_rows.changed(self._network, self._test, name, self._ordered)
-            rows.append({"change": name, "fits": {
+        changes: Dict[str, Any] = {**{name: name for name in benign.available()}, **unseen_benign.changes()}
+        for name, change in changes.items():
+            outputs, starts = benign_rows.changed(self._network, self._test, change, self._ordered)
+            rows.append({"change": name, "known": name in benign.NAMES, "fits": {
                 label: benign_rows.row(detector, name, outputs, starts, alarms[label], self._test.fps, 3.0)
                 for label, detector in self._detectors.items()}})
         return rows
@@ -176,10 +178,11 @@ def _figures(name: str, result: Mapping[str, Any]) -> List[results_.Figure]:
     """Returns what was asked for and what was found on one set."""
     figure = results_.Figure
     before, after = FITS
-    rows, benign_, shares = result["rows"], result["benign"], result["usual"][after]
-    silent, most = sum(row["fits"][after]["silent"] for row in benign_), len(benign_)
+    rows, benign_, shares = result["rows"], _known(result), result["usual"][after]
     change = _mean(rows, after) - _mean(rows, before)
-    figures = [figure(f"benign changes it is silent on, {name}", f"{silent} of {most}", "all", silent == most),
+    figures = [figure(f"benign changes it is silent on, {name}", f"{_silent(some, after)} of {len(some)}", "all",
+                      _silent(some, after) == len(some)) for some in (benign_, _known(result, False))]
+    figures += [
                figure("mean AUROC over OOD rows, against a fit on frames alone", f"{change:+.3f}", "≥ −0.02",
                       change >= -0.02)]
     if "raised" in benign_[0]["fits"][after]:
@@ -194,6 +197,32 @@ def _figures(name: str, result: Mapping[str, Any]) -> List[results_.Figure]:
     return figures
 
 
+def _known(result: Mapping[str, Any], known: bool = True) -> List[Dict[str, Any]]:
+    """Returns the rows of `data/benign.py`'s changes, or those of the others."""
+    return [row for row in result["benign"] if row["known"] == known]
+
+
+def _silent(rows: List[Dict[str, Any]], label: str) -> int:
+    return sum(row["fits"][label]["silent"] for row in rows)
+
+
+def _table(rows: List[Dict[str, Any]]) -> List[str]:
+    before, after = FITS
+    return [f"| {row['change']} | {row['fits'][before]['alarmed']:.3f} | {row['fits'][after]['alarmed']:.3f} | "
+            f"{'yes' if row['fits'][after]['silent'] else '**no**'} |" for row in rows]
+
+
+def _summary(rows: List[Dict[str, Any]]) -> List[str]:
+    before, after = FITS
+    lines = [f"Silent on {_silent(rows, after)} of {len(rows)} ({_silent(rows, before)} without variants)."]
+    if "raised" in rows[0]["fits"][after]:
+        for label in FITS:
+            count, hours = (sum(row["fits"][label][key] for row in rows) for key in ("raised", "hours"))
+            lines.append(f"False alarms in {60 * hours:.0f} minutes of benign changes, {label}: {count}, "
+                         f"{count / hours:.1f} an hour.")
+    return lines
+
+
 def _text(results: Mapping[str, Any]) -> List[str]:
     before, after = FITS
     lines = ["# Benign changes beside OOD rows", "",
@@ -202,21 +231,16 @@ def _text(results: Mapping[str, Any]) -> List[str]:
              "--benign_variants`). Changes are made at the network's size. *Silent*: the share of test frames that",
              "alarm is at most twice that of the unchanged ones, or two points above it.", ""]
     for name, result in results.items():
-        shares, benign_ = result["usual"], result["benign"]
-        loud = {label: [row["change"] for row in benign_ if not row["fits"][label]["silent"]] for label in FITS}
+        shares, benign_ = result["usual"], _known(result)
         lines += [f"## {name}", "", f"What the promise rests on: {result['promises'][after]}.", "",
                   f"Unchanged test frames that alarm: {_shares(shares[before])} fitted on frames alone, "
                   f"{_shares(shares[after])} on variants too.", "",
                   f"| benign change | alarms, {before} | {after} | silent |", "| --- | --- | --- | --- |"]
-        lines += [f"| {row['change']} | {row['fits'][before]['alarmed']:.3f} | {row['fits'][after]['alarmed']:.3f} | "
-                  f"{'yes' if row['fits'][after]['silent'] else '**no**'} |" for row in benign_]
-        lines += ["", f"Silent on {len(benign_) - len(loud[after])} of {len(benign_)} "
-                      f"({len(benign_) - len(loud[before])} without variants)."]
-        if "raised" in benign_[0]["fits"][after]:
-            for label in FITS:
-                count, hours = (sum(row["fits"][label][key] for row in benign_) for key in ("raised", "hours"))
-                lines.append(f"False alarms in {60 * hours:.0f} minutes of benign changes, {label}: {count}, "
-                             f"{count / hours:.1f} an hour.")
+        others = _known(result, False)
+        lines += [*_table(benign_), "", *_summary(benign_), "",
+                  "Others, which nothing is fitted to (`benchmarks/detection/unseen_benign.py`):", "",
+                  f"| benign change | alarms, {before} | {after} | silent |", "| --- | --- | --- | --- |",
+                  *_table(others), "", *_summary(others)]
         rows = result["rows"]
         lines += ["", f"| OOD | AUROC, {before} | {after} | 95% of the difference | best baseline |",
                   "| --- | --- | --- | --- | --- |"]

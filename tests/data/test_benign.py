@@ -78,6 +78,9 @@ def test_tones_multiply(frame):
     np.testing.assert_array_equal(benign.change("gamma_1.03", dim), np.rint(255 * (dim / 255) ** 1.03).astype(np.uint8))
     with pytest.raises(ValueError, match="none of them negative"):
         tone.white_balance(frame, (1, -1, 1))
+    np.testing.assert_array_equal(tone.offset(frame, (-2.2, 0, 3)), np.clip(frame.astype(int) + (-2, 0, 3), 0, 255))
+    with pytest.raises(ValueError, match="it takes three, for R, G and B"):
+        tone.offset(frame, (1, 1))
 
 
 def test_a_hunting_exposure_wanders_slowly_within_its_depth():
@@ -103,6 +106,10 @@ def test_variants_are_small_and_of_many_kinds(frame):
     drawn = [variants.draw(seed) for seed in range(200)]
     assert variants.draw(3) == drawn[3]
     assert {chain.quality > 0 for chain in drawn} == {chain.noise > 0 for chain in drawn} == {True, False}
+    subsampled = [chain for chain in drawn if chain.sampling == "4:2:0"]
+    assert 0.65 < len(subsampled) / len(drawn) < 0.85
+    assert {chain.picked for chain in subsampled} == {True, False}
+    assert 0.4 < np.mean([chain.offset != (0, 0, 0) for chain in drawn]) < 0.6
     phases = {(chain.shift[0] % 8, chain.shift[1] % 8) for chain in drawn}
     assert len(phases) > 40  # of the 64 that an 8×8 grid has
     for seed, chain in enumerate(drawn[:40]):

@@ -20,6 +20,12 @@ def test_the_planes_are_those_of_opencv(frame):
     assert np.median(np.abs(ours[120 * 160:] - theirs[120 * 160:])) <= 1
 
 
+def test_picked_chroma_is_that_of_opencv(frame):
+    theirs = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), cv2.COLOR_YUV2RGB_I420).astype(int)
+    assert np.abs(chroma.subsampled(frame, "4:2:0", picked=True).astype(int) - theirs).max() <= 4
+    assert np.abs(chroma.subsampled(frame, "4:2:0").astype(int) - theirs).max() > 20  # means, at edges
+
+
 def test_with_and_without_opencv_is_the_same(frame):
     data = chroma.to_yuv420(frame)
     fast, slow = (chroma.from_yuv420(data, frame.shape[:2], opencv=opencv) for opencv in (True, False))
@@ -31,7 +37,8 @@ def test_with_and_without_opencv_is_the_same(frame):
 @pytest.mark.parametrize("size", [(9, 7), (2, 2), (1, 5)])
 def test_grey_survives_at_any_size(sampling, size):
     grey = np.random.default_rng(0).integers(0, 256, size + (1,), np.uint8).repeat(3, axis=2)
-    assert np.abs(chroma.subsampled(grey, sampling).astype(int) - grey).max() <= 1
+    for picked in (True, False):
+        assert np.abs(chroma.subsampled(grey, sampling, picked).astype(int) - grey).max() <= 1
     again = chroma.from_yuv420(chroma.to_yuv420(grey), size)
     assert again.shape == grey.shape
 
