@@ -62,14 +62,14 @@ class LogitScale:
 
 
 def detection_aware(temperature: float = 4.0, relation: float = 1.0, norm: float = 1.0, scale: float = 0.1,
-                    ) -> distances.Weighted:
+                    alpha: float = 1.0) -> distances.Weighted:
     """Returns soft targets with all three terms, for models with `logits` [N, C] and `features` [N, D].
 
     Args:
-      temperature: of the soft targets.
+      temperature, alpha: of the soft targets.
       relation, norm, scale: weights of `FeatureRelation`, `FeatureNorm` and `LogitScale`.
     """
-    return distances.Weighted(((1.0, distances.SoftTargets(temperature)), (relation, FeatureRelation()),
+    return distances.Weighted(((1.0, distances.SoftTargets(temperature, alpha)), (relation, FeatureRelation()),
                                (norm, FeatureNorm()), (scale, LogitScale())))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import tempfile
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from leanood.compression import distances, rebuild, views
+from leanood.compression import distances, rebuild, taught, views
 from leanood.models import named_outputs, run, training
 
 # `finetune(model, teacher, callbacks=())` trains the model in place; every step of `compression` takes one.
@@ -48,6 +49,9 @@ class Distiller(tf_keras.Model):
         self._probe = _with_features(student, list(pairs))
         ensemble = [_with_features(member, list(pairs.values()), list(pairs)) for member in teachers]
         # A closure, so that Keras neither trains nor saves the teacher.
+        # Where a size is open, nobody knows how much it will be.
+        self._row_bytes = 4 * sum(float("inf") if None in y.shape[1:] else y.shape[1:].num_elements()
+                                  for y in ensemble[0].output.values())
         self._teach = lambda images: _mean([member(images, training=False) for member in ensemble])
         self._maps = {name: tf_keras.layers.Dense(ensemble[0].output[name].shape[-1], name=f"map_{i}")
                       for i, name in enumerate(self._probe.output) if name.startswith("feature:")
@@ -62,20 +66,22 @@ class Distiller(tf_keras.Model):
         """The student's outputs."""
         return self.student(images, training=training)
 
-    def taught(self, images: np.ndarray, batch_size: int, scale: str) -> dict[str, np.ndarray] | None:
-        """The teacher's outputs for all images, [N, ...] by name; None if they would take too much room.
+    def taught(self, images: np.ndarray, batch_size: int, scale: str, augment: views.Augment | None = None,
+               seed: int = 0, epoch: int | None = None) -> dict[str, np.ndarray] | None:
+        """The teacher's outputs for each image's view, [N, ...] by name; None if they would take too much room.
 
         Args:
-          images, batch_size, scale: as of `views.batches`.
+          images, batch_size, scale, augment, seed, epoch: as of `views.batches`.
         """
+        if len(images) * self._row_bytes > _MOST_KEPT:
+            return None
         teach = tf.function(self._teach)
         parts: dict[str, list[np.ndarray]] = {}
-        for x, _ in views.batches(images, batch_size, scale=scale, epoch=None):
+        for x, _ in views.batches(images, batch_size, scale=scale, augment=augment, seed=seed, epoch=epoch):
             for name, y in teach(x).items():
                 parts.setdefault(name, []).append(y.numpy())
-            if len(images) * sum(rows[0][0].nbytes for rows in parts.values()) > _MOST_KEPT:
-                return None
-        return {name: np.concatenate(rows) for name, rows in parts.items()}
+        places = np.argsort(views.order(len(images), seed, epoch))  # back from the batches' order to the images'
+        return {name: np.concatenate(rows)[places] for name, rows in parts.items()}
 
     @property
     def metrics(self) -> list[Any]:
@@ -119,14 +125,18 @@ class Finetune:
       distance: None chooses by the outputs' names, see `distances.default`.
       augment: views that teacher and student both see; None leaves the images as they are.
       labels: integers [N] for a distance that wants them.
+      repeat: with `augment`: train on so many epochs' views again and again, so that the teacher looks at each once;
+        0 makes new ones every epoch.
       scale: what the model wants of a uint8 image, see `data.input_scales`.
       validation: images whose distance chooses the best epoch; None keeps the last.
+      validation_labels: integers, where the distance wants labels.
       patience: epochs without improvement on validation after which it stops; 0 never does.
       features: see `Distiller`.
       seed: of order and views.
       freeze_batch_norm: batch normalisations keep their statistics and weights. Those of a network that was trained on
         other images than these are lost in an epoch's batches, and the outputs with them.
       folder: where checkpoints and history go, so that the same call goes on after a kill; None keeps none.
+      keep: a folder where the teacher's outputs are kept for its other students; None keeps them while it trains.
     """
     images: np.ndarray
     epochs: int = 5
@@ -135,19 +145,24 @@ class Finetune:
     distance: distances.Distance | None = None
     augment: views.Augment | None = None
     labels: np.ndarray | None = None
+    repeat: int = 0
     scale: str = "unit"
     validation: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
     patience: int = 0
     features: Mapping[str, str] | None = None
     seed: int = 0
     freeze_batch_norm: bool = False
     folder: str | None = None
+    keep: str | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs ({self.epochs}) and batch_size ({self.batch_size}) must be at least 1")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"the learning rate {self.learning_rate} is not in (0, 1)")
+        if self.repeat < 0 or self.repeat and self.augment is None:
+            raise ValueError(f"repeat is {self.repeat}, but should be 0, or with views (augment) 1 or more")
 
     @property
     def steps(self) -> int:
@@ -172,31 +187,48 @@ class Finetune:
         distiller = Distiller(student=model, teacher=teacher, distance=self.distance, features=self.features)
         rate = tf_keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps, alpha=0.01)
         distiller.compile(optimizer=tf_keras.optimizers.Adam(rate, clipnorm=1.0))
-        held = None
-        if self.validation is not None and len(self.validation) and not callbacks:
-            held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None,
-                                 taught=distiller.taught(self.validation, self.batch_size, self.scale))
-        # What the teacher says of images as they are is worked out once, not every epoch.
-        taught = None if self.augment is not None else distiller.taught(self.images, self.batch_size, self.scale)
-        with self._run() as folder:
-            training.fit(distiller, functools.partial(self._batches, taught), folder=folder, epochs=self.epochs,
+        with self._run() as (folder, kept):
+            held = None
+            if self.validation is not None and len(self.validation) and not callbacks:
+                held = views.batches(self.validation, self.batch_size, scale=self.scale, epoch=None,
+                                     labels=self.validation_labels,
+                                     taught=distiller.taught(self.validation, self.batch_size, self.scale))
+            training.fit(distiller, self._epochs(distiller, teacher, kept), folder=folder, epochs=self.epochs,
                          validation=held, patience=self.patience, callbacks=callbacks)
         for layer in normalisations:
             layer.trainable = True
 
-    def _batches(self, taught: Mapping[str, np.ndarray] | None, epoch: int) -> tf.data.Dataset:
-        return views.batches(self.images, self.batch_size, scale=self.scale, labels=self.labels, augment=self.augment,
-                             seed=self.seed, epoch=epoch, taught=taught)
+    def _epochs(self, distiller: Distiller, teacher: Any, keep: str) -> Callable[[int], tf.data.Dataset]:
+        """Returns epoch -> its batches. What the teacher says of views that come again is worked out once."""
+        batches = functools.partial(views.batches, self.images, self.batch_size, scale=self.scale, labels=self.labels,
+                                    augment=self.augment)
+        if self.augment is None:
+            said = self._said(distiller, teacher, keep, None)
+            return lambda epoch: batches(seed=self.seed, epoch=epoch, taught=said)
+        if self.repeat == 0:
+            return lambda epoch: batches(seed=self.seed, epoch=epoch)
+        # The same views for all students, whatever their seed.
+        return lambda epoch: batches(epoch=epoch % self.repeat,
+                                     taught=self._said(distiller, teacher, keep, epoch % self.repeat))
+
+    def _said(self, distiller: Distiller, teacher: Any, keep: str, epoch: int | None) -> taught.Outputs | None:
+        def compute() -> taught.Outputs | None:
+            return distiller.taught(self.images, self.batch_size, self.scale, self.augment, epoch=epoch)
+
+        if self.keep is None and epoch is None:
+            return compute()
+        kept = taught.Kept(keep, teacher, self.images, self.scale, *(
+            () if epoch is None else (self.augment, self.batch_size)))
+        return kept.get(epoch, compute)
 
     @contextlib.contextmanager
-    def _run(self) -> Iterator[run.Run]:
+    def _run(self) -> Iterator[tuple[run.Run, str]]:
+        """The folders of the run and of what the teacher says."""
         config = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
                   "seed": self.seed, "images": len(self.images), "freeze_batch_norm": self.freeze_batch_norm}
-        if self.folder is not None:
-            yield run.Run.create(self.folder, config)
-            return
         with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
-            yield run.Run.create(folder, config)
+            opened = run.Run.create(self.folder or os.path.join(folder, "run"), config)
+            yield opened, self.keep or os.path.join(folder, "taught")
 
 
 def distill(student: tf_keras.Model, teacher: tf_keras.Model | Sequence[tf_keras.Model], *,

@@ -69,10 +69,18 @@ def check(recipe: Sequence[steps.Step], model: tf_keras.Model) -> None:
         step.check(model)
 
 
+def check_labels(recipe: Sequence[steps.Step], labels: np.ndarray | None) -> None:
+    """Raises if a step wants labels and there are none."""
+    if labels is None and any(isinstance(step, steps.Distill) and step.alpha < 1 for step in recipe):
+        raise ValueError("distill: alpha is below 1, but there are no labels; use a classifier's run and a folder of "
+                         "folders, one a class")
+
+
 def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray, *, scale: str = "unit",
         epochs: int = 5, batch_size: int = 32, validation: np.ndarray | None = None, seed: int = 0,
         freeze_batch_norm: bool = False,
-        folder: str | None = None, decoder: tf_keras.Model | None = None,
+        folder: str | None = None, decoder: tf_keras.Model | None = None, labels: np.ndarray | None = None,
+        validation_labels: np.ndarray | None = None, keep: str | None = None,
         progress: Callable[[str], None] | None = None) -> Result:
     """Runs the recipe's steps, each distilled from the original on images without labels.
 
@@ -88,9 +96,12 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       freeze_batch_norm: see `distill.Finetune`; students, whose weights are new, train theirs all the same.
       folder: where finished steps and checkpoints are kept, so that the same call goes on; None keeps none.
       decoder: of the β-VAE that the model is the encoder of, for distill(reconstruct=True); it is not trained.
+      labels, validation_labels: class indices of the two, for distill(alpha=…).
+      keep: see `distill.Finetune`.
       progress: told of every step in a line.
     """
     check(recipe, model)
+    check_labels(recipe, labels)
     if decoder is None and any(isinstance(step, steps.Distill) and step.reconstruct for step in recipe):
         raise ValueError("distill: reconstruct is True, but there is no decoder; it must be a β-VAE's run")
     teacher = rebuild.clone(model)
@@ -110,14 +121,15 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
                 return None
             return distill.Finetune(images, epochs=count, batch_size=batch_size, learning_rate=learning_rate,
                                     scale=scale, validation=validation, seed=seed, folder=kept.training(name),
-                                    freeze_batch_norm=frozen, **more)
+                                    freeze_batch_norm=frozen, keep=keep, **more)
 
         if progress:
             progress(f"step {i + 1}/{len(recipe)}: {_written(step)}")
         done = kept.load(name) if step.trains else None
         if done is None:
             tf_keras.utils.set_random_seed(seed)  # a student's weights, a cluster's first centroids
-            done = step.apply(current, steps.Context(teacher, images, samples, finetune, decoder))
+            done = step.apply(current, steps.Context(teacher, images, samples, finetune, decoder, labels,
+                                                           validation_labels))
             if step.trains:
                 kept.save(name, done)
         current = done

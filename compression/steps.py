@@ -11,6 +11,7 @@ import tf_keras
 from leanood.compression import (
     cluster,
     cut,
+    detection_distances,
     distances,
     distill,
     downscale,
@@ -37,12 +38,16 @@ class Context:
       finetune: (epochs, learning_rate=..., **more of `distill.Finetune`'s fields) -> a finetuner, or None where there
         are no epochs.
       decoder: z [N, Z] -> image, of the β-VAE that the teacher is the encoder of, where there is one.
+      labels, validation_labels: class indices int64 [N] of the images, and of those that choose the best epoch; None
+        where there are none.
     """
     teacher: tf_keras.Model
     images: np.ndarray
     samples: np.ndarray
     finetune: Callable[..., Callable[..., None] | None]
     decoder: tf_keras.Model | None = None
+    labels: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,6 +281,11 @@ class Distill(Step):
       matching: adds crops, flips and mixup that teacher and student both see (function matching).
       reconstruct: of a β-VAE's encoder: match what the teacher's decoder makes of the latents, as the paper does (0.3
         of the student's own loss, 0.7 of the difference to the teacher's image), instead of the latents.
+      alpha: of a classifier: share of the soft targets in the loss; the rest is the labels' cross-entropy.
+      detection: of a classifier: adds what OOD scores read and soft targets don't say, with this weight: the relations
+        between features, their norms and, at a tenth of it, the logits' scale, see `detection_distances`.
+      views: with matching: the views of so many epochs, again and again, so that the teacher looks at each once; 0
+        makes new ones every epoch.
     """
     once: ClassVar[bool] = False
     epochs: int = dataclasses.field(default=20)
@@ -283,6 +293,9 @@ class Distill(Step):
     matching: bool = False
     reconstruct: bool = False
     learning_rate: float = 1e-3
+    alpha: float = 1.0
+    detection: float = 0.0
+    views: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -291,18 +304,47 @@ class Distill(Step):
         if self.temperature <= 0:
             self.refuse("temperature", "positive")
         self._share("learning_rate")
+        if not 0 <= self.alpha <= 1:
+            self.refuse("alpha", "from 0 to 1")
+        if not 0 <= self.detection < float("inf"):
+            self.refuse("detection", "0 or more")
+        if self.views < 0 or self.views and not self.matching:
+            self.refuse("views", "0, or a number of epochs beside matching=True")
+        if self.matching and self.alpha < 1:
+            self.refuse("alpha", "1 with matching, whose mixed-up views have no label")
+
+    def check(self, model: tf_keras.Model) -> None:
+        super().check(model)
+        outputs = named_outputs.of(model)
+        for field, default, needed in (("alpha", 1.0, ("logits",)), ("detection", 0.0, ("logits", "features"))):
+            for output in needed:
+                if getattr(self, field) != default and output not in outputs:
+                    self.refuse(field, f"{default:g} for model {model.name!r}, which has no output {output!r} among "
+                                f"{', '.join(outputs)}; name it by --outputs")
 
     def apply(self, model: tf_keras.Model, context: Context) -> tf_keras.Model:
-        distance: distances.Distance | None = None
-        if self.reconstruct:
-            assert context.decoder is not None  # the runner has seen to it
-            distance = distances.Reconstruction(context.decoder)
-        elif "logits" in named_outputs.of(model) and (self.matching or self.temperature != 4.0):
-            distance = distances.SoftTargets(self.temperature)
-        finetune = context.finetune(self.epochs, learning_rate=self.learning_rate, distance=distance,
-                                    augment=views.FUNCTION_MATCHING if self.matching else None)
+        more: dict[str, Any] = {}
+        if self.matching:
+            more.update(augment=views.FUNCTION_MATCHING, repeat=self.views)
+        if self.alpha < 1:
+            more.update(labels=context.labels, validation_labels=context.validation_labels)
+        finetune = context.finetune(self.epochs, learning_rate=self.learning_rate, distance=self._distance(context),
+                                    **more)
         assert finetune is not None  # there is at least one epoch
         return distill.distill(model, context.teacher, finetune=finetune)
+
+    def _distance(self, context: Context) -> distances.Distance | None:
+        """What is minimised; None leaves it to the outputs' names."""
+        if self.reconstruct:
+            assert context.decoder is not None  # the runner has seen to it
+            return distances.Reconstruction(context.decoder)
+        if self.detection:
+            return detection_distances.detection_aware(self.temperature, self.detection, self.detection,
+                                                       0.1 * self.detection, self.alpha)
+        if "logits" in named_outputs.of(context.teacher) and (
+                self.matching or self.temperature != 4.0 or self.alpha != 1):
+            return distances.SoftTargets(self.temperature, self.alpha)
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,11 +74,10 @@ def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels:
       augment: None leaves the images as they are.
       seed: of order and views.
       epoch: from 0; None keeps the images' order, for validation.
-      taught: a teacher's outputs for the images as they are, [N, ...] by name.
+      taught: a teacher's outputs for the images, or for this epoch's views of them, [N, ...] by name.
     """
     if len(images) == 0:
         raise ValueError("there are no images to train on")
-    order = np.arange(len(images)) if epoch is None else np.random.default_rng((seed, epoch)).permutation(len(images))
     factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
     targets = tf.constant(labels) if labels is not None else None
     outputs = None if taught is None else {name: tf.constant(value) for name, value in taught.items()}
@@ -95,7 +94,13 @@ def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels:
         parts = x * factor + offset, tf.gather(targets, chosen) if targets is not None else ()
         return parts if outputs is None else (*parts, {name: tf.gather(y, chosen) for name, y in outputs.items()})
 
-    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(batch).prefetch(2)
+    ordered = tf.data.Dataset.from_tensor_slices(order(len(images), seed, epoch))
+    return ordered.batch(batch_size).enumerate().map(batch).prefetch(2)
+
+
+def order(count: int, seed: int, epoch: int | None) -> np.ndarray:
+    """The order in which an epoch's batches take the images, a permutation int64 [count]; None: their own."""
+    return np.arange(count) if epoch is None else np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def view(images: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:

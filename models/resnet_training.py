@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.models import precision, resnet, run, strategy, training
+from leanood.models import classifier_training, precision, resnet, run, training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,25 +71,13 @@ def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, 
       data: what the images are, for the run's config.
       distribution: a strategy of tf.distribute; None for one device.
     """
-    if not len(images):
-        raise ValueError("there are no images to train on")
-    if len(classes) < 2:
-        raise ValueError(f"there is {len(classes)} class; a classifier needs two folders of images or more")
     config = {"model": "resnet18", "input_scale": "unit", "classes": list(classes), **dataclasses.asdict(settings),
               "data": dict(data or {})}
-    where = distribution or strategy.choose("off")
-    folder = run.Run.create(out, config, chief=strategy.is_chief(where))
-    with folder.lock():
-        keras.utils.set_random_seed(settings.seed)
-        with where.scope():
-            model = build(settings, len(classes), steps=-(-len(images) // settings.batch_size))
-        outcome = training.fit(
-            model, lambda epoch: augmented(images, labels, settings, epoch), folder=folder, epochs=settings.epochs,
-            validation=_batches(*validation, settings.batch_size) if len(validation[0]) else None)
-        whole = resnet.resnet18(settings.size, len(classes), stem=settings.stem, width=settings.width)
-        whole.set_weights(model.get_weights())
-        folder.save("classifier", whole)
-    return folder, outcome
+    return classifier_training.train(
+        images, labels, validation, classes, settings, out, config=config, epochs=settings.epochs,
+        build=lambda: build(settings, len(classes), steps=-(-len(images) // settings.batch_size)),
+        whole=lambda: resnet.resnet18(settings.size, len(classes), stem=settings.stem, width=settings.width),
+        distribution=distribution)
 
 
 def build(settings: Settings, classes: int, steps: int) -> keras.Model:
@@ -113,55 +101,3 @@ def build(settings: Settings, classes: int, steps: int) -> keras.Model:
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return model
-
-
-def augmented(images: np.ndarray, labels: np.ndarray, settings: Settings, epoch: int) -> tf.data.Dataset:
-    """That epoch's shuffled, shifted and flipped batches (float32 [B, h, w, 3] in [0, 1], labels [B]).
-
-    The same ones whenever asked for the same epoch: what is drawn follows from seed, epoch and position alone.
-    """
-    order = np.random.default_rng((settings.seed, epoch)).permutation(len(images))
-    shift = round(settings.shift * settings.size[0] / 32)
-    chosen_of, kept_labels = _gatherer(images), tf.constant(np.asarray(labels, np.int64))
-
-    def batch(positions: tf.Tensor, chosen: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        seed = tf.stack([tf.constant(settings.seed * 100003 + epoch, tf.int64), positions[0]])
-        drawn = tf.random.stateless_uniform([tf.shape(chosen)[0], 3], seed)
-        pixels = shifted(chosen_of(chosen), tf.cast(drawn[:, :2] * (2 * shift + 1), tf.int32), shift)
-        if settings.flip:
-            pixels = tf.where(drawn[:, 2, None, None, None] < 0.5, pixels[:, :, ::-1], pixels)
-        return tf.cast(pixels, tf.float32) / 255.0, tf.gather(kept_labels, chosen)
-
-    return (tf.data.Dataset.from_tensor_slices((np.arange(len(order), dtype=np.int64), order))
-            .batch(settings.batch_size).map(batch).prefetch(2))
-
-
-def shifted(images: tf.Tensor, offsets: tf.Tensor, most: int) -> tf.Tensor:
-    """Images [N, h, w, 3], each cut at its `offsets` (int32 [N, 2] in 0..2 most) from itself with a black border."""
-    if not most:
-        return images
-    height, width = images.shape[1], images.shape[2]
-    padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]])
-    rows = offsets[:, 0, None] + tf.range(height)
-    columns = offsets[:, 1, None] + tf.range(width)
-    return tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)
-
-
-def _batches(images: np.ndarray, labels: np.ndarray, size: int) -> tf.data.Dataset:
-    chosen_of = _gatherer(images)
-
-    def scaled(chosen: tf.Tensor, label: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(chosen_of(chosen), tf.float32) / 255.0, label
-
-    pairs = tf.data.Dataset.from_tensor_slices((np.arange(len(images)), np.asarray(labels, np.int64)))
-    return pairs.batch(size).map(scaled).prefetch(2)
-
-
-def _gatherer(images: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns indices int64 [B] -> images uint8 [B, h, w, 3]; those of a mapped file are read when asked for."""
-    if isinstance(images, np.memmap):
-        return lambda chosen: tf.ensure_shape(
-            tf.numpy_function(lambda indices: np.asarray(images[indices]), [chosen], tf.uint8, stateful=False),
-            (None, *images.shape[1:]))
-    kept = tf.constant(images)
-    return lambda chosen: tf.gather(kept, chosen)

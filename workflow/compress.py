@@ -38,8 +38,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
              data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
     """Compresses a network by a recipe; returns the new run's folder, with its files and their sizes.
 
-    Each step trains towards the original on images without labels. Everything is checked before the training starts;
-    killed or interrupted, the same call goes on.
+    Each step trains towards the original on images without labels (but for distill(alpha=…)). Everything is checked
+    before the training starts; killed or interrupted, the same call goes on.
 
     Args:
       run: a run's folder, or
@@ -82,7 +82,10 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     recipes.check(steps, original)
     shape = datasets.motion(config) or (int(original.input_shape[1]), int(original.input_shape[2]))
     frames, opened = datasets.open(data, data_options, config.get("data", {}))
-    training, _ = datasets.load_split(frames, "train", shape, images)
+    training, shown = datasets.load_split(frames, "train", shape, images)
+    labels = _labels(config, shown)
+    recipes.check_labels(steps, labels)
+    validation, judged = _validation(frames, shape, images)
     frozen = config.get("model") == "backbone" if freeze_batch_norm is None else freeze_batch_norm
     settings = {"recipe": recipes.write(steps), "from": os.path.abspath(source), "epochs": epochs,
                 "batch_size": batch_size, "images": len(training), "seed": seed, "freeze_batch_norm": frozen}
@@ -91,8 +94,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
                              {**config, "data": opened, "compressed": settings})
     with folder.lock():
         result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
-                             batch_size=batch_size, validation=_validation(frames, shape, images), seed=seed,
-                             freeze_batch_norm=frozen,
+                             batch_size=batch_size, validation=validation, seed=seed,
+                             freeze_batch_norm=frozen, labels=labels, validation_labels=_labels(config, judged),
                              folder=folder.file("steps"), progress=progress.say,
                              decoder=runs.load(decoder) if os.path.exists(decoder) else None)
         folder.save(part, result.model)
@@ -149,11 +152,19 @@ def _named_after(source: str, recipe: str) -> str:
     return f"{os.path.splitext(source.rstrip(os.sep))[0]}-{re.sub(r'[^0-9A-Za-z.]+', '-', recipe).strip('-')}"
 
 
-def _validation(frames: Any, size: Any, images: int) -> Any:
-    """Validation images, or none where the data set has none."""
+def _validation(frames: Any, size: Any, images: int) -> Tuple[Any, Any]:
+    """Validation images and what is known of each, or None twice where the data set has none."""
     if not np.any((frames.split == "validation") & ~frames.ood):
+        return None, None
+    return datasets.load_split(frames, "validation", size, max(1, images // 4))
+
+
+def _labels(config: Mapping[str, Any], images: Any) -> Optional[np.ndarray]:
+    """Indices int64 [N] of the classes that the run was trained on; None where it knows none, or not all of these."""
+    classes = np.asarray(sorted(config.get("classes", ())))
+    if images is None or not len(classes) or not np.isin(images.partition, classes).all():
         return None
-    return datasets.load_split(frames, "validation", size, max(1, images // 4))[0]
+    return np.searchsorted(classes, images.partition)
 
 
 def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarray, frames: Any, data: Dict[str, Any],

@@ -11,15 +11,17 @@ from leanood.tflite import silence
 from leanood.workflow import backbone as backbone_
 from leanood.workflow import datasets, outcome, progress
 
-_SIZES = {"bvae": (64, 64), "backbone": (120, 160), "flow_vae": (120, 160), "resnet18": (32, 32)}
+_SIZES = {"bvae": (64, 64), "backbone": (120, 160), "flow_vae": (120, 160), "resnet18": (32, 32),
+          "cnn": (32, 32)}
+_IDLE = {"resnet18": ("widths", "latents", "beta"), "cnn": ("latents", "beta")}  # of these it has none
 
 
 def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "backbone",
           size: Optional[Tuple[int, int]] = None, backbone: str = "efficientnet_lite0", cut: str = "",
           downscale: Optional[int] = None, local: bool = False, input_scale: str = "unit", stem: str = "cifar",
           width: float = 1.0, widths: Optional[Sequence[int]] = None, latents: Optional[int] = None,
-          dense: Sequence[int] = (),
-          activation: str = "relu", batch_norm: bool = False, pool: str = "stride", decoder_widths: Sequence[int] = (),
+          dense: Sequence[int] = (), activation: Optional[str] = None, batch_norm: bool = False, pool: str = "stride",
+          decoder_widths: Sequence[int] = (),
           beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
           warm_up_epochs: Optional[int] = None, augment: Sequence[str] = (), epochs: Optional[int] = None,
           patience: int = 10, batch_size: Optional[int] = None, learning_rate: Optional[float] = None, seed: int = 0,
@@ -34,9 +36,9 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set.
       out: the run's folder; an unfinished run in it goes on.
       model: "backbone", a pretrained network's first layers, frozen; "bvae"; "flow_vae", of motion, which takes
-        recordings; or "resnet18", whose classes are the data's partitions.
-      size: (height, width) of the input in pixels; None: backbone 120×160, bvae 64×64, resnet18 32×32; flow_vae: of
-        the frames that flow is computed between, 120×160.
+        recordings; or "resnet18" and "cnn" (a few convolutions of stride 2), whose classes are the data's partitions.
+      size: (height, width) of the input in pixels; None: backbone 120×160, bvae 64×64, resnet18 and cnn 32×32;
+        flow_vae: of the frames that flow is computed between, 120×160.
       backbone: "efficientnet_lite0", which comes with leanood[train]; "mobilenet_v2" or "mobilenet_v3_small", which
         Keras downloads; or a Functional Keras model (.h5, .keras).
       cut: backbone: the layer whose map's means are the features; empty: chosen on validation frames and changes of
@@ -47,10 +49,11 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
       input_scale: backbone from a file: what it was trained on, "unit" x/255, "signed" x/127.5−1 or "bytes" x.
       stem: resnet18: "cifar", or "imagenet", which shrinks the image by 4 at once.
       width: resnet18: multiplies all channels.
-      widths: channels of the convolutions; None: bvae 16, 32, 32, 32, each halves the size; flow_vae 32, 64, 128, 256.
+      widths: channels of the convolutions, each of which halves the size; None: bvae 16, 32, 32, 32; flow_vae 32, 64,
+        128, 256; cnn 256, 512.
       latents: their number; None: bvae 30, flow_vae 12 of each direction.
       dense: bvae: units of the fully connected layers before the latents.
-      activation: bvae: "relu" (faster when quantized) or "leaky_relu".
+      activation: "relu" (faster when quantized) or "leaky_relu"; None: bvae relu, cnn leaky_relu.
       batch_norm: normalise after each convolution; blinds a bvae to light, a flow_vae to speed.
       pool: bvae: halve by "stride" (4× cheaper) or "max".
       decoder_widths: bvae: the decoder's, if other than `widths`; a narrow one trains faster.
@@ -61,10 +64,10 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
       warm_up_epochs: resnet18: epochs over which the learning rate grows; None: 1.
       augment: bvae: what varies in training besides the images: words of "light", "colour", "rain", "flip",
         "benign"; a latent sees only what varied.
-      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 200; a backbone takes none.
+      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 200, cnn 10; a backbone takes none.
       patience: bvae, flow_vae: stop after so many epochs without a better validation loss; 0: never.
-      batch_size: images a step, over all devices; None: bvae 32, flow_vae 16, resnet18 128.
-      learning_rate: Adam's (bvae: 0.001, flow_vae: 0.0005), or the peak of SGD's (resnet18: 0.1).
+      batch_size: images a step, over all devices; None: bvae 32, flow_vae 16, resnet18 128, cnn 64.
+      learning_rate: Adam's (bvae, cnn: 0.001, flow_vae: 0.0005), or the peak of SGD's (resnet18: 0.1).
       seed: of weights, order and noise.
       precision: "float32", "bf16", or "auto": bf16 where the hardware has it.
       deterministic: bitwise repeatable, and slower.
@@ -80,8 +83,9 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
     """
     if model not in _SIZES:
         raise ValueError(f"model is {model!r}; it can be {', '.join(_SIZES)}")
-    if model in ("bvae", "flow_vae") and warm_up_epochs is not None:
-        raise ValueError(f"--warm_up_epochs is resnet18's; a {model}'s is --warm_up, a share of the epochs")
+    if model not in ("resnet18", "backbone") and warm_up_epochs is not None:
+        raise ValueError("--warm_up_epochs is resnet18's" + ("" if model == "cnn" else f"; a {model}'s is --warm_up, a "
+                                                             "share of the epochs"))
     if model == "backbone":
         _refuse_architecture(widths=widths, latents=latents, beta=beta, augment=augment or None,
                              warm_up_epochs=warm_up_epochs)
@@ -114,10 +118,10 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
                                         ("learning_rate", learning_rate), ("warm_up_epochs", warm_up_epochs),
                                         ("widths", None if widths is None else tuple(widths)), ("latents", latents),
                                         ("beta", beta))
-        if value is not None and (model != "resnet18" or name not in ("widths", "latents", "beta"))}}
+        if value is not None and name not in _IDLE.get(model, ())}}
     if model == "bvae":
         folder, result, unreadable, carried = _bvae(images, validation, opened, os.fspath(out), distribution, dict(
-            shared, dense=tuple(dense), activation=activation,
+            shared, dense=tuple(dense), activation=activation or "relu",
             batch_norm=batch_norm, pool=pool, decoder_widths=tuple(decoder_widths),
             reconstruction=reconstruction, warm_up=warm_up, augment=tuple(augment), patience=patience))
     elif model == "flow_vae":
@@ -130,8 +134,9 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
                                                     warm_up=warm_up, patience=patience))
     else:
         carried = None
-        folder, result, unreadable = _resnet18(images, validation, opened, os.fspath(out), distribution, dict(
-            shared, stem=stem, width=width))
+        options = dict(stem=stem, width=width) if model == "resnet18" else dict(activation=activation or "leaky_relu")
+        folder, result, unreadable = _classifier(model, images, validation, opened, os.fspath(out), distribution,
+                                                 {**shared, **options})
     datasets.say_unreadable(tuple(unreadable))
     best = result.history[result.best_epoch - 1]
     summary = {
@@ -196,17 +201,18 @@ def _cropped(size: Tuple[int, int]) -> Tuple[int, int]:
     return round(size[0] * 113 / 120), round(size[1] * 152 / 160)
 
 
-def _resnet18(images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str,
-              distribution: Any, options: Dict[str, Any]) -> Tuple[Any, Any, List[str]]:
-    from leanood.models import resnet_training
+def _classifier(model: str, images: dataset.Dataset, validation: dataset.Dataset, data: Mapping[str, Any], out: str,
+                distribution: Any, options: Dict[str, Any]) -> Tuple[Any, Any, List[str]]:
+    from leanood.models import cnn_training, resnet_training
 
     classes = np.unique(images.partition)
     unknown = sorted(set(validation.partition.tolist()) - set(classes.tolist()))
     if unknown:
         raise ValueError(f"class {unknown[0]!r} has validation images, but none to train on")
-    settings = resnet_training.Settings(**options)
+    trainer: Any = resnet_training if model == "resnet18" else cnn_training
+    settings = trainer.Settings(**options)
     (frames, shown, bad), (judged, known, also_bad) = images.load(settings.size), validation.load(settings.size)
-    folder, result = resnet_training.train(
+    folder, result = trainer.train(
         frames, np.searchsorted(classes, shown.partition), (judged, np.searchsorted(classes, known.partition)),
         classes.tolist(), settings, out, data=data, distribution=distribution)
     return folder, result, [*bad, *also_bad]

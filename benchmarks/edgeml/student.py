@@ -22,7 +22,7 @@ import tf_keras as keras  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from leanood.files import atomic  # noqa: E402
-from leanood.models import classifier, resnet, resnet_training, run, training  # noqa: E402
+from leanood.models import classifier, classifier_training, resnet, run, training  # noqa: E402
 from leanood.tflite import convert, runtime  # noqa: E402
 
 _DATA = flags.DEFINE_string("data", None, "folder with cifar10/, tinyimagenet32/ and mnist/", required=True)
@@ -74,7 +74,7 @@ def _views(count: int) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _view(images: tf.Tensor, offsets: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    cut = resnet_training.shifted(images, offsets, _SHIFT)
+    cut = classifier_training.shifted(images, offsets, _SHIFT)
     return tf.where(mirrored[:, None, None, None], cut[:, :, ::-1], cut)
 
 

@@ -22,11 +22,8 @@ class DICE(headed.Headed):
         super().__init__(weight, bias)
         self.percentile = headed.percentile(percentile)
 
-    def fit(self, outputs: inputs.Outputs, labels: inputs.Array = None) -> DICE:
-        """Learns which weights stay; labels are not used."""
-        super().fit(outputs)
-        mean = inputs.fitting(outputs, "features").mean(axis=0, dtype=np.float64)
+    def _learn(self, features: np.ndarray) -> None:
+        mean = features.mean(axis=0, dtype=np.float64)
         contribution = mean[:, None] * self.kernel
         cut = np.percentile(contribution, self.percentile)
         self.kernel = np.where(contribution > cut, self.kernel, 0).astype(np.float32)
-        return self

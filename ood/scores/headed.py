@@ -8,7 +8,7 @@ import numpy as np
 from leanood.ood.scores import covariance, head, inputs, softmax
 from leanood.ood.scores.score import Score
 
-_ROWS = 256  # a block of reshaped features stays in the processor's cache
+_ELEMENTS = 1 << 15  # features reshaped at a time: 128 kB of float32, which malloc reuses and a cache holds
 
 
 class Headed(Score):
@@ -27,6 +27,7 @@ class Headed(Score):
         self.kernel, self.offset = head.of(self.weight, self.bias, outputs)
         if len(self.kernel) != features.shape[1]:
             raise ValueError(f"weight has {len(self.kernel)} rows; the features have {features.shape[1]} columns")
+        self._learn(features)
         return self
 
     def reads(self) -> Tuple[str, ...]:
@@ -36,12 +37,18 @@ class Headed(Score):
     def score(self, outputs: inputs.Outputs) -> np.ndarray:
         """In logits, float64 [N]."""
         self.require_fit()
-        features = inputs.read(outputs, "features", len(self.kernel))
-        result = np.empty(len(features))
-        for block in covariance.blocks(len(features), _ROWS):
-            shaped = self._shape(features[block])
-            result[block] = -softmax.log_sum_exp(shaped @ self.kernel + self.offset)
-        return result
+        features = inputs.read(outputs, "features", len(self.kernel), finite=False)
+        logits = np.empty((len(features), self.kernel.shape[1]), np.result_type(features, self.kernel))
+        # Looked at, reshaped and multiplied block by block, features come from memory once.
+        for block in covariance.blocks(len(features), max(1, _ELEMENTS // features.shape[1])):
+            part = features[block]
+            inputs.require_finite(part, "features", block.start)
+            np.matmul(self._shape(part), self.kernel, out=logits[block])
+        logits += self.offset
+        return -softmax.log_sum_exp(logits)
+
+    def _learn(self, features: np.ndarray) -> None:
+        """Learns what the reshaping needs from features [N, D], N ≥ 1; the last layer is known."""
 
     def _shape(self, features: np.ndarray) -> np.ndarray:
         return features

@@ -10,13 +10,14 @@ Outputs = Mapping[str, np.ndarray]
 Array = Optional[np.ndarray]
 
 
-def read(outputs: Outputs, name: str, width: Optional[int] = None) -> np.ndarray:
+def read(outputs: Outputs, name: str, width: Optional[int] = None, finite: bool = True) -> np.ndarray:
     """The output `name` as float32 or float64 [N, D]; a float32 array is not copied.
 
     Args:
       outputs: named arrays [N, D]; halves and integers (a dequantized file's ties included) become float64.
       name: which of them.
       width: the D that the score was fitted with; None takes any.
+      finite: False leaves it to the caller to `require_finite`, block by block while they are in the cache.
     """
     if name not in outputs:
         raise ValueError(f"there is no output {name!r} among {', '.join(sorted(outputs)) or 'none'}; "
@@ -30,11 +31,23 @@ def read(outputs: Outputs, name: str, width: Optional[int] = None) -> np.ndarray
         raise ValueError(f"output {name!r} has shape {list(values.shape)}; a score reads [N, D], one row a frame")
     if width is not None and values.shape[1] != width:
         raise ValueError(f"output {name!r} has {values.shape[1]} columns; the score was fitted on {width}")
+    if finite:
+        require_finite(values, name)
+    return values
+
+
+def require_finite(values: np.ndarray, name: str, first: int = 0) -> None:
+    """Raises if values [N, D] hold NaN or infinity.
+
+    Args:
+      values: of the output `name`.
+      name: for the message.
+      first: the number of their first row.
+    """
     # One BLAS call says "all finite"; where the squares overflow, values are looked at one by one.
     if not math.isfinite(np.vdot(values, values)) and not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        row = first + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise ValueError(f"output {name!r} holds NaN or infinity in row {row}: such a frame has no score")
-    return values
 
 
 def fitting(outputs: Outputs, name: str) -> np.ndarray:

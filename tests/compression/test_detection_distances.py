@@ -59,3 +59,7 @@ def test_detection_aware_is_the_sum_of_its_terms():
     expected = sum(w * float(term(student)) for w, term in zip((1, 0.5, 0.25, 0.125), terms))
     distance = detection_distances.detection_aware(2.0, 0.5, 0.25, 0.125)
     assert float(distance(student)) == pytest.approx(expected, rel=1e-5)
+    labelled = student._replace(labels=tf.range(12) % 5)
+    with_labels = detection_distances.detection_aware(2.0, 0.5, 0.25, 0.125, alpha=0.75)
+    more = float(distances.SoftTargets(2.0, 0.75)(labelled)) - float(distances.SoftTargets(2.0)(labelled))
+    assert float(with_labels(labelled)) == pytest.approx(expected + more, rel=1e-5)

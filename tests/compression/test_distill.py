@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from leanood.compression import distances, distill, views
+from leanood.compression import distances, distill, taught, views
 
 L = tf_keras.layers
 
@@ -235,3 +235,40 @@ def test_what_the_teacher_says_of_images_as_they_are_is_worked_out_once():
         np.testing.assert_allclose(taught[name], y, atol=1e-5)
     with_taught = next(iter(views.batches(images(), 5, seed=3, taught=taught)))
     np.testing.assert_allclose(with_taught[2]["mu"], teacher(with_taught[0])["mu"], atol=1e-5)
+
+
+def test_what_the_teacher_says_of_repeated_views_is_kept_for_its_other_students(tmp_path, monkeypatch):
+    looked = []
+    real = distill.Distiller.taught
+
+    def counted(self, *arguments, **more):
+        looked.append(more.get("epoch"))
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(distill.Distiller, "taught", counted)
+    teacher, weights = encoder(16), []
+    for seed in (0, 1):
+        student = encoder(8, seed=seed + 3)
+        distill.Finetune(images(), epochs=3, batch_size=8, augment=views.FUNCTION_MATCHING, repeat=2, seed=seed,
+                         keep=str(tmp_path))(student, teacher)
+        weights.append(student.get_weights())
+    assert looked == [0, 1]  # of three epochs and two students
+    assert not np.allclose(weights[0][0], weights[1][0])
+    distiller = distill.Distiller(student=encoder(8), teacher=teacher)
+    kept = taught.Kept(str(tmp_path), teacher, images(), "unit", views.FUNCTION_MATCHING, 8)
+    said = kept.get(1, lambda: None)
+    for x, _, of_batch in views.batches(images(), 8, augment=views.FUNCTION_MATCHING, epoch=1, taught=said):
+        for name, y in distiller._teach(x).items():
+            np.testing.assert_allclose(of_batch[name], y, atol=1e-5)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"torn")
+    assert kept.get(1, lambda: None) is None
+
+
+def test_kept_outputs_are_those_of_this_teacher_and_these_images(tmp_path):
+    first, other = encoder(8, seed=1), encoder(8, seed=2)
+    rows = {"mu": np.ones((2, 1), np.float32)}
+    assert taught.Kept(str(tmp_path), first, images()).get(None, lambda: rows) is rows
+    np.testing.assert_array_equal(taught.Kept(str(tmp_path), first, images()).get(None, lambda: None)["mu"], rows["mu"])
+    for stranger in ((other, images()), (first, images()[1:]), (first, images(), "signed")):
+        assert taught.Kept(str(tmp_path), *stranger).get(None, lambda: None) is None

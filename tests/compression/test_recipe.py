@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tf_keras
 
-from leanood.compression import distances, distill, rebuild, recipe, steps
+from leanood.compression import detection_distances, distances, distill, rebuild, recipe, steps, views
+from leanood.models import cnn
 
 L = tf_keras.layers
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
@@ -44,6 +45,10 @@ def test_what_is_written_reads_back(text):
     ("float16(1, 2)", "float16: 2 values are too many"),
     ("shrink(0.5", "can't be read at character"),
     ("shrink*2", r"'shrink \* 2' is no step"),
+    ("distill(alpha=1.5)", "distill: alpha is 1.5, but must be from 0 to 1"),
+    ("distill(detection=-1)", "distill: detection is -1.0, but must be 0 or more"),
+    ("distill(views=2)", "distill: views is 2, but must be 0, or a number of epochs beside matching=True"),
+    ("distill(matching=True, alpha=0.5)", "distill: alpha is 0.5, but must be 1 with matching"),
     ("distill(epochs=0)", "distill: epochs is 0, but must be at least 1"),
     ("downscale(1)", "downscale: factor is 1, but must be from 2 to 16"),
     ("cut", "cut: layer is '', but must be the name of a layer"),
@@ -131,3 +136,25 @@ def test_distillation_by_reconstruction_wants_the_decoder_lowers_its_loss_and_le
     assert near < far
     for old, new in zip(before, decoder.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_classifier_s_distillation_takes_labels_and_what_detection_reads(tmp_path, monkeypatch):
+    teacher, labels = cnn.cnn((16, 16), 3, widths=(4, 8)), np.arange(32) % 3
+    asked = []
+    real = distill.Finetune.__call__
+    monkeypatch.setattr(distill.Finetune, "__call__", lambda self, *a, **k: (asked.append(self), real(self, *a, **k)))
+    for settings in ("alpha=0.25", "temperature=2.0, alpha=0.5, detection=3.0", "matching=True, views=2"):
+        recipe.run(recipe.parse(f"student(narrow, epochs=0)+distill(1, {settings})"), teacher, IMAGES, labels=labels,
+                   validation=IMAGES[:8], validation_labels=labels[:8], keep=str(tmp_path))
+    assert [finetune.distance for finetune in asked] == [
+        distances.SoftTargets(4.0, 0.25), detection_distances.detection_aware(2.0, 3.0, 3.0, 0.1 * 3.0, 0.5),
+        distances.SoftTargets(4.0)]
+    np.testing.assert_array_equal(asked[0].labels, labels)
+    assert asked[2].labels is None
+    assert (asked[2].augment, asked[2].repeat) == (views.FUNCTION_MATCHING, 2)
+    assert len(list(tmp_path.iterdir())) == 2  # of the images as they are, and of an epoch's views
+    with pytest.raises(ValueError, match="distill: alpha is below 1, but there are no labels"):
+        recipe.run(recipe.parse("distill(1, alpha=0.5)"), teacher, IMAGES)
+    for settings, field in (("alpha=0.5", "alpha"), ("detection=1.0", "detection")):
+        with pytest.raises(ValueError, match=f"distill: {field} is .*, which has no output 'logits' among mu, logvar"):
+            recipe.run(recipe.parse(f"distill(1, {settings})"), encoder(), IMAGES, labels=labels)

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from leanood.models import classifier, resnet, resnet_training
+from leanood.models import classifier, classifier_training, resnet, resnet_training
 
 
 def test_parameters_are_the_papers():
@@ -46,7 +46,7 @@ def test_epochs_are_repeatable_and_differ():
     images, labels = data()
 
     def epoch(number):
-        return [(x.numpy(), y.numpy()) for x, y in resnet_training.augmented(images, labels, SETTINGS, number)]
+        return [(x.numpy(), y.numpy()) for x, y in classifier_training.augmented(images, labels, SETTINGS, number)]
 
     first, again, second = epoch(0), epoch(0), epoch(1)
     for (x, y), (x2, y2) in zip(first, again):
@@ -60,7 +60,7 @@ def test_images_in_a_file_make_the_same_batches(tmp_path):
     images, labels = data()
     mapped = np.memmap(tmp_path / "images", images.dtype, "w+", shape=images.shape)
     mapped[:] = images
-    for held in (resnet_training._batches, lambda *args: resnet_training.augmented(*args[:2], SETTINGS, 1)):
+    for held in (classifier_training.batches, lambda *args: classifier_training.augmented(*args[:2], SETTINGS, 1)):
         for (x, y), (x2, y2) in zip(held(images, labels, 10), held(mapped, labels, 10)):
             np.testing.assert_array_equal(x, x2)
             np.testing.assert_array_equal(y, y2)
@@ -68,9 +68,9 @@ def test_images_in_a_file_make_the_same_batches(tmp_path):
 
 def test_shift_moves_the_image_and_fills_with_black():
     image = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
-    moved = resnet_training.shifted(tf.constant(image), tf.constant([[2, 0]]), 1).numpy()[0, :, :, 0]
+    moved = classifier_training.shifted(tf.constant(image), tf.constant([[2, 0]]), 1).numpy()[0, :, :, 0]
     np.testing.assert_array_equal(moved, [[0, 5, 6, 7], [0, 9, 10, 11], [0, 13, 14, 15], [0, 0, 0, 0]])
-    same = resnet_training.shifted(tf.constant(image), tf.constant([[1, 1]]), 1)
+    same = classifier_training.shifted(tf.constant(image), tf.constant([[1, 1]]), 1)
     np.testing.assert_array_equal(same, image)
 
 
@@ -91,12 +91,12 @@ def test_training_learns_resumes_and_ends_alike(tmp_path):
             raise Killed
         return real(*arguments)
 
-    real, resnet_training.augmented = resnet_training.augmented, killed
+    real, classifier_training.augmented = classifier_training.augmented, killed
     try:
         with pytest.raises(Killed):
             resnet_training.train(images, labels, nothing, "abc", SETTINGS, str(tmp_path / "b"))
     finally:
-        resnet_training.augmented = real
+        classifier_training.augmented = real
     resumed, _ = resnet_training.train(images, labels, nothing, "abc", SETTINGS, str(tmp_path / "b"))
     frames = images[:5].astype(np.float32) / 255
     ours, theirs = (run.model("classifier")(frames)["logits"] for run in (resumed, whole))

@@ -4,6 +4,7 @@ import pytest
 from scipy import special, stats
 
 from leanood.ood import scores
+from leanood.ood.scores import react
 
 RNG = np.random.RandomState(0)
 N, D, C = 600, 24, 5
@@ -185,6 +186,34 @@ def test_react_clips_and_dice_prunes(layer):
     kept = WEIGHT * (contribution > np.percentile(contribution, 70))
     np.testing.assert_allclose(scores.DICE(70, **layer).fit(OUTPUTS).score(OTHER), energy(OTHER["features"], kept),
                                rtol=1e-4)
+
+
+def test_react_takes_a_clip_that_is_known_and_then_needs_no_fit():
+    expected = energy(np.minimum(OTHER["features"], np.float32(0.7)))
+    known = scores.ReAct(limit=0.7, weight=WEIGHT, bias=BIAS)
+    np.testing.assert_allclose(known.score(OTHER), expected, rtol=1e-4)
+    for score in (known, scores.ReAct(limit=0.7)):
+        fit = score.fit(OUTPUTS)
+        np.testing.assert_allclose(fit.score(OTHER), expected, rtol=1e-4)
+        np.testing.assert_array_equal(scores.ReAct.from_arrays(fit.to_arrays()).score(OTHER), fit.score(OTHER))
+    with pytest.raises(ValueError, match="limit is nan; it must be finite"):
+        scores.ReAct(limit=np.nan)
+    with pytest.raises(ValueError, match="ReAct has no statistics yet"):
+        scores.ReAct(limit=0.7).score(OTHER)
+
+
+def test_react_s_clip_of_many_frames_is_near_the_whole_set_s(monkeypatch):
+    monkeypatch.setattr(react, "_VALUES", 100 * D)
+    features = np.abs(np.random.RandomState(5).randn(2000, D)).astype(np.float32) * (1 + np.arange(2000) % 2)[:, None]
+    score = scores.ReAct(90, WEIGHT, BIAS).fit({"features": features})  # classes take turns: every 20th is of one
+    assert np.mean(features < score.limit) == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_row_that_has_no_score_is_named_wherever_it_lies():
+    many = np.repeat(FEATURES, 4, axis=0)
+    many[1999, 3] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinity in row 1999"):
+        scores.ReAct(90, WEIGHT, BIAS).fit(OUTPUTS).score({"features": many})
 
 
 @pytest.mark.parametrize("variant", ["s", "p", "b"])
