@@ -51,7 +51,9 @@ class Step(NamedTuple):
 
 
 class Detector:
-    """A calibrated detector: feed it a sequence by `step`, or whole sequences by `run`, with identical numbers.
+    """A calibrated detector: feed it a sequence by `step`, or whole sequences by `run`, with the same numbers.
+
+    Identical ones but for `typicality`, of which `step` computes in float32: within 1e-4 nats, or 1e-4 of α.
 
     An invalid frame (NaN or infinite outputs) is beyond every calibration frame, in every column: p = u / (n + 1),
     so S rises as long as such frames last; besides, it raises the alarm by itself, whatever S is. The nonconformity

@@ -90,6 +90,14 @@ class Gaussian:
             np.minimum(nearest, np.einsum("nd,nd->n", white, white), out=nearest)
         return nearest
 
+    def centre(self) -> np.ndarray:
+        """Returns the mean, of several the first, float64 [D]; zeros where the whitening has lost it."""
+        try:
+            centre = np.linalg.solve(self.whitening.T, np.atleast_2d(self.offset)[0])
+        except np.linalg.LinAlgError:
+            return np.zeros(len(self.whitening))
+        return np.asarray(np.nan_to_num(centre, posinf=0.0, neginf=0.0))
+
     def to_arrays(self) -> Dict[str, np.ndarray]:
         return {"whitening": self.whitening, "offset": self.offset}
 

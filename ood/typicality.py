@@ -43,6 +43,21 @@ class _Fitted(NamedTuple):
     partition: Optional[np.ndarray] = None  # str, where partitions have means of their own
 
 
+class _Row:
+    """What the Gaussians are of, of one frame, in memory that is used again: `values` float32 […] and views of it.
+
+    Args:
+      widths: columns of early, of features, of early's logarithms, of latents.
+    """
+
+    def __init__(self, widths: Tuple[int, int, int, int]):
+        early, deep, magnitudes, latents = widths
+        self.values, self.zeros = np.zeros(sum(widths), np.float32), np.zeros(magnitudes, np.float32)
+        self.early, self.deep = self.values[:early], self.values[early:early + deep]
+        self.magnitudes, self.logarithmic = self.values[:magnitudes], self.values[early + deep:]
+        self.logarithms, self.latents = self.logarithmic[:magnitudes], self.logarithmic[magnitudes:]
+
+
 class Typicality(nonconformity.Nonconformity):
     """α = max over channels of −ln p + ln w, one column, on `early` [N, E], `features` [N, F], `mu`, `logvar` [N, Z]
     and `local` [N, h, w, C].
@@ -156,23 +171,33 @@ class Typicality(nonconformity.Nonconformity):
             self._pace = (float(pace.mean()), max(float(pace.std()), 1e-3))
 
     def _compile(self) -> None:
-        """Lays the channels' Gaussians side by side in one matrix, for `score_frame`."""
+        """Lays the channels' Gaussians side by side in one matrix, for `score_frame`.
+
+        It multiplies what is left of a frame once a mean is subtracted, and a last column of ones what that leaves of
+        the offsets: so float32 is enough, at half the time. α agrees with `score`'s to 1e-4 nats, or 1e-4 of itself.
+        """
         early, deep, magnitudes, latents = self._widths
-        width = early + deep + magnitudes
-        self._features, self._before = np.zeros(width + latents), np.zeros(width + latents)
-        begins = {EARLY: 0, LATENT: width}
+        self._row, self._before = _Row(self._widths), _Row(self._widths)
+        width = len(self._row.values)
+        begins = {EARLY: 0, LATENT: early + deep + magnitudes}
         ends = np.cumsum([0] + [fitted.offset.shape[-1] for fitted in self._gaussians.values()])
-        self._matrix = np.zeros((width + latents, ends[-1]))
+        matrix, self._centre = np.zeros((width + 1, ends[-1])), np.zeros(width, np.float32)
+        further = [np.empty((1, 0))]  # how much further other partitions' means are than the first's, [K, …]
         for begin, (channel, fitted) in zip(ends, self._gaussians.items()):
             row, count = begins[channel], fitted.offset.shape[-1]
-            self._matrix[row:row + count, begin:begin + count] = fitted.whitening
-        # A row for each partition, [K, …].
-        self._offset = np.concatenate([np.atleast_2d(fitted.offset) for fitted in self._gaussians.values()]
-                                      or [np.empty((1, 0))], axis=1)
-        self._projected, self._white = np.empty(self._matrix.shape[1]), np.empty_like(self._offset)
-        self._begins = ends[:-1]
-        self._floors = np.repeat([_FLOOR, _KL_FLOOR], [magnitudes, latents])
-        self._parts = [(self._tails[channel], _LOG_WEIGHTS[channel]) for channel in self._gaussians]
+            offsets = np.atleast_2d(fitted.offset)
+            self._centre[row:row + count] = centre = fitted.centre().astype(np.float32)
+            matrix[row:row + count, begin:begin + count] = fitted.whitening
+            matrix[-1, begin:begin + count] = centre.astype(np.float64) @ fitted.whitening - offsets[0]
+            further.append(offsets - offsets[0])
+        self._matrix, self._rest = matrix.astype(np.float32), np.ones(width + 1, np.float32)
+        self._further = np.concatenate(further[1:] or further, axis=1)
+        self._white = np.empty(ends[-1], np.float32)
+        self._moves = np.empty(magnitudes, np.float32)
+        self._share = np.full(magnitudes, 1 / max(1, magnitudes), np.float32)
+        self._floors = np.repeat(np.array([_FLOOR, _KL_FLOOR], np.float32), [magnitudes, latents])
+        self._parts = [(slice(begin, end), self._tails[channel], _LOG_WEIGHTS[channel])
+                       for begin, end, channel in zip(ends, ends[1:], self._gaussians)]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns what the Gaussians are of, [N, …]: early, features and early's logarithms; latents; the map."""
@@ -213,36 +238,30 @@ class Typicality(nonconformity.Nonconformity):
         return np.max(list(self.evidence(outputs, starts).values()), axis=0)[:, np.newaxis]
 
     def score_frame(self, outputs: Mapping[str, np.ndarray], first: bool) -> List[float]:
-        features, before = self._before, self._features  # the buffers take turns: what was new is now old
-        self._features, self._before = features, before
-        early, deep, magnitudes, latents = self._widths
-        begin = early + deep
-        if early:
-            features[:early] = np.ravel(outputs[EARLY])
-            np.maximum(features[:magnitudes], 0.0, out=features[:magnitudes])
-            features[begin:begin + magnitudes] = features[:magnitudes]
-        if deep:
-            features[early:begin] = np.ravel(outputs[FEATURES])
-        if latents:
-            features[begin + magnitudes:] = kl.per_latent(np.ravel(outputs["mu"]), np.ravel(outputs["logvar"]))
-        logarithmic = features[begin:]
-        logarithmic += self._floors
-        np.log(logarithmic, out=logarithmic)
+        row, before = self._before, self._row  # the buffers take turns: what was new is now old
+        self._row, self._before = row, before
+        if self._widths[0]:
+            row.early[...] = outputs[EARLY]
+            np.maximum(row.magnitudes, row.zeros, out=row.magnitudes)
+            row.logarithms[...] = row.magnitudes
+        if self._widths[1]:
+            row.deep[...] = outputs[FEATURES]
+        if self._widths[3]:
+            row.latents[...] = kl.per_latent(outputs["mu"], outputs["logvar"])
+        row.logarithmic += self._floors
+        np.log(row.logarithmic, out=row.logarithmic)
         most = -math.inf
         if self._parts:
-            white = np.subtract(np.dot(features, self._matrix, out=self._projected), self._offset, out=self._white)
-            white *= white
-            sums = np.add.reduceat(white, self._begins, axis=1)
-            distances = (sums[0] if len(sums) == 1 else sums.min(axis=0)).tolist()
-            for (evidence, weight), distance in zip(self._parts, distances):
-                most = max(most, evidence.log_p_scalar(distance) + weight)
+            np.subtract(row.values, self._centre, out=self._rest[:-1])
+            white = np.dot(self._rest, self._matrix, out=self._white)
+            for part, evidence, weight in self._parts:
+                most = max(most, evidence.log_p_scalar(_nearest(white[part], self._further[:, part])) + weight)
         if CHANGE in self.channels:
             distance = 0.0
             if not first:
-                before -= features
-                moved = float(np.add.reduce(np.abs(before[begin:begin + magnitudes]))) / magnitudes
+                moves = np.abs(np.subtract(row.logarithms, before.logarithms, out=self._moves), out=self._moves)
                 mean, deviation = self._pace
-                distance = ((math.log(moved + _CHANGE_FLOOR) - mean) / deviation) ** 2
+                distance = ((math.log(float(np.dot(moves, self._share)) + _CHANGE_FLOOR) - mean) / deviation) ** 2
             most = max(most, self._tails[CHANGE].log_p_scalar(distance) + _LOG_WEIGHTS[CHANGE])
         if self._local is not None:
             self._cells = self._local.distances(outputs[LOCAL])[0]
@@ -307,6 +326,18 @@ def joined(early: np.ndarray, features: Optional[np.ndarray] = None) -> np.ndarr
     np.maximum(early[:, :_MAGNITUDES], 0.0, out=early[:, :_MAGNITUDES])
     deep = [] if features is None else [np.asarray(features, np.float64)]
     return np.concatenate([early, *deep, np.log(early[:, :_MAGNITUDES] + _FLOOR)], axis=1)
+
+
+def _nearest(white: np.ndarray, further: np.ndarray) -> float:
+    """Returns the squared distance to the nearest mean, of a whitened frame [D] less the first mean.
+
+    Args:
+      further: what is to be subtracted besides for each mean, [K, D]; nothing for the first.
+    """
+    if len(further) == 1:
+        return float(np.dot(white, white))
+    rest = white - further
+    return float(np.einsum("kd,kd->k", rest, rest).min())
 
 
 _LOG_WEIGHTS = {channel: math.log(weight) for channel, weight in WEIGHTS.items()}

@@ -116,6 +116,18 @@ def test_resize_takes_any_leading_axes_and_leaves_its_input_alone():
     assert frames.resize(batch, (30, 40)) is batch
 
 
+@pytest.mark.parametrize("opencv", [True, False])
+@pytest.mark.parametrize("size", [(12, 16), (7, 9), (24, 32)])
+def test_a_streams_memory_changes_no_pixel_and_no_earlier_frame(size, opencv):
+    rng, memory, earlier = np.random.default_rng(0), {}, []
+    for height, width in [(48, 64), (48, 64), (96, 128), (48, 64), *((2 * side, 96) for side in range(40, 60))]:
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        earlier.append((frames.resize(image, size, opencv, memory), frames.resize(image, size, opencv)))
+    for small, plain in earlier:
+        np.testing.assert_array_equal(small, plain)
+    assert len(memory) < 12
+
+
 def test_resize_takes_views_that_are_not_contiguous():
     image = _noise(24, 36)
     np.testing.assert_array_equal(frames.resize(image[::-1, ::2, ::-1], (6, 5)),
