@@ -52,18 +52,27 @@ def networks(rows: Dict[str, Dict[str, str]]) -> str:
     """Returns the table of networks and steps, and below it why what was refused was.
 
     Args:
-      rows: by network what each step came to, as `limits/keras_applications.py` leaves it.
+      rows: by network what each step came to, as `limits/keras_applications.py` leaves it. Of layers that had to be
+        left out their number is shown, and the first.
     """
     steps = list(dict.fromkeys(step for cells in rows.values() for step in cells))
     lines = ["| network | " + " | ".join(steps) + " |", "| --- " * (len(steps) + 1) + "|"]
     reasons: Dict[str, List[str]] = {}
+    without: List[str] = []
     for name, cells in rows.items():
-        lines.append(f"| {name} | " + " | ".join(cells.get(step, "–").split(":")[0] for step in steps) + " |")
-        for step, cell in cells.items():
-            word, _, reason = cell.partition(": ")
-            if reason:
+        line = [name]
+        for step in steps:
+            word, _, reason = cells.get(step, "–").partition(": ")
+            line.append(word)
+            if word.endswith("*"):
+                layers = reason.removeprefix("without ").split(", ")
+                line[-1] = f"{word.rstrip('*')} ({len(layers)}\\*)"
+                without.append(f"{name} {layers[0]}")
+            elif reason:
                 reasons.setdefault(f"`{step}` {word}: {reason.removeprefix(step + ': ')}", []).append(name)
-    return "\n".join([*lines, "", *(f"* {', '.join(names)}, {reason}." for reason, names in reasons.items())])
+        lines.append(f"| {' | '.join(line)} |")
+    notes = [f"\\* so many layers left in float; the first: {', '.join(without)}."] if without else []
+    return "\n".join([*lines, "", *notes, *(f"* {', '.join(names)}, {why}." for why, names in reasons.items())])
 
 
 if __name__ == "__main__":

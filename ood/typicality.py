@@ -182,7 +182,7 @@ class Typicality(nonconformity.Nonconformity):
         begins = {EARLY: 0, LATENT: early + deep + magnitudes}
         ends = np.cumsum([0] + [fitted.offset.shape[-1] for fitted in self._gaussians.values()])
         matrix, self._centre = np.zeros((width + 1, ends[-1])), np.zeros(width, np.float32)
-        further = [np.empty((1, 0))]  # how much further other partitions' means are than the first's, [K, …]
+        further = [np.empty((1, 0))]  # by how much the partitions' offsets are further than the first's, [K, …]
         for begin, (channel, fitted) in zip(ends, self._gaussians.items()):
             row, count = begins[channel], fitted.offset.shape[-1]
             offsets = np.atleast_2d(fitted.offset)
@@ -191,12 +191,13 @@ class Typicality(nonconformity.Nonconformity):
             matrix[-1, begin:begin + count] = centre.astype(np.float64) @ fitted.whitening - offsets[0]
             further.append(offsets - offsets[0])
         self._matrix, self._rest = matrix.astype(np.float32), np.ones(width + 1, np.float32)
-        self._further = np.concatenate(further[1:] or further, axis=1)
+        self._left = self._rest[:-1]
+        apart = np.concatenate(further[1:] or further, axis=1)
         self._white = np.empty(ends[-1], np.float32)
         self._moves = np.empty(magnitudes, np.float32)
         self._share = np.full(magnitudes, 1 / max(1, magnitudes), np.float32)
         self._floors = np.repeat(np.array([_FLOOR, _KL_FLOOR], np.float32), [magnitudes, latents])
-        self._parts = [(slice(begin, end), self._tails[channel], _LOG_WEIGHTS[channel])
+        self._parts = [(self._white[begin:end], apart[:, begin:end], self._tails[channel], _LOG_WEIGHTS[channel])
                        for begin, end, channel in zip(ends, ends[1:], self._gaussians)]
 
     def _columns(self, outputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
@@ -252,10 +253,10 @@ class Typicality(nonconformity.Nonconformity):
         np.log(row.logarithmic, out=row.logarithmic)
         most = -math.inf
         if self._parts:
-            np.subtract(row.values, self._centre, out=self._rest[:-1])
-            white = np.dot(self._rest, self._matrix, out=self._white)
-            for part, evidence, weight in self._parts:
-                most = max(most, evidence.log_p_scalar(_nearest(white[part], self._further[:, part])) + weight)
+            np.subtract(row.values, self._centre, out=self._left)
+            np.dot(self._rest, self._matrix, out=self._white)
+            for white, apart, evidence, weight in self._parts:
+                most = max(most, evidence.log_p_scalar(_nearest(white, apart)) + weight)
         if CHANGE in self.channels:
             distance = 0.0
             if not first:
@@ -328,15 +329,15 @@ def joined(early: np.ndarray, features: Optional[np.ndarray] = None) -> np.ndarr
     return np.concatenate([early, *deep, np.log(early[:, :_MAGNITUDES] + _FLOOR)], axis=1)
 
 
-def _nearest(white: np.ndarray, further: np.ndarray) -> float:
+def _nearest(white: np.ndarray, apart: np.ndarray) -> float:
     """Returns the squared distance to the nearest mean, of a whitened frame [D] less the first mean.
 
     Args:
-      further: what is to be subtracted besides for each mean, [K, D]; nothing for the first.
+      apart: what is to be subtracted besides for each mean, [K, D]; nothing for the first.
     """
-    if len(further) == 1:
+    if len(apart) == 1:
         return float(np.dot(white, white))
-    rest = white - further
+    rest = white - apart
     return float(np.einsum("kd,kd->k", rest, rest).min())
 
 

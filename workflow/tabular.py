@@ -1,4 +1,8 @@
-"""Tables as text for a terminal and as HTML for a notebook."""
+"""Tables as text for a terminal and as HTML for a notebook.
+
+Not Rich's: a device that has none prints tables too (info, benchmark), and where one is too wide Rich squeezes its
+columns, which tears numbers; here it is cut between columns.
+"""
 from __future__ import annotations
 
 import html as html_
