@@ -59,11 +59,7 @@ def qat(model: tf_keras.Model, *, preserve: str = "", exclude: Sequence[str] | N
 
     # A fresh clone, because tfmot miscounts the weights of models that an earlier wrapper went through.
     annotated = tf_keras.models.clone_model(rebuild.clone(model), clone_function=annotate)
-    schemes = {"sparsity": prune_preserve.Default8BitPrunePreserveQuantizeScheme,
-               "clusters": lambda: cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=False),
-               "both": lambda: cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=True)}
-    arguments = (schemes[preserve](),) if preserve else ()
-    quantized = tfmot.quantization.keras.quantize_apply(annotated, *arguments)
+    quantized = tfmot.quantization.keras.quantize_apply(annotated, *([_scheme(preserve)] if preserve else []))
     if images is not None:
         observe_ranges(quantized, images)
     if finetune is not None:
@@ -143,6 +139,20 @@ def observe_ranges(model: tf_keras.Model, images: np.ndarray) -> None:
             readers[id(tensor)] -= 1
             if not readers[id(tensor)]:
                 del values[id(tensor)]
+
+
+def _scheme(preserve: str) -> Any:
+    """Returns tfmot's scheme that keeps zeros or shared weights, and leaves in float what plain QAT leaves there.
+
+    Its own takes every layer without weights for one that it can quantize, and fails at an input's scaling.
+    """
+    scheme = (prune_preserve.Default8BitPrunePreserveQuantizeScheme() if preserve == "sparsity" else
+              cluster_preserve.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=preserve == "both"))
+    registry, plain = scheme.get_quantize_registry(), default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    preserves = registry.supports
+    registry.supports = lambda layer: preserves(layer) and plain.supports(layer)
+    scheme.get_quantize_registry = lambda: registry
+    return scheme
 
 
 def _is_activation_range(variable: tf.Variable) -> bool:

@@ -80,7 +80,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
         epochs: int = 5, batch_size: int = 32, validation: np.ndarray | None = None, seed: int = 0,
         freeze_batch_norm: bool = False,
         folder: str | None = None, decoder: tf_keras.Model | None = None, labels: np.ndarray | None = None,
-        validation_labels: np.ndarray | None = None, keep: str | None = None,
+        validation_labels: np.ndarray | None = None, keep: str | None = None, checked: bool = False,
         progress: Callable[[str], None] | None = None) -> Result:
     """Runs the recipe's steps, each distilled from the original on images without labels.
 
@@ -98,9 +98,11 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       decoder: of the β-VAE that the model is the encoder of, for distill(reconstruct=True); it is not trained.
       labels, validation_labels: class indices of the two, for distill(alpha=…).
       keep: see `distill.Finetune`.
+      checked: `check` found nothing wrong before.
       progress: told of every step in a line.
     """
-    check(recipe, model)
+    if not checked:
+        check(recipe, model)
     check_labels(recipe, labels)
     if decoder is None and any(isinstance(step, steps.Distill) and step.reconstruct for step in recipe):
         raise ValueError("distill: reconstruct is True, but there is no decoder; it must be a β-VAE's run")

@@ -17,8 +17,9 @@ import numpy as np
 
 from leanood.compression import space as spaces
 
-_RECIPE, _FAILURE, _DETAIL = "recipe", "failure", "detail"
+_RECIPE, _FAILURE, _DETAIL, _REPEATED = "recipe", "failure", "detail", "repeated"
 SAMPLERS = ("tpe", "random")
+_REPEATS = 10  # in a row, after which recipes are drawn at random; after ten times as many there are no others left
 _HEARTBEAT_S = 10  # a trial whose process has not been heard of for four of these is given to another
 
 
@@ -52,9 +53,9 @@ class Settings:
     """How long and how to search.
 
     Attributes:
-      trials: candidates of the first rung.
+      trials: candidates of the first rung, each another recipe; fewer where the space has no more.
       rungs: epochs of each fine-tuning, rung by rung; survivors of one are trained anew for the next.
-      survive: share of a rung's candidates that goes on, at least those that nothing dominates up to that share.
+      survive: share of a rung's candidates that goes on, those first that nothing dominates.
       sampler: "tpe" (multi-objective tree-structured Parzen estimators) or "random".
       seed: of the sampler.
       storage: an SQLAlchemy URL, e.g. "sqlite:///study.db" or "postgresql://user@host/name".
@@ -145,29 +146,36 @@ def hypervolume(rows: Sequence[Candidate], objectives: Sequence[Objective]) -> f
 
 
 def survivors_of(trials: Sequence[Any], objectives: Sequence[Objective], share: float) -> list[Any]:
-    """Returns the best share of a rung's trials, by non-dominated rank; within a rank, the earlier first."""
+    """Returns the best share of a rung's trials, by non-dominated rank; within a rank, the earlier first.
+
+    Those that are worse than an objective's `worst` come after all others: longer training won't save them.
+    """
     there = [trial for trial in trials if trial.values is not None]
     if not there:
         return []
     losses = np.array([[-v if o.maximize else v for v, o in zip(trial.values, objectives)] for trial in there])
-    order = np.argsort(_ranks(losses), kind="stable")
+    hopeless = (losses > [-o.worst if o.maximize else o.worst for o in objectives]).any(axis=1)
+    order = np.lexsort((_ranks(losses), hopeless))
     return [there[i] for i in sorted(order[:math.ceil(share * len(there))])]
 
 
 def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation], objectives: Sequence[Objective],
          epochs: int, wanted: int, progress: Callable[[str], None] | None) -> None:
-    """Runs trials until `wanted` have ended, whoever ran them."""
+    """Runs trials until `wanted` recipes have ended, whoever ran them."""
+    repeats = 0  # in a row
 
     def objective(trial: Any) -> tuple[float, ...]:
+        nonlocal repeats
         try:
             recipe = spaces.at(space.draw(trial), epochs)
         except ValueError as error:  # Optuna's choices are fixed by a study's first trial
             raise _OtherSpace(" ".join(str(error).split())) from error
+        if recipe in _recipes(study):
+            repeats += 1
+            trial.set_user_attr(_REPEATED, recipe)
+            raise _Repeated(recipe)
+        repeats = 0
         trial.set_user_attr(_RECIPE, recipe)
-        known = next((t for t in _ended(study) if t.user_attrs.get(_RECIPE) == recipe), None)
-        if known is not None and known.values is not None:  # drawn before: not worked out again
-            trial.set_user_attr(_DETAIL, known.user_attrs.get(_DETAIL, {}))
-            return tuple(known.values)
         try:
             worth = evaluate(recipe)
             values = tuple(float(worth.figures[o.name]) for o in objectives)
@@ -178,17 +186,19 @@ def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation],
         return values
 
     def told(study: Any, trial: Any) -> None:
-        if progress:
+        if progress and not repeats:
             reason = trial.user_attrs.get(_FAILURE)
             figures = f"failed: {reason}" if reason else ", ".join(
                 f"{o.name} {v:.4g}" for o, v in zip(objectives, trial.values or ()))
             progress(f"{trial.user_attrs.get(_RECIPE, 'candidate')}: {figures}")
-        if len(_ended(study)) >= wanted:
+        if repeats == _REPEATS:
+            study.sampler = _sampler("random", trial.number, wanted)
+        if len(_recipes(study)) >= wanted or repeats == 10 * _REPEATS:
             study.stop()
 
-    if len(_ended(study)) < wanted:
+    if len(_recipes(study)) < wanted:
         try:
-            study.optimize(objective, catch=(ValueError, RuntimeError), callbacks=[told])
+            study.optimize(objective, catch=(ValueError, RuntimeError, _Repeated), callbacks=[told])
         except _OtherSpace as error:
             raise ValueError(f"the search in this storage was begun with other recipes to choose from ({error}); begin "
                              "another: give another --out, or --storage") from error
@@ -196,6 +206,10 @@ def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation],
 
 class _OtherSpace(Exception):
     """What a search was begun with isn't what it is asked to go on with."""
+
+
+class _Repeated(Exception):
+    """A recipe was drawn that has ended already: it counts for nothing, and another is drawn."""
 
 
 def _ended(study: Any) -> list[Any]:
@@ -206,15 +220,18 @@ def _ended(study: Any) -> list[Any]:
     return [trial for trial in trials if trial.state == TrialState.COMPLETE or trial.user_attrs.get(_FAILURE)]
 
 
+def _recipes(study: Any) -> set[str]:
+    """Returns the recipes that have ended, well or not."""
+    return {trial.user_attrs[_RECIPE] for trial in _ended(study) if _RECIPE in trial.user_attrs}
+
+
 def _study(settings: Settings, objectives: Sequence[Objective], rung: int) -> Any:
     import optuna
-    from optuna import samplers, storages
+    from optuna import storages
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial is told in our own line
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    seed = settings.seed + 1000 * rung
-    sampler = samplers.TPESampler(seed=seed, multivariate=True, group=True) \
-        if settings.sampler == "tpe" else samplers.RandomSampler(seed=seed)
+    sampler = _sampler(settings.sampler, settings.seed + 1000 * rung, settings.trials)
     try:
         storage = storages.RDBStorage(
             settings.storage, heartbeat_interval=_HEARTBEAT_S, grace_period=4 * _HEARTBEAT_S,
@@ -227,6 +244,16 @@ def _study(settings: Settings, objectives: Sequence[Objective], rung: int) -> An
     except Exception as error:  # noqa: BLE001 - SQLAlchemy and its drivers raise many kinds
         raise ValueError(f"storage {settings.storage} cannot be opened ({' '.join(str(error).split())[:200]}); give "
                          "sqlite:///FILE or postgresql://USER@HOST/NAME") from error
+
+
+def _sampler(name: str, seed: int, trials: int) -> Any:
+    from optuna import samplers
+
+    if name == "random":
+        return samplers.RandomSampler(seed=seed)
+    # Its own 10 at random would be a third of a usual search; a fifth, and what a person would try, come first.
+    return samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True,
+                               n_startup_trials=min(10, max(4, trials // 5)))
 
 
 def _losses(figures: Mapping[str, float], objectives: Sequence[Objective]) -> list[float]:

@@ -25,6 +25,7 @@ class Space:
       factors: by which `downscale` may show the network less; 1 shows it all.
       cuts: layers that `cut` may end it at; "" leaves its end.
       ratios: shares of channels that `shrink` may remove.
+      dropped: of each of the cuts the layers that it leaves out; () where none leaves out any of `by_layer`.
       by_layer: widths that follow the layers' sensitivities, as `shrink(layers=…)` takes them; see `informed_by`.
       widths: channels of the plain students' convolutions, as `student(plain, widths=…)` takes them.
       stems: strides of the plain students' first convolutions.
@@ -36,6 +37,7 @@ class Space:
 
     factors: tuple[int, ...] = (1,)
     cuts: tuple[str, ...] = ("",)
+    dropped: tuple[tuple[str, ...], ...] = ()
     ratios: tuple[float, ...] = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875)
     by_layer: tuple[str, ...] = ()
     widths: tuple[str, ...] = ("8,16,16,16", "16,32,32,32", "16,24,40,80", "32,64,64,64")
@@ -49,6 +51,8 @@ class Space:
         for name in ("factors", "cuts", "ratios", "formats", "sparsities", "energies"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty, but a space needs one or more")
+        if self.dropped and len(self.dropped) != len(self.cuts):
+            raise ValueError(f"dropped is of {len(self.dropped)} cuts, but there are {len(self.cuts)}")
 
     def draw(self, trial: Chooser) -> str:
         """Returns a recipe's text, in which EPOCHS stands for the epochs of every fine-tuning.
@@ -58,19 +62,22 @@ class Space:
         """
         families = ["shrink", *(["student"] if self.widths else []), *(["by_layer"] if self.by_layer else [])]
         steps: list[str] = []
-        trains = f"distill(epochs={EPOCHS}"
         if len(self.factors) > 1 and (factor := trial.suggest_categorical("downscale", self.factors)) != 1:
             steps.append(f"downscale({factor})")
-        if len(self.cuts) > 1 and (layer := trial.suggest_categorical("cut", self.cuts)):
+        gone: tuple[str, ...] = ()
+        if len(self.cuts) > 1 and (layer := str(trial.suggest_categorical("cut", self.cuts))):
             steps.append(f"cut({layer!r})")
+            gone = dict(zip(self.cuts, self.dropped)).get(layer, ())
         kept = len(steps)
         family = trial.suggest_categorical("network", families)
         if family == "by_layer":
-            steps.append(f"shrink(layers='{trial.suggest_categorical('by_layer', self.by_layer)}', epochs=0)")
+            widths = str(trial.suggest_categorical("by_layer", self.by_layer)).split(",")
+            if left := ",".join(width for width in widths if width.rpartition("=")[0] not in gone):
+                steps.append(f"shrink(layers='{left}', epochs=0)")
         elif family == "student":
-            widths = trial.suggest_categorical("widths", self.widths)
+            channels = trial.suggest_categorical("widths", self.widths)
             stem = trial.suggest_categorical("stem", self.stems)
-            steps.append(f"student(plain, widths='{widths}', stem={stem}, epochs=0)")
+            steps.append(f"student(plain, widths='{channels}', stem={stem}, epochs=0)")
         else:
             ratio = float(trial.suggest_categorical("ratio", self.ratios))
             energy = float(trial.suggest_categorical("energy", self.energies))
@@ -78,10 +85,9 @@ class Space:
                 steps.append(f"shrink({ratio:g}, epochs=0)")
             if energy:
                 steps.append(f"factorize({energy:g}, epochs=0)")
-        if self.matching and trial.suggest_categorical("matching", (0, 1)):
-            trains += ", matching=True"
-        if len(steps) > kept:  # what went before loses nothing that training could mend
-            steps.append(f"{trains})")
+        if len(steps) > kept:  # what went before that loses nothing that training could mend
+            matching = self.matching and trial.suggest_categorical("matching", (0, 1))
+            steps.append(f"distill(epochs={EPOCHS}{', matching=True' if matching else ''})")
         sparsity = float(trial.suggest_categorical("sparsity", self.sparsities))
         if sparsity:
             steps.append(f"prune({sparsity:g}, epochs={EPOCHS})")

@@ -36,6 +36,7 @@ class Dataset:
         the order.
       factors: levels of generative factors by name, where they are known: float64 [N] each, e.g. brightness, rain.
       origin: `spec` and the options with which `catalog.open` opens it again; empty where nothing does.
+      kept: a folder in which flows that were computed of it are kept for whoever asks again; None keeps none.
     """
 
     names: Tuple[str, ...]
@@ -50,6 +51,7 @@ class Dataset:
     seconds: Optional[np.ndarray] = None
     factors: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    kept: Optional[str] = None
 
     def __post_init__(self) -> None:
         count = len(self.names)

@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
+import json
+import os
 from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 import numpy as np
 
 from leanood.data import dataset, flow, frames
+from leanood.files import atomic
 
 _CHUNK = 200  # frames that one thread takes in a row; it computes one flow more than it has to share
 
@@ -83,6 +87,25 @@ def load(data: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, datase
     if not len(data) or (data.sequence < 0).any():
         raise ValueError(f"{data.description}: motion needs frames that follow each other in time; give recordings "
                          "(sequences:DIR, a video, or --times_csv), not unordered images")
+    if data.kept is None:
+        flows, ends, lines = _computed(data, settings)
+    else:
+        words = [*data.names, settings.to_json(), data.sequence.tolist()]
+        path = os.path.join(data.kept, f"{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}.npz")
+        if not os.path.exists(path):
+            flows, ends, lines = _computed(data, settings)
+            with atomic.replacing(path) as stream:
+                np.savez(stream, flows=flows, ends=ends, lines=np.array(lines, str))
+        with np.load(path, allow_pickle=False) as arrays:
+            flows, ends, lines = arrays["flows"], arrays["ends"], tuple(arrays["lines"].tolist())
+    if not len(ends):
+        raise ValueError(f"{data.description}: nowhere do {settings.length + 1} readable frames follow each other "
+                         "without a gap, which a stack of flows takes")
+    return Stacks(flows, ends, settings.length), data.where(ends), lines
+
+
+def _computed(data: dataset.Dataset, settings: flow.Settings) -> Tuple[np.ndarray, np.ndarray, Tuple[str, ...]]:
+    """Returns the flow that ends at each frame, uint8 [N, 2h, w], the frames that end a stack, a line a bad frame."""
     broken = gaps(data)
     flows = np.zeros((len(data),) + settings.shape[:2], np.uint8)
     reasons: List[Optional[str]] = [None] * len(data)
@@ -103,11 +126,7 @@ def load(data: dataset.Dataset, settings: flow.Settings) -> Tuple[Stacks, datase
     with concurrent.futures.ThreadPoolExecutor(dataset.THREADS) as pool:
         list(pool.map(fill, range(0, len(data), _CHUNK)))  # list: a thread's exception is raised here
     unreadable = np.array([reason is not None for reason in reasons], bool)
-    ends = complete(broken, unreadable, settings.length)
-    if not len(ends):
-        raise ValueError(f"{data.description}: nowhere do {settings.length + 1} readable frames follow each other "
-                         "without a gap, which a stack of flows takes")
-    return Stacks(flows, ends, settings.length), data.where(ends), tuple(line for line in reasons if line)
+    return flows, complete(broken, unreadable, settings.length), tuple(line for line in reasons if line)
 
 
 def cut(data: dataset.Dataset, chunk: range, settings: flow.Settings, broken: np.ndarray,

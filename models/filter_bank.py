@@ -48,7 +48,7 @@ _SPREAD_FLOOR = 1e-6
 _FLOOR = 1e-6  # of an energy, in squares of the full range: below the rounding to 256 levels
 
 
-def with_statistics(model: keras.Model) -> keras.Model:
+def with_statistics(model: keras.Model, factor: float = 1.0, offset: float = 0.0) -> keras.Model:
     """Returns the model (weights shared) with one more output, `early` float32 [N, SIZE].
 
     The first FRAME columns are ≥ 0: mean R, G, B; standard deviation R, G, B (of 2×2 blocks); mean depth of shadows, of
@@ -57,7 +57,8 @@ def with_statistics(model: keras.Model) -> keras.Model:
     largest row's mean second difference (dead columns and rows). The rest are `layout`'s.
 
     Args:
-      model: Functional, one input `frame` float32 [N, h, w, 3] in [0, 1], h and w at least 16, outputs by name.
+      model: Functional, one input `frame` float32 [N, h, w, 3], h and w at least 16, outputs by name.
+      factor, offset: what the model sees of a frame x in [0, 1]: x · factor + offset.
     """
     shape = model.inputs[0].shape
     if len(shape) != 4 or shape[-1] != 3 or None in shape[1:3] or min(shape[1:3]) < _SMALLEST:
@@ -66,7 +67,8 @@ def with_statistics(model: keras.Model) -> keras.Model:
     outputs = named_outputs.of(model)
     if NAME in outputs:
         raise ValueError(f"the model already has an output named {NAME!r}")
-    return keras.Model(model.input, {**outputs, NAME: early(model.input)}, name=model.name)
+    frame = model.input if (factor, offset) == (1.0, 0.0) else (model.input - offset) / factor
+    return keras.Model(model.input, {**outputs, NAME: early(frame)}, name=model.name)
 
 
 def early(frame: tf.Tensor) -> tf.Tensor:

@@ -36,6 +36,8 @@ flags.DEFINE_string("detector", None, "what to calibrate the file into, as for l
                     "typicality for an encoder, energy for a classifier; none: nothing")
 flags.DEFINE_boolean("layer_errors", False, "with int8: report how far each layer's activations stray "
                      "from float, worst first")
+flags.DEFINE_boolean("sizes", True, "convert the original too, for its row in the table of sizes")
+flags.DEFINE_boolean("early", None, "add the output early, which the score early reads; default: of an encoder")
 data_flags.define()
 command.define_json()
 

@@ -15,7 +15,12 @@ from absl import flags
 from leanood.tools import command, data_flags
 from leanood.workflow import study
 
-flags.DEFINE_string("run", None, "the run's folder, as leanood train makes it", required=True)
+flags.DEFINE_string("run", None, "the run's folder, as leanood train makes it")
+flags.DEFINE_string("model", None, "any saved Functional Keras model (.h5, .keras; Keras 3's too) instead of a run")
+command.define_pairs("outputs", "of a model: layers to put out, e.g. features=features,logits=logits")
+command.define_size("size", "of a model: height x width, where it leaves them open")
+flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes"],
+                  "of a model: what it was trained on: x/255, x/127.5-1 or x; default: unit")
 flags.DEFINE_string("out", None, "the study's folder, a study in it goes on; default: the run's name and -study")
 flags.DEFINE_multi_string("ood", [], "real OOD recordings or images for the verdict; may be given more than once")
 flags.DEFINE_integer("trials", 30, "candidates of the first rung", lower_bound=1)

@@ -5,9 +5,11 @@ the network, the data and the training's settings; figures and scores under the 
 """
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from typing import Any, Dict, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -59,7 +61,7 @@ class Candidates:
                  seed: int, accelerator: str, runtime: str) -> None:
         from leanood.models import run as runs
 
-        self._folder, self._run, self._data, self._origin = folder, run, data, dict(origin)
+        self._folder, self._run, self._origin = folder, run, dict(origin)
         self._calibration, self._judging = calibration, judging
         self._images, self._seed = images, seed
         self._at_most = None if data.fps else judged_images  # of recordings, stretches are chosen
@@ -73,6 +75,7 @@ class Candidates:
                                   if os.path.exists(os.path.join(run, name))))
         for name in ("candidates", "steps", "judged", "timed", "prepared"):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
+        self._data = dataclasses.replace(data, kept=self._file("prepared"))
 
     def path(self, recipe: str) -> str:
         """Returns where the recipe's detector file lies, or will."""
@@ -94,9 +97,10 @@ class Candidates:
             if os.path.exists(path):
                 return path
             frames = self._data if self._motion else prepared.resized(
-                self._data, self._size, self._file("prepared", "frames"))
+                self._data, self._size, self._file("prepared", "frames"))  # of motion, flows are kept
             compressed = compress.compress(self._run, recipe, work, data=frames, images=self._images, seed=self._seed,
-                                           detector="none")
+                                           detector="none", sizes=False,
+                                           early="early" in self._calibration.detector.split("+") or None)
             flatbuffer = bundle.flatbuffer(compressed["files"]["tflite"])
             loaded = network.load(flatbuffer, motion=self._motion, prepared=self._prepared("calibration"))
             result = calibrate.fit(loaded, self._data, self._calibration)
@@ -124,31 +128,43 @@ class Candidates:
           path: of the detector file.
           split: "validation", to choose by, or "test", for the verdict.
         """
-        stem = self._file("judged", f"{_digest(_read(path), repr(self._judging).encode())[:16]}-{split}")
-        if not os.path.exists(f"{stem}.json"):
-            opened = bundle.load(path)
-            loaded = network.load(path, trusted=True, motion=self._motion, prepared=self._prepared(split))
-            settings = evaluate.Settings(**{**vars(self._judging), "split": split, "at_most": self._at_most,
-                                            **({} if split == "test" else {"ood": ()})})
-            report = evaluate.score(opened, loaded, self._data, settings)
-            rows = [row for row in report.rows if row["ood"]]
-            with atomic.replacing(f"{stem}.npz") as stream:
-                np.savez(stream, **{f"{part}:{row['set']}": value for row in rows
-                                    for part, value in report.clustered[row["set"]]._asdict().items()})
-            atomic.write_json(f"{stem}.json", _figures(report.summary, rows))
+        stem = self._judged(path, split)
+        with lock.exclusive(f"{stem}.lock", wait=True):  # another worker may be at it
+            if not os.path.exists(f"{stem}.json"):
+                self._judge(path, split, stem)
         with open(f"{stem}.json", encoding="utf-8") as text, np.load(f"{stem}.npz", allow_pickle=False) as arrays:
             figures = json.load(text)
             return Judged(figures, {row["set"]: evaluation.Clustered(
                 *(arrays[f"{part}:{row['set']}"] for part in evaluation.Clustered._fields)) for row in figures["rows"]})
 
-    def report(self, path: str, out: str) -> None:
-        """Writes a detector file's evaluation on the test split, tables and pictures, into a folder."""
-        loaded = network.load(path, trusted=True, motion=self._motion, prepared=self._prepared("test"))
-        settings = evaluate.Settings(**{**vars(self._judging), "at_most": self._at_most})
+    def _judge(self, path: str, split: str, stem: str) -> None:
+        """Judges a detector file into STEM.json and STEM.npz; on the test split its tables and pictures into STEM."""
+        loaded = network.load(path, trusted=True, motion=self._motion, prepared=self._prepared(split))
+        settings = evaluate.Settings(**{**vars(self._judging), "split": split, "at_most": self._at_most,
+                                        **({} if split == "test" else {"ood": ()})})
         report = evaluate.score(bundle.load(path), loaded, self._data, settings)
-        report.summary = {"file": os.path.basename(path), "bytes": os.path.getsize(path), **report.summary}
-        os.makedirs(out, exist_ok=True)
-        report.write(out)
+        rows = [row for row in report.rows if row["ood"]]
+        with atomic.replacing(f"{stem}.npz") as stream:
+            np.savez(stream, **{f"{part}:{row['set']}": value for row in rows
+                                for part, value in report.clustered[row["set"]]._asdict().items()})
+        if split == "test":
+            os.makedirs(stem, exist_ok=True)
+            report.write(stem)
+        atomic.write_json(f"{stem}.json", _figures(report.summary, rows))
+
+    def report(self, path: str, detector: str, out: str) -> None:
+        """Copies a candidate's evaluation on the test split, tables and pictures, into a folder.
+
+        Args:
+          path: of the candidate that was judged.
+          detector: the detector file that it has become.
+          out: the folder.
+        """
+        shutil.copytree(self._judged(path, "test"), out, dirs_exist_ok=True)
+        written = os.path.join(out, "evaluation.json")
+        with open(written, encoding="utf-8") as stream:
+            summary = json.load(stream)
+        atomic.write_json(written, {"file": os.path.basename(detector), "bytes": os.path.getsize(detector), **summary})
 
     def time(self, path: str) -> Timed:
         """Returns how fast a detector file is beside the baseline: one file at a time, whoever asks."""
@@ -198,8 +214,15 @@ class Candidates:
                              "--json FILE.tflite >> FILE") from None
         return len(self._imported)
 
+    def _judged(self, path: str, split: str) -> str:
+        return self._file("judged", f"{_digest(_read(path), repr(self._judging).encode())[:16]}-{split}")
+
     def _prepared(self, what: str) -> prepared.Prepared:
-        return prepared.Prepared(self._file("prepared", what))
+        """Returns what was prepared for calibration or for a split's judging; other settings want other frames."""
+        settings = self._calibration if what == "calibration" else (self._judging, self._at_most)
+        key = _digest(json.dumps(self._origin, sort_keys=True).encode(), repr(settings).encode(),
+                      repr((self._size, self._motion)).encode())[:8]
+        return prepared.Prepared(self._file("prepared", f"{what}-{key}"))
 
     def _setup(self, path: str) -> benchmark.Setup:
         return benchmark.Setup(path, self._accelerator, self._runtime)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional
 
 _RETRIES = 5  # of a worker that dies; what it had begun is taken up by the others
 
@@ -24,10 +24,35 @@ def run(work: Callable[[int], None], workers: int, address: Optional[str] = None
       ValueError: if Ray isn't installed, or the cluster can't be reached.
       RuntimeError: if a worker failed, or died too often.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError(f"workers side by side need Ray: pip install 'leanood[study]' ({error})") from None
+    ray = _ray()
+
+    def pinned(number: int) -> None:  # TensorFlow and TFLite would start a thread for every core there is
+        with _one_core(number):
+            work(number)
+
+    with connected(workers, address):
+        try:
+            task = ray.remote(num_cpus=1, max_retries=_RETRIES)(pinned)
+            ray.get([task.remote(number) for number in range(workers)])
+        except ray.exceptions.RayTaskError as error:
+            raise RuntimeError(str(error.cause or str(error).splitlines()[-1])) from error
+        except ray.exceptions.RayError as error:
+            raise RuntimeError(f"a worker died {_RETRIES + 1} times: {' '.join(str(error).split())[:200]}") from error
+
+
+@contextlib.contextmanager
+def connected(workers: int, address: Optional[str] = None,
+              ready: Optional[Callable[[], None]] = None) -> Iterator[None]:
+    """Holds a connection to a Ray cluster for `run` to use several times over.
+
+    Args:
+      workers, address: as of `run`.
+      ready: what each worker begins with, e.g. imports, while the caller gets ready itself.
+
+    Raises:
+      ValueError: if Ray isn't installed, or the cluster can't be reached.
+    """
+    ray = _ray()
     here = not ray.is_initialized()
     if here:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -38,19 +63,22 @@ def run(work: Callable[[int], None], workers: int, address: Optional[str] = None
             raise ValueError(f"the Ray cluster {address!r} can't be reached ({' '.join(str(error).split())[:200]}); "
                              "start one with: ray start --head") from error
     try:
-        def pinned(number: int) -> None:  # TensorFlow and TFLite would start a thread for every core there is
-            with _one_core(number):
-                work(number)
-
-        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(pinned)
-        ray.get([task.remote(number) for number in range(workers)])
-    except ray.exceptions.RayTaskError as error:
-        raise RuntimeError(str(error.cause or str(error).splitlines()[-1])) from error
-    except ray.exceptions.RayError as error:
-        raise RuntimeError(f"a worker died {_RETRIES + 1} times: {' '.join(str(error).split())[:200]}") from error
+        if ready is not None:
+            begin = ray.remote(num_cpus=1)(ready)
+            for _ in range(workers):
+                begin.remote()
+        yield
     finally:
         if here:
             ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError(f"workers side by side need Ray: pip install 'leanood[study]' ({error})") from None
+    return ray
 
 
 @contextlib.contextmanager

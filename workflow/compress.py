@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -10,10 +11,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leanood.data import spread
+from leanood.data import input_scales, spread
 from leanood.files import atomic
 from leanood.tflite import silence
-from leanood.workflow import calibrate, datasets, outcome, progress, tabular
+from leanood.workflow import calibrate, convert, datasets, outcome, progress, tabular
 
 _REPRESENTATIVE = 200  # images that set the ranges of plain int8
 _COMPARED = 32  # images that layers are compared on
@@ -35,7 +36,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
              input_scale: Optional[str] = None, epochs: int = 5, batch_size: int = 32, images: int = 4000,
              seed: int = 0, freeze_batch_norm: Optional[bool] = None, target: str = "generic",
              detector: Optional[str] = None, layer_errors: bool = False, unsafe: bool = False,
-             data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
+             sizes: bool = True, early: Optional[bool] = None, data: Optional[datasets.Data] = None,
+             **data_options: Any) -> Compressed:
     """Compresses a network by a recipe; returns the new run's folder, with its files and their sizes.
 
     Each step trains towards the original on images without labels (but for distill(alpha=…)). Everything is checked
@@ -64,6 +66,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
         a classifier; "none": nothing.
       layer_errors: with int8: report how far each layer's activations stray from float, worst first.
       unsafe: let code within the model's file run (Lambda layers).
+      sizes: convert the original too, for its row in the table of sizes.
+      early: add the output `early`, which the score of that name reads; None: of an encoder.
       data: what to train and calibrate on; None: the run's own.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
@@ -96,13 +100,14 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
         result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
                              batch_size=batch_size, validation=validation, seed=seed,
                              freeze_batch_norm=frozen, labels=labels, validation_labels=_labels(config, judged),
-                             folder=folder.file("steps"), progress=progress.say,
+                             folder=folder.file("steps"), checked=True, progress=progress.say,
                              decoder=runs.load(decoder) if os.path.exists(decoder) else None)
         folder.save(part, result.model)
         if os.path.exists(decoder):  # the reconstruction loss is measured with it
             with atomic.replacing_path(folder.file("decoder.h5")) as partial:
                 shutil.copyfile(decoder, partial)
-        rows, files = _files(folder, part, original, result, training, frames, opened, target, detector)
+        rows, files = _files(folder, part, original if sizes else None, result, training, frames, opened, target,
+                             detector, early)
     errors = _layer_errors(result, training, config["input_scale"]) if layer_errors else []
     summary = {"out": folder.path, "files": files,
                "sizes": [{"model": what, **dataclasses.asdict(measured)} for what, measured in rows],
@@ -120,7 +125,6 @@ def _original(source: str, is_run: bool, part: Optional[str], outputs: Optional[
     from leanood.compression import rebuild
     from leanood.models import run as runs
     from leanood.models import saved_model
-    from leanood.tflite import convert
 
     if is_run:
         opened = runs.Run(source)
@@ -139,7 +143,7 @@ def _original(source: str, is_run: bool, part: Optional[str], outputs: Optional[
     config["input_scale"] = input_scale or config.get("input_scale", "unit")
     rebuild.check(model)
     if outputs:
-        model = convert.with_outputs(model, dict(outputs))
+        model = convert.with_outputs(model, outputs, size)
     shape = tuple(model.input_shape[1:])
     if size:
         shape = (*size, shape[-1])
@@ -168,32 +172,35 @@ def _labels(config: Mapping[str, Any], images: Any) -> Optional[np.ndarray]:
 
 
 def _files(folder: Any, part: str, original: Any, result: Any, images: np.ndarray, frames: Any, data: Dict[str, Any],
-           target: str, detector: Optional[str]) -> Tuple[List[Any], Dict[str, str]]:
+           target: str, detector: Optional[str], early: Optional[bool]) -> Tuple[List[Any], Dict[str, str]]:
     """Writes TFLite, provenance, packed and detector files; returns the report's rows and the files by kind."""
     from leanood.compression import huffman, report
     from leanood.models import filter_bank, motion_statistics
-    from leanood.tflite import convert
+    from leanood.tflite import convert as converter
 
     progress.say(f"converting to {result.quantize}")
     encoder = part == "encoder" and any(name.split("_")[0] in ("mu", "features") for name in result.model.output)
-    statistics = motion_statistics if "mu_h" in result.model.output else filter_bank
-    original, model = (statistics.with_statistics(network) if encoder else network
-                       for network in (original, result.model))
-    representative = images[spread.evenly(len(images), _REPRESENTATIVE)]
     scale = folder.config["input_scale"]
-    before = convert.convert(original, input_scale=scale)
-    flatbuffer = convert.convert(model, quantize=result.quantize, input_scale=scale, target=target,
+    statistics = motion_statistics.with_statistics if "mu_h" in result.model.output else functools.partial(
+        filter_bank.with_statistics, factor=input_scales.SCALES[scale][0], offset=input_scales.SCALES[scale][1])
+    joined = encoder if early is None else early
+    model = statistics(result.model) if joined else result.model
+    representative = images[spread.evenly(len(images), _REPRESENTATIVE)]
+    flatbuffer = converter.convert(model, quantize=result.quantize, input_scale=scale, target=target,
                                  representative=np.asarray(representative) if result.quantize in ("int8", "int16")
                                  else None)
-    provenance = convert.describe(
-        flatbuffer, model=folder.path, outputs=",".join(sorted(convert.named(model, model.output))),
+    provenance = converter.describe(
+        flatbuffer, model=folder.path, outputs=",".join(sorted(converter.named(model, model.output))),
         quantize=result.quantize, target=target, input_scale=scale,
         representative=len(representative), data=data, run=folder.config)
     files = {"weights": folder.file(f"{part}.h5"), "tflite": folder.file(f"{part}_{result.quantize}.tflite")}
     atomic.write_bytes(files["tflite"], flatbuffer)
     folder.write(f"{part}_{result.quantize}.json", json.dumps(provenance, indent=2) + "\n")
-    rows = [*result.sizes, ("the original's float32 file", report.measure(original, before)),
-            (f"{result.quantize} file", report.measure(result.model, flatbuffer))]
+    rows = list(result.sizes)
+    if original is not None:
+        whole = statistics(original) if joined else original
+        rows.append(("the original's float32 file", report.measure(whole, converter.convert(whole, input_scale=scale))))
+    rows.append((f"{result.quantize} file", report.measure(result.model, flatbuffer)))
     if result.pack:
         packed = huffman.pack(flatbuffer)
         files["packed"] = f"{files['tflite']}.huffman"

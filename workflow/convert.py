@@ -70,7 +70,7 @@ def convert(model: Union[str, os.PathLike], out: Optional[str] = None, *, part: 
     else:
         network = run.load(path, unsafe=unsafe)
     if outputs:
-        network = _with_outputs(network, outputs, size)
+        network = with_outputs(network, outputs, size)
     scale = trained_on = input_scale or config.get("input_scale", "unit")
     if config.get("model") == "flow_vae" and part == "encoder":
         network = motion_statistics.with_statistics(network) if early is not False else network
@@ -144,7 +144,14 @@ def _out(model: str, out: Optional[str], name: str) -> str:
     return os.path.join(model, name)
 
 
-def _with_outputs(network: Any, layers: Mapping[str, str], size: Optional[Tuple[int, int]]) -> Any:
+def with_outputs(network: Any, layers: Mapping[str, str], size: Optional[Tuple[int, int]]) -> Any:
+    """Returns a network with chosen layers as its outputs, by name; of `logits` a softmax inside is left out.
+
+    Args:
+      network: a Keras model, or `models.saved_model.SavedModel`.
+      layers: output's name -> layer's; maps are averaged over the image.
+      size: (height, width), where the network leaves them open.
+    """
     from leanood.models import classifier
     from leanood.tflite import convert as converter
 

@@ -146,15 +146,12 @@ class _Scorer:
         trivial = {"mean and spread of flow": baselines.Motion} if loaded.motion else {
             "six colour numbers": baselines.Colour, "mean brightness": baselines.Brightness,
             "sharpness": baselines.Sharpness}
-        self.baselines: Dict[str, Any] = {name: kind().fit(train) for name, kind in trivial.items()}
-
-    def simple(self, images: np.ndarray) -> Dict[str, np.ndarray]:
-        """Returns the baselines' scores [N] of single frames, by name."""
-        return {name: baseline.score(images) for name, baseline in self.baselines.items()}
+        # By name, frames -> scores [N] of single frames.
+        self.baselines = {name: kind().fit(train).score for name, kind in trivial.items()}
 
     def run(self, data: dataset.Dataset, what: str, **options: Any) -> network.Ran:
         """Returns the network's outputs and the baselines' scores of a data set's frames, see `Network.run`."""
-        return self.network.run(data, what, also=self.simple, **options)
+        return self.network.run(data, what, also=self.baselines, **options)
 
     def scores(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
         """Returns scores [N] by name ("detector" and the baselines'), "alarm" and "partition", of `run`'s outputs."""
@@ -248,12 +245,17 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
     jobs = [(where, name, severity, patterns[number], number)
             for name, severity in kinds for number, where in enumerate(chosen)]
 
-    def judge(runner: Any, prepared: Tuple[np.ndarray, np.ndarray]) -> Tuple[Dict[str, np.ndarray], np.ndarray]:
-        images, ood = prepared
-        return scorer.scores({**runner.each(images), **scorer.simple(images)}, np.arange(len(images)) == 0), ood
+    def prepare(job: Tuple[np.ndarray, str, int, str, int]) -> Tuple[Any, ...]:
+        images, ood = sequences.corrupted(test, *job, scorer.network.takes)
+        return images, ood, *(score(images) for score in scorer.baselines.values())
 
-    judged = scorer.network.map(lambda job: sequences.corrupted(test, *job, scorer.network.takes), judge, jobs,
-                                "scoring corrupted test sequences")
+    def judge(runner: Any, prepared: Tuple[Any, ...]) -> Tuple[Dict[str, np.ndarray], np.ndarray]:
+        images, ood, *simple = prepared
+        outputs = {**runner.each(images), **dict(zip(scorer.baselines, simple))}
+        return scorer.scores(outputs, np.arange(len(images)) == 0), ood
+
+    judged = scorer.network.map(prepare, judge, jobs, "scoring corrupted test sequences",
+                                beside=tuple(scorer.baselines))
     rows: List[Dict[str, Any]] = []
     rocs: Dict[str, metrics.Roc] = {}
     clustered: Dict[str, evaluation.Clustered] = {}

@@ -38,6 +38,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Outputs = Dict[str, np.ndarray]
 CHUNK = 16  # frames in a row for one interpreter
+_NOTHING: Mapping[str, Callable[[Any], np.ndarray]] = {}
 _IN_MEMORY = 64 << 20  # bytes of one output's array; a longer one is kept in a file that is gone with it
 
 
@@ -104,19 +105,24 @@ class Network:
         self._movable = self.runner.accelerator == "cpu"  # a GPU's context belongs to the thread that made it
 
     def run(self, data: dataset.Dataset, what: str, *, change: Optional[Callable[[np.ndarray, int], np.ndarray]] = None,
-            also: Optional[Callable[[np.ndarray], Mapping[str, np.ndarray]]] = None) -> Ran:
+            also: Mapping[str, Callable[[Any], np.ndarray]] = _NOTHING) -> Ran:
         """What the network says of each readable frame (of motion: that ends a stack); unreadable ones are named.
 
         Args:
           data: the frames.
           what: a few words for the progress bar.
           change: (frame at its own resolution, its index in `data`) -> the frame to judge instead.
-          also: (frames uint8 [n, h, w, 3] at the network's size, or Stacks) -> further named arrays [n, …] to keep.
+          also: by name what further arrays [n, …] are made of: frames uint8 [n, h, w, 3] at the network's size, or
+            Stacks. They are prepared with the frames, once for all networks.
         """
         if self.motion is not None and not (data.sequence >= 0).all():
             raise ValueError(f"{data.description}: motion needs frames that follow each other in time; give recordings "
                              "(sequences:DIR, a video, or --times_csv), not unordered images")
         broken = np.zeros(len(data), bool) if self.motion is None else stacks.gaps(data)
+
+        def beside(chunk: range) -> Tuple[Any, ...]:
+            images, kept, reasons = prepare(chunk)
+            return images, kept, reasons, *(measure(images) for measure in also.values() if kept)
 
         def prepare(chunk: range) -> Tuple[Any, List[int], List[str]]:
             if self.motion is not None:
@@ -134,15 +140,14 @@ class Network:
                     reasons.append(dataset.named(data.names[i], str(error)))
             return images[:len(kept)], kept, reasons
 
-        def judge(runner: tflite_runtime.Runner, prepared: Tuple[Any, List[int], List[str]]) -> Tuple:
-            images, kept, reasons = prepared
-            outputs = {**runner.each(images), **(also(images) if also is not None and len(images) else {})}
-            return outputs, kept, reasons
+        def judge(runner: tflite_runtime.Runner, prepared: Tuple[Any, ...]) -> Tuple:
+            images, kept, reasons, *measured = prepared
+            return {**runner.each(images), **dict(zip(also, measured))}, kept, reasons
 
         store, readable, unreadable = _Store(len(data)), [], []
         step = CHUNK if self.motion is None else 8 * CHUNK  # a chunk of motion begins with frames of the one before
         chunks = [range(begin, min(begin + step, len(data))) for begin in range(0, len(data), step)]
-        for outputs, kept, reasons in self.map(prepare, judge, chunks, what):
+        for outputs, kept, reasons in self.map(beside, judge, chunks, what, beside=tuple(also)):
             if kept:
                 store.append(outputs, len(kept))
             readable += kept
@@ -164,7 +169,7 @@ class Network:
         return images if self.motion is None else stacks.of_frames(images, self.motion)
 
     def map(self, prepare: Callable[[T], Any], judge: Callable[[tflite_runtime.Runner, Any], R], jobs: List[T],
-            what: str) -> Iterator[R]:
+            what: str, beside: Tuple[str, ...] = ()) -> Iterator[R]:
         """Yields judge(a runner, prepare(job)) of each job, in order, a few jobs ahead.
 
         Args:
@@ -172,12 +177,13 @@ class Network:
           judge: runs the network on what `prepare` returned: where a model is bound to its thread, on the caller's.
           jobs: what to do.
           what: a few words for the progress bar.
+          beside: names of what is prepared beside frames; what was kept without is no use.
         """
         idle: queue.SimpleQueue = queue.SimpleQueue()
         for runner in self._runners:
             idle.put(runner)
 
-        known = self._prepared.work(what) if self._prepared is not None else None
+        known = self._prepared.work(", ".join((what, *beside))) if self._prepared is not None else None
         numbered = list(enumerate(jobs))
 
         def ready(item: Tuple[int, T]) -> Any:

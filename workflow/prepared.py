@@ -7,18 +7,18 @@ import hashlib
 import os
 import re
 import threading
-from typing import Any, Callable, Counter, Tuple, Union
+from typing import Any, Callable, Counter, Dict, List, Tuple, Union
 
 import numpy as np
 
-from leanood.data import dataset, frames
+from leanood.data import dataset, frames, stacks
 from leanood.files import atomic, lock
 
 # NumPy reads an array's header with `ast.literal_eval`; in CPython 3.11 two threads inside of it, one of them
 # collecting garbage, end in "AST constructor recursion depth mismatch" (python/cpython#106905).
 _READING = threading.Lock()
 
-Parts = Union[np.ndarray, Tuple[Any, ...]]  # an array, or several and lists of int or str
+Parts = Union[np.ndarray, Tuple[Any, ...]]  # an array, or several, stacks of flows, and lists of int or str
 
 
 class Prepared:
@@ -55,18 +55,40 @@ class Prepared:
             path = os.path.join(self._folder, f"{stem}-{number}.npz")
             if os.path.exists(path):
                 with _READING, np.load(path, allow_pickle=False) as kept:
-                    if kept.files == ["alone"]:
-                        return kept["alone"]
-                    return tuple(kept[name].tolist() if name.startswith("list") else kept[name] for name in kept.files)
+                    return _read(kept)
             parts = make()
-            named = {"alone": parts} if isinstance(parts, np.ndarray) else {
-                f"{'list' if isinstance(part, list) else 'array'}{i}": np.asarray(part)
-                for i, part in enumerate(parts)}
             with atomic.replacing(path) as stream:
-                np.savez(stream, **named)
+                np.savez(stream, **_named(parts))
             return parts
 
         return prepare
+
+
+def _named(parts: Parts) -> Dict[str, np.ndarray]:
+    """Returns the arrays that parts are kept as; of stacks of flows each flow once."""
+    if isinstance(parts, np.ndarray):
+        return {"alone": parts}
+    named: Dict[str, np.ndarray] = {}
+    for i, part in enumerate(parts):
+        if isinstance(part, stacks.Stacks):
+            named.update({f"flows{i}": part.flows, f"ends{i}": part.ends, f"length{i}": np.array(part.shape[-1])})
+        else:
+            named[f"{'list' if isinstance(part, list) else 'array'}{i}"] = np.asarray(part)
+    return named
+
+
+def _read(kept: Any) -> Parts:
+    """Returns the parts that `_named` took apart."""
+    if kept.files == ["alone"]:
+        return kept["alone"]
+    parts: List[Any] = []
+    for name in kept.files:
+        if name.startswith("flows"):
+            i = name[len("flows"):]
+            parts.append(stacks.Stacks(kept[name], kept[f"ends{i}"], int(kept[f"length{i}"])))
+        elif name.startswith(("list", "array")):
+            parts.append(kept[name].tolist() if name.startswith("list") else kept[name])
+    return tuple(parts)
 
 
 def resized(data: dataset.Dataset, size: Tuple[int, int], path: str) -> dataset.Dataset:

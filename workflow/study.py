@@ -10,7 +10,9 @@ goes on: candidates, scores and timings are kept under the hash of what they fol
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import platform
@@ -19,7 +21,6 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from leanood.compression import search
-from leanood.compression import space as spaces
 from leanood.data import sequences
 from leanood.files import atomic
 from leanood.ood import statistics
@@ -28,6 +29,7 @@ from leanood.workflow import (
     calibrate,
     candidates,
     cluster,
+    compress,
     datasets,
     evaluate,
     outcome,
@@ -39,13 +41,16 @@ from leanood.workflow import (
 from leanood.workflow import sensitivity as sensitivity_
 
 DETECTOR = "detector.tflite"
+ORIGINAL = "original"  # the run's folder that a saved model is made into
 # Weather, light, optics, sensor and content, none of them only codec or noise.
 CORRUPTIONS = ("darker", "brighter", "rain", "fog", "night", "motion_blur", "occlusion", "dead_columns")
 # One of each sort that a camera or its codec makes.
 BENIGN = ("yuv420", "jpeg_85", "noise_1", "right_1", "exposure_1.03", "warmer_3_percent")
-# What the search weighs; the reference point is far behind any baseline.
+# What the search weighs.
 OBJECTIVES = (search.Objective("auroc", True, 0.5), search.Objective("ratio", False, 1.5),
               search.Objective("kilobytes", False, 1e6))
+_WITHIN = 3.0  # margins: a candidate that falls so far behind the baseline at first is trained longer after the others
+_Again = Callable[[], Tuple[candidates.Candidates, Dict[str, Any]]]  # `_open` once more, in another process
 _LEAST_CLUSTERS = 4  # stretches, or images, that a paired difference's spread is taken from
 
 
@@ -83,8 +88,10 @@ class Study(outcome.Outcome):
         return report.report(self.path, out, **options)
 
 
-def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
-          out: Optional[Union[str, os.PathLike]] = None, *, ood: Sequence[Union[str, os.PathLike]] = (),
+def study(run: Optional[Union[str, os.PathLike]] = None, data: Optional[datasets.Data] = None,
+          out: Optional[Union[str, os.PathLike]] = None, *, model: Optional[Union[str, os.PathLike]] = None,
+          outputs: Optional[Mapping[str, str]] = None, size: Optional[Tuple[int, int]] = None,
+          input_scale: Optional[str] = None, ood: Sequence[Union[str, os.PathLike]] = (),
           trials: int = 30, rungs: Sequence[int] = (2, 10), refine_epochs: int = 20, sampler: str = "tpe",
           margin: float = 0.01, confidence: float = 0.95, finalists: int = 3, deadline_ms: Optional[float] = None,
           max_kb: Optional[float] = None, detector: Optional[str] = None, window: Optional[int] = None,
@@ -96,9 +103,11 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
     """Searches compressions of a run's network; returns the study with its recommended detector file.
 
     Args:
-      run: the run's folder, as `leanood.train` makes it.
+      run: the run's folder, as `leanood.train` makes it, or
+      model: any saved Functional Keras model (.h5, .keras); exactly one of the two.
       data: a folder, a video, "lanes" or "tfds:NAME", or an opened data set; None: what the run was trained on.
-      out: the study's folder; None: the run's name and "-study". A study in it goes on.
+      out: the study's folder; None: the run's (or model's) name and "-study". A study in it goes on.
+      outputs, size, input_scale: of a model, as of `leanood.compress`: {"features": LAYER, "logits": LAYER}.
       ood: real OOD recordings or folders beside the corruptions, as of `leanood.evaluate`; used in the verdict alone.
       trials: candidates of the first rung.
       rungs: epochs of each fine-tuning, rung by rung; a third of one rung's candidates goes on to the next.
@@ -127,8 +136,14 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
     Raises:
       ValueError, OSError: in one line that says what is wrong and what to do.
     """
+    if (run is None) == (model is None):
+        raise ValueError("give one of --run=FOLDER and --model=FILE")
+    source = os.path.abspath(os.fspath(run if run is not None else model))  # type: ignore[arg-type]
+    folder = os.path.abspath(os.fspath(out)) if out else (
+        f"{source.rstrip(os.sep) if model is None else os.path.splitext(source)[0]}-study")
     settings = _Settings(
-        run=os.path.abspath(os.fspath(run)), ood=tuple(os.fspath(spec) for spec in ood), trials=trials,
+        run=source if model is None else os.path.join(folder, ORIGINAL),
+        ood=tuple(os.fspath(spec) for spec in ood), trials=trials,
         rungs=tuple(rungs), refine_epochs=refine_epochs, sampler=sampler, margin=margin, confidence=confidence,
         finalists=finalists,
         deadline_ms=deadline_ms, max_kb=max_kb, detector=detector, window=window, sensitivity=sensitivity,
@@ -137,32 +152,50 @@ def study(run: Union[str, os.PathLike], data: Optional[datasets.Data] = None,
         stretches=stretches, images=images,
         judged_images=judged_images, accelerator=accelerator, runtime=runtime, seed=seed, storage=storage,
         workers=workers, ray_address=ray_address)
-    folder = os.path.abspath(os.fspath(out)) if out else f"{settings.run.rstrip(os.sep)}-study"
     os.makedirs(folder, exist_ok=True)
-    silence.tensorflow()
-    bench, opened = _open(folder, settings, data, data_options)
-    bench.refuse_few(_LEAST_CLUSTERS)
-    baseline = bench.make(candidates.BASELINE)
-    base = candidates.figures_of(bench.judge(baseline, "validation"), bench.time(baseline))
-    progress.say(f"baseline: AUROC {base['auroc']:.4f}, {base['latency_ms']:.3g} ms, {base['kilobytes']:.0f} kB")
-    space = search_space.of(settings.run, folder)
-    rows = _search(folder, settings, space, data, data_options, bench)
-    if import_measurements is not None:
-        known = bench.import_measurements(os.fspath(import_measurements))
-        progress.say(f"{known} candidates' times taken from {import_measurements}")
-    table = list({row.get("file", row["recipe"]): row
-                  for row in (_row(candidate, bench) for candidate in rows)}.values())
-    _mark_front(table)
-    verdict = _verdict(folder, settings, table, base, bench, opened)
+    with contextlib.ExitStack() as stack:
+        if settings.fans_out:
+            stack.enter_context(cluster.connected(settings.workers, settings.ray_address, silence.tensorflow))
+        silence.tensorflow()
+        if model is not None:
+            compress.compress(
+                model=source, recipe=candidates.BASELINE, out=settings.run, data=data, images=1, outputs=outputs,
+                part="classifier" if outputs is None or "logits" in outputs else "encoder", size=size,
+                input_scale=input_scale, detector="none", sizes=False, **data_options)
+        bench, opened = _open(folder, settings, data, data_options)
+        bench.refuse_few(_LEAST_CLUSTERS)
+        again = functools.partial(_open, folder, settings, data, data_options)
+        rows = _search(folder, settings, bench, again)
+        baseline = bench.path(candidates.BASELINE)
+        if import_measurements is not None:
+            known = bench.import_measurements(os.fspath(import_measurements))
+            progress.say(f"{known} candidates' times taken from {import_measurements}")
+        base = candidates.figures_of(bench.judge(baseline, "validation"), bench.time(baseline))
+        table = list({row.get("file", row["recipe"]): row
+                      for row in (_row(candidate, bench) for candidate in rows)}.values())
+        _mark_front(table)
+        verdict = _verdict(folder, settings, table, base, bench, opened, again)
     summary = {"out": folder, "run": settings.run, "data": opened["description"], "baseline": base,
                "candidates": sorted(table, key=lambda row: (row["failure"] != "", row.get("ratio") or np.inf)),
-               "verdict": verdict, "settings": dataclasses.asdict(settings), "space": dataclasses.asdict(space)}
+               "verdict": verdict, "settings": dataclasses.asdict(settings)}
     atomic.write_json(os.path.join(folder, study_page.FILE), summary)
     done = Study(folder, {"out": folder, "recommended": verdict["recipe"], **verdict["said"]},
                  tables=[_table(summary["candidates"])])
     done.summary.update(summary)
     atomic.write_figure(os.path.join(folder, "pareto.png"), done.plot())
     return done
+
+
+def reopened(folder: Union[str, os.PathLike]) -> candidates.Candidates:
+    """Returns what made and measured a finished study's candidates, to ask it about other recipes.
+
+    Args:
+      folder: the study's; its run and data are where they were.
+    """
+    folder = os.path.abspath(os.fspath(folder))
+    kept: Dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                            for name, value in study_page.read(folder)["settings"].items()}
+    return _open(folder, _Settings(**kept), None, {})[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +229,11 @@ class _Settings:
     storage: Optional[str]
     workers: int
     ray_address: Optional[str]
+
+    @property
+    def fans_out(self) -> bool:
+        """Whether candidates are tried in Ray's workers."""
+        return self.workers > 1 or self.ray_address is not None
 
     def __post_init__(self) -> None:
         for name, low in (("finalists", 1), ("workers", 1), ("images", 1), ("judged_images", 2), ("refine_epochs", 0)):
@@ -232,25 +270,38 @@ def _open(folder: str, settings: _Settings, data: Optional[datasets.Data],
         runtime=settings.runtime), opened
 
 
-def _search(folder: str, settings: _Settings, space: spaces.Space, data: Optional[datasets.Data],
-            options: Mapping[str, Any], bench: candidates.Candidates) -> List[search.Candidate]:
+def _search(folder: str, settings: _Settings, bench: candidates.Candidates,
+            again: _Again) -> List[search.Candidate]:
     """Returns the candidates of all rungs that the search came upon, here or in Ray's workers."""
     searched = search.Settings(trials=settings.trials, rungs=settings.rungs, sampler=settings.sampler,
                                seed=settings.seed, storage=settings.storage or f"sqlite:///{folder}/study.db")
-    first = search_space.first(space)
-    if settings.workers == 1 and settings.ray_address is None:
-        return search.search(space, evaluator(bench), OBJECTIVES, searched, always=first, progress=progress.say)
-
-    def work(number: int) -> None:
-        """Tries candidates in a process of its own until there are enough; all share storage and folder."""
-        here, _ = _open(folder, settings, data, options)
-        seeded = dataclasses.replace(searched, seed=settings.seed + 100 * number)
-        search.search(space, evaluator(here), OBJECTIVES, seeded, always=first if number == 0 else (),
-                      progress=progress.say)
-
-    search.candidates(OBJECTIVES, searched)  # the storage's tables are made once, before the workers come
-    cluster.run(work, settings.workers, settings.ray_address)
+    known = search.candidates(OBJECTIVES, searched)  # the storage's tables are made once, before the workers come
+    progress.say(f"the search goes on after {len(known)} candidates") if known else None
+    if settings.fans_out:
+        cluster.run(lambda number: _try(folder, settings, searched, again()[0], number), settings.workers,
+                    settings.ray_address)
+    else:
+        _try(folder, settings, searched, bench, 0)
     return search.candidates(OBJECTIVES, searched)
+
+
+def _try(folder: str, settings: _Settings, searched: search.Settings, bench: candidates.Candidates,
+         number: int) -> None:
+    """Tries candidates until there are enough; workers share storage and folder, and what one makes is all's.
+
+    Args:
+      number: the worker's. The first judges the baseline, while another measures the layers' sensitivities.
+    """
+    baseline = bench.make(candidates.BASELINE)
+    if number == 0:
+        base = candidates.figures_of(bench.judge(baseline, "validation"), bench.time(baseline))
+        progress.say(f"baseline: AUROC {base['auroc']:.4f}, {base['latency_ms']:.3g} ms, {base['kilobytes']:.0f} kB")
+    space = search_space.of(settings.run, folder)
+    least = bench.judge(baseline, "validation").figures["auroc"] - _WITHIN * settings.margin
+    search.search(space, evaluator(bench), (OBJECTIVES[0]._replace(worst=least), *OBJECTIVES[1:]),
+                  dataclasses.replace(searched, seed=searched.seed + 100 * number),
+                  always=search_space.first(space) if number == 0 else (), progress=progress.say)
+    bench.judge(baseline, "test")  # which the verdict wants, while others are at their last candidates
 
 
 def evaluator(bench: candidates.Candidates) -> Callable[[str], search.Evaluation]:
@@ -288,19 +339,21 @@ def _mark_front(table: List[Dict[str, Any]]) -> None:
 
 
 def _verdict(folder: str, settings: _Settings, table: Sequence[Mapping[str, Any]], base: Mapping[str, float],
-             bench: candidates.Candidates, opened: Mapping[str, Any]) -> Dict[str, Any]:
+             bench: candidates.Candidates, opened: Mapping[str, Any], again: _Again) -> Dict[str, Any]:
     """Returns which candidate is recommended, judged on the test split, and writes its detector file."""
     baseline = bench.path(candidates.BASELINE)
     chosen = _finalists(settings, table, base)
     reference = bench.judge(baseline, "test")
     confidence = 1 - (1 - settings.confidence) / max(1, len(chosen))
+    recipes = [row["recipe"].replace(f"epochs={row['epochs']}", f"epochs={settings.refine_epochs}")
+               if settings.refine_epochs else row["recipe"] for row in chosen]
+    if settings.fans_out and recipes:
+        cluster.run(lambda number: _finish(recipes[number::settings.workers], again()[0]), settings.workers,
+                    settings.ray_address)
+    _finish(recipes, bench)
     judged = []
-    for row in chosen:
-        recipe = row["recipe"]
-        if settings.refine_epochs:
-            recipe = recipe.replace(f"epochs={row['epochs']}", f"epochs={settings.refine_epochs}")
-            progress.say(f"finalist {recipe}")
-        path = bench.make(recipe)
+    for recipe in recipes:
+        path = bench.path(recipe)
         judged.append({"recipe": recipe, "file": os.path.basename(path),
                        **_tested(settings, reference, bench.judge(path, "test"), bench.time(path), confidence)})
     passed = sorted((row for row in judged if row["accepted"]), key=lambda row: (row["ratio"], row["kilobytes"]))
@@ -323,9 +376,17 @@ def _verdict(folder: str, settings: _Settings, table: Sequence[Mapping[str, Any]
     provenance = datasets.seen_from(fields["provenance"], os.path.dirname(path))
     fields["provenance"] = datasets.relative(provenance, folder)
     bundle.write(os.path.join(folder, DETECTOR), parts.model, {**fields, "certificate": certificate}, parts.arrays)
-    progress.say("the recommended detector on the test split")
-    bench.report(os.path.join(folder, DETECTOR), os.path.join(folder, study_page.EVALUATION))
+    bench.report(path, os.path.join(folder, DETECTOR), os.path.join(folder, study_page.EVALUATION))
     return {**verdict, "certificate": certificate}
+
+
+def _finish(recipes: Sequence[str], bench: candidates.Candidates) -> None:
+    """Trains finalists anew, and judges and times them on the test split."""
+    for recipe in recipes:
+        progress.say(f"finalist {recipe}")
+        path = bench.make(recipe)
+        bench.judge(path, "test")
+        bench.time(path)
 
 
 def _finalists(settings: _Settings, table: Sequence[Mapping[str, Any]],

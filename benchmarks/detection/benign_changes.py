@@ -108,13 +108,11 @@ class _Judge:
                 scores[f"{name}, {window}"] = values if window == 1 else baselines.windowed(values, starts, window)
         return scores
 
-    def _simple(self, images: np.ndarray) -> Dict[str, np.ndarray]:
-        return {name: baseline.score(images) for name, baseline in self._trivial.items()}
-
     def _images(self) -> Iterator[Dict[str, Any]]:
         """Yields a row a set, a corruption, an unseen transform."""
         def scores(data: dataset.Dataset, what: str, change: Optional[Callable[..., np.ndarray]] = None) -> Scores:
-            ran = self._network.run(data, f"{self._name}: {what}", change=change, also=self._simple)
+            ran = self._network.run(data, f"{self._name}: {what}", change=change, also={
+                name: baseline.score for name, baseline in self._trivial.items()})
             return self._scores(ran.outputs, {name: ran.outputs[name] for name in self._trivial}, None)
 
         id_scores = scores(self._test, "test images")

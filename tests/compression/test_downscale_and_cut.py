@@ -63,13 +63,23 @@ def test_an_earlier_end_is_the_mean_of_that_map():
     assert cut.maps(model) == backbone.cuts(model) == ["conv2", "conv3"]
 
 
+def test_a_network_with_a_map_can_end_earlier_too():
+    whole = features()
+    mapped = backbone.cut(whole, "conv3", local=True)
+    early = cut.cut(mapped, "conv2")
+    expected = backbone.cut(whole, "conv2", local=True)(FRAMES)
+    assert set(early.output) == {"features", "local"}
+    for name, values in early(FRAMES).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-6)
+
+
 def test_what_cannot_be_cut_is_told():
     with pytest.raises(ValueError, match="cut: there is no map 'conv0'; the network can end at conv2, conv3"):
         cut.cut(features(), "conv0")
     frame = L.Input((8, 8, 3), name="frame")
     x = L.GlobalAveragePooling2D(name="features")(frame)
     model = tf_keras.Model(frame, {"features": x, "logits": L.Dense(2, name="logits")(x)})
-    with pytest.raises(ValueError, match="cut: the network has the outputs features, logits; only one of features"):
+    with pytest.raises(ValueError, match="the outputs features, logits; only one of features .and local. can"):
         cut.cut(model, "features")
 
 

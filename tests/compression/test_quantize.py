@@ -64,6 +64,17 @@ def test_zeros_outlive_training_in_the_file_too(preserve):
     assert np.mean(kernel == 0) == pytest.approx(0.6, abs=0.02)
 
 
+@pytest.mark.parametrize("preserve", ["sparsity", "clusters"])
+def test_an_inputs_scaling_stays_in_float(preserve):
+    frame = L.Input((16, 16, 3), name="frame")
+    x = L.Rescaling(2.0, -1.0, name="scaling")(frame)
+    x = L.Conv2D(8, 3, strides=2, activation="relu", name="conv")(x)
+    model = tf_keras.Model(frame, {"features": L.GlobalAveragePooling2D(name="features")(x)})
+    aware = quantize.qat(model, preserve=preserve, exclude=("scaling",), images=X)
+    assert {"scaling", "quant_conv"} <= {layer.name for layer in aware.layers}
+    np.testing.assert_allclose(aware(X)["features"], model(X)["features"], atol=0.05)
+
+
 def test_shared_weights_outlive_training():
     shared = cluster.cluster(encoder(), 4)
     aware = quantize.qat(shared, preserve="clusters", images=X,

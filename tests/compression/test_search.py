@@ -56,6 +56,32 @@ def test_every_recipe_that_can_be_drawn_is_one(drawn_from, count):
     assert ("downscale(3)+cut('block3')+dynamic" in texts) == (drawn_from is BACKBONE)
 
 
+def test_widths_by_layer_leave_out_the_layers_that_a_cut_leaves_out():
+    class Chosen:
+        def __init__(self, **values):
+            self.values = values
+
+        def suggest_categorical(self, name, choices):
+            return self.values.get(name, choices[0])
+
+    drawn_from = space.Space(cuts=("", "b", "a"), dropped=((), ("c",), ("b", "c")), by_layer=("b=0.5,c=0.25",))
+    texts = [drawn_from.draw(Chosen(network="by_layer", cut=name)) for name in drawn_from.cuts]
+    assert texts == ["shrink(layers='b=0.5,c=0.25', epochs=0)+distill(epochs={epochs})+float32",
+                     "cut('b')+shrink(layers='b=0.5', epochs=0)+distill(epochs={epochs})+float32", "cut('a')+float32"]
+    with pytest.raises(ValueError, match="dropped is of 1 cuts, but there are 2"):
+        space.Space(cuts=("", "a"), dropped=((),))
+
+
+@pytest.mark.parametrize("sampler", search.SAMPLERS)
+def test_each_trial_is_another_recipe_until_there_are_none_left(tmp_path, sampler):
+    small = space.Space(ratios=(0.0, 0.5), widths=(), energies=(0.0,), sparsities=(0.0,), formats=("float32", "int8"),
+                        matching=False)
+    rows = search.search(small, worth, OBJECTIVES, settings(tmp_path, trials=9, rungs=(1,), sampler=sampler))
+    shrunk = "shrink(0.5, epochs=0)+distill(epochs=1)+"
+    assert {row.recipe for row in rows} == {"float32", "int8", f"{shrunk}float32", f"{shrunk}int8"}
+    assert len(rows) == 4
+
+
 def test_another_space_in_the_same_storage_is_told(tmp_path):
     search.search(SPACE, worth, OBJECTIVES, settings(tmp_path, trials=3))
     with pytest.raises(ValueError, match="was begun with other recipes to choose from .* give another --out"):
@@ -142,6 +168,13 @@ def test_front_and_hypervolume_by_brute_force():
         dominated |= (grid_a <= a) & (grid_t >= t)
     assert search.hypervolume(rows, OBJECTIVES) == pytest.approx(dominated.mean() * 0.5 * 10, rel=0.01)
     assert search.hypervolume(rows[-1:], OBJECTIVES) == 0
+
+
+def test_what_is_beyond_the_worst_goes_on_last():
+    trials = [optuna.trial.create_trial(values=values) for values in ((0.4, 0.1), (0.9, 5.0), (0.8, 6.0), (0.95, 8.0))]
+    chosen = search.survivors_of(trials, OBJECTIVES, 0.75)
+    assert [trial.values for trial in chosen] == [[0.9, 5.0], [0.8, 6.0], [0.95, 8.0]]  # the first is on the front too
+    assert trials[0] in search.survivors_of(trials, OBJECTIVES, 1.0)
 
 
 @pytest.mark.parametrize(("change", "text"), [({"trials": 0}, "trials is 0"), ({"rungs": (4, 2)}, r"are \(4, 2\)"),

@@ -7,7 +7,7 @@ import pytest
 import tf_keras as keras
 
 from leanood.ood import scores
-from leanood.tflite import bundle
+from leanood.tflite import bundle, runtime
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,19 @@ def test_a_users_classifier_goes_through(folder, python):
     frame = (np.random.RandomState(1).rand(16, 16, 3) * 80).astype(np.uint8)
     assert detector(np.rot90(frame) // 8).score > 0
     assert leanood(python, folder, "evaluate", "detector.tflite")["rows"]
+
+
+def test_a_users_classifier_goes_through_a_study(folder, python):
+    pytest.importorskip("optuna")
+    done = leanood(python, folder, "study", "--model=mine.h5", "--outputs=features=pool,logits=classes", "--size=16x16",
+                   "--data=images", "--detector=energy+early", "--trials=1", "--rungs=1", "--refine_epochs=0",
+                   "--corruptions=darker,noise", "--benign=", "--margin=0.4", "--out=study")
+    assert [(row["recipe"], row["failure"]) for row in done["candidates"]] == [("int8", "")]
+    kept = bundle.load(folder / "study" / "detector.tflite")
+    assert kept.config["detector"] == "energy+early"
+    frame = np.full((1, 16, 16, 3), 200, np.uint8)
+    logits = next(iter(runtime.load(folder / "study" / "detector.tflite").each(frame)["logits"]))
+    assert logits.sum() != pytest.approx(1, abs=0.05)  # no softmax
 
 
 def test_slips_are_one_line(folder, python):

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from leanood.data import catalog, frames
+from leanood.data import catalog, frames, stacks
 from leanood.workflow import network, prepared
 
 
@@ -76,6 +76,34 @@ def test_frames_at_one_size_are_read_once_and_survive_the_process(lanes, tmp_pat
     assert asked == [5]
     other = prepared.resized(data, (24, 32), str(tmp_path / "frames"))  # another size is another file's worth
     np.testing.assert_array_equal(other.read(5), frames.resize(lanes.read(5), (24, 32)))
+
+
+def test_stacks_of_flows_are_kept_flow_by_flow(tmp_path):
+    flows = np.random.default_rng(0).integers(0, 256, (9, 4, 3), dtype=np.uint8)
+    parts = (stacks.Stacks(flows, np.array([5, 6, 8]), 6), [5, 6, 8], [])
+    prepared.Prepared(tmp_path).work("scoring")(0, lambda: parts)
+    kept, ends, reasons = prepared.Prepared(tmp_path).work("scoring")(0, lambda: pytest.fail("was prepared before"))
+    np.testing.assert_array_equal(np.asarray(kept), np.asarray(parts[0]))
+    np.testing.assert_array_equal(kept[1], np.moveaxis(flows[1:7], 0, -1))
+    assert (ends, reasons) == ([5, 6, 8], [])
+
+
+def test_measures_beside_the_frames_are_prepared_once(tiny_tflite, lanes, tmp_path):
+    asked = []
+
+    def brightness(images):
+        asked.append(len(images))
+        return images.mean((1, 2, 3))
+
+    kept = prepared.Prepared(tmp_path)
+    plain = network.load(tiny_tflite["float32"], prepared=kept.begin()).run(lanes, "scoring")  # without is other work
+    ran = [network.load(tiny_tflite["float32"], prepared=kept.begin()).run(lanes, "scoring", also={"light": brightness})
+           for _ in range(2)]
+    assert sum(asked) == len(lanes)
+    expected = [frames.resize(lanes.read(i), (32, 32)).mean() for i in range(len(lanes))]
+    for each in ran:
+        np.testing.assert_allclose(each.outputs["light"], expected)
+        np.testing.assert_array_equal(each.outputs["mu"], plain.outputs["mu"])
 
 
 class Garbage:

@@ -129,6 +129,7 @@ def test_the_pooled_sets_are_the_concatenation():
 
 
 @pytest.mark.parametrize(("change", "message"), [
+    ({"model": "resnet.h5"}, "give one of --run=FOLDER and --model=FILE"),
     ({"margin": 0.0}, "margin is 0.0, but should be a loss of AUROC between 0 and 0.5"),
     ({"confidence": 1.0}, "confidence is 1.0, but should lie between 0.5 and 1"),
     ({"workers": 0}, "workers is 0, but should be 1 or more"),
