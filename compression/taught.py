@@ -28,7 +28,7 @@ class Kept:
                  *views: Any) -> None:
         digest = hashlib.sha256(repr((images.shape, str(images.dtype), views)).encode())
         for i in range(0, len(images), 1024):
-            digest.update(images[i:i + 1024].tobytes())
+            digest.update(np.asarray(images[i:i + 1024]).tobytes())
         for teacher in [teachers] if isinstance(teachers, tf_keras.Model) else teachers:
             digest.update(repr([(type(layer).__name__, layer.output_shape) for layer in teacher.layers]).encode())
             for weight in teacher.get_weights():

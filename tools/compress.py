@@ -38,6 +38,7 @@ flags.DEFINE_boolean("layer_errors", False, "with int8: report how far each laye
                      "from float, worst first")
 flags.DEFINE_boolean("sizes", True, "convert the original too, for its row in the table of sizes")
 flags.DEFINE_boolean("early", None, "add the output early, which the score early reads; default: of an encoder")
+flags.DEFINE_string("keep", None, "a folder in which what the original says is kept for other recipes")
 data_flags.define()
 command.define_json()
 

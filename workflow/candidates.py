@@ -99,7 +99,7 @@ class Candidates:
             frames = self._data if self._motion else prepared.resized(
                 self._data, self._size, self._file("prepared", "frames"))  # of motion, flows are kept
             compressed = compress.compress(self._run, recipe, work, data=frames, images=self._images, seed=self._seed,
-                                           detector="none", sizes=False,
+                                           detector="none", sizes=False, keep=self._file("prepared", "taught"),
                                            early="early" in self._calibration.detector.split("+") or None)
             flatbuffer = bundle.flatbuffer(compressed["files"]["tflite"])
             loaded = network.load(flatbuffer, motion=self._motion, prepared=self._prepared("calibration"))

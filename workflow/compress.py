@@ -36,8 +36,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
              input_scale: Optional[str] = None, epochs: int = 5, batch_size: int = 32, images: int = 4000,
              seed: int = 0, freeze_batch_norm: Optional[bool] = None, target: str = "generic",
              detector: Optional[str] = None, layer_errors: bool = False, unsafe: bool = False,
-             sizes: bool = True, early: Optional[bool] = None, data: Optional[datasets.Data] = None,
-             **data_options: Any) -> Compressed:
+             sizes: bool = True, early: Optional[bool] = None, keep: Optional[str] = None,
+             data: Optional[datasets.Data] = None, **data_options: Any) -> Compressed:
     """Compresses a network by a recipe; returns the new run's folder, with its files and their sizes.
 
     Each step trains towards the original on images without labels (but for distill(alpha=…)). Everything is checked
@@ -68,6 +68,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
       unsafe: let code within the model's file run (Lambda layers).
       sizes: convert the original too, for its row in the table of sizes.
       early: add the output `early`, which the score of that name reads; None: of an encoder.
+      keep: a folder in which what the original says of the images is kept for other recipes; None keeps nothing.
       data: what to train and calibrate on; None: the run's own.
       **data_options: split_csv, times_csv, ood_partitions, fps, data_seed, limit, as of `leanood.data.catalog.open`.
 
@@ -100,7 +101,7 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
         result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
                              batch_size=batch_size, validation=validation, seed=seed,
                              freeze_batch_norm=frozen, labels=labels, validation_labels=_labels(config, judged),
-                             folder=folder.file("steps"), checked=True, progress=progress.say,
+                             keep=keep, folder=folder.file("steps"), checked=True, progress=progress.say,
                              decoder=runs.load(decoder) if os.path.exists(decoder) else None)
         folder.save(part, result.model)
         if os.path.exists(decoder):  # the reconstruction loss is measured with it
