@@ -54,8 +54,10 @@ def _video(code: str, suffix: str) -> Change:
     def change(frame: np.ndarray, i: int) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "frame" + suffix)
-            size = frame.shape[1::-1]
+            size, before = frame.shape[1::-1], cv2.getLogLevel()
+            cv2.setLogLevel(0)  # it would tell of a tag that it replaces
             writer: Any = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 20.0, size)
+            cv2.setLogLevel(before)
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             writer.release()
             reader = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
