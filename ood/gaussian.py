@@ -1,7 +1,7 @@
 """Squared Mahalanobis distance to a Gaussian fitted with Ledoit & Wolf's shrinkage, one matrix product away."""
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -9,6 +9,9 @@ FEWEST, MOST = 20, 8  # frames of a partition that has a mean of its own, and ho
 # How much benign changes widen a Gaussian, chosen on validation data. Of images: the least that stays silent. Of
 # driving, where what lasts adds up over a window: of those with as many hits the one that codecs move the least.
 _BENIGN, _LASTING = 0.1, 2.0
+_ASKED, _ALLOWED = 0.05, 0.1  # shares of frames and of their benign variants beyond one distance
+_MOST = 2.0 ** 14  # times the usual: then what changes move says nothing
+_ENOUGH = 2000  # frames to see it by
 
 
 class Gaussian:
@@ -47,39 +50,7 @@ class Gaussian:
           lasting: changes last, and evidence of them adds up over time: the covariance becomes S + c·B, 1 + cλ times,
             in which every direction that they move loses some of its say.
         """
-        from sklearn import covariance as covariances
-
-        features = np.asarray(features, dtype=np.float64)
-        if features.ndim != 2 or len(features) < 2:
-            raise ValueError(f"a Gaussian needs at least 2 frames to fit, not {len(features)}; give more training data")
-        mean = features.mean(axis=0)
-        means = mean[np.newaxis]
-        if partition is not None:
-            names, member, counts = np.unique(partition, return_inverse=True, return_counts=True)
-            if len(names) <= MOST and counts.min() >= FEWEST:
-                means = np.stack([features[member == k].mean(axis=0) for k in range(len(names))])
-                features = features - (means - mean)[member]
-        scale = features.std(axis=0)
-        # A feature that never moved in training has no scale of its own; a thousandth keeps it quiet, not blind.
-        scale = np.maximum(scale, 1e-3 * max(1.0, float(np.abs(mean).max())) * (scale < 1e-12) + 1e-12)
-        standard = features - mean
-        standard /= scale  # in place, here and below: there may be many frames
-        covariance = covariances.shrunk_covariance(
-            covariances.empirical_covariance(standard, assume_centered=True),
-            covariances.ledoit_wolf_shrinkage(standard, assume_centered=True))
-        del standard
-        try:
-            whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T  # whitening·whiteningᵀ is the precision
-        except np.linalg.LinAlgError:  # of two frames or three, no shrinkage may be found
-            raise ValueError(f"a Gaussian over {features.shape[1]} features can't be fitted to {len(features)} frames; "
-                             "give more training data") from None
-        if spread is not None and len(spread):
-            moved = np.asarray(spread, dtype=np.float64) / scale
-            whitening = overlooking(whitening, moved.T @ moved / len(moved), lasting)
-        # The same distances by a triangular matrix, which is half zeros in a file.
-        whitening = np.asarray(np.linalg.qr(whitening.T, mode="r")).T / scale[:, np.newaxis]
-        offset = means @ whitening
-        return cls(whitening, offset[0] if len(offset) == 1 else offset)
+        return Unwidened.fit(features, spread, partition, lasting=lasting).widened()
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Returns d² float64 [N] of features [N, D]."""
@@ -106,6 +77,100 @@ class Gaussian:
         return cls(np.asarray(arrays["whitening"]), np.asarray(arrays["offset"]))
 
 
+class Unwidened(NamedTuple):
+    """The Gaussian of frames as they are, with how far benign changes move them: `widened` makes one of it.
+
+    Attributes:
+      means: float64 [K, D], of partitions; scale: float64 [D], each feature's standard deviation.
+      whitening: float64 [D, D], of features over their scale, to axes along which changes move them independently.
+      ratio: float64 [D], λ, the variance of what changes move along each.
+      lasting: see `Gaussian.fit`.
+    """
+
+    means: np.ndarray
+    scale: np.ndarray
+    whitening: np.ndarray
+    ratio: np.ndarray
+    lasting: bool
+
+    @classmethod
+    def fit(cls, features: np.ndarray, spread: Optional[np.ndarray] = None,
+            partition: Optional[np.ndarray] = None, *, lasting: bool = False) -> Unwidened:
+        """Returns it; arguments as of `Gaussian.fit`."""
+        from sklearn import covariance as covariances
+
+        features = np.asarray(features, dtype=np.float64)
+        if features.ndim != 2 or len(features) < 2:
+            raise ValueError(f"a Gaussian needs at least 2 frames to fit, not {len(features)}; give more training data")
+        mean = features.mean(axis=0)
+        means = mean[np.newaxis]
+        if partition is not None:
+            names, member, counts = np.unique(partition, return_inverse=True, return_counts=True)
+            if len(names) <= MOST and counts.min() >= FEWEST:
+                means = np.stack([features[member == k].mean(axis=0) for k in range(len(names))])
+                features = features - (means - mean)[member]
+        scale = features.std(axis=0)
+        # A feature that never moved in training has no scale of its own; a thousandth keeps it quiet, not blind.
+        scale = np.maximum(scale, 1e-3 * max(1.0, float(np.abs(mean).max())) * (scale < 1e-12) + 1e-12)
+        standard = features - mean
+        standard /= scale  # in place, here and below: there may be many frames
+        covariance = covariances.shrunk_covariance(
+            covariances.empirical_covariance(standard, assume_centered=True),
+            covariances.ledoit_wolf_shrinkage(standard, assume_centered=True))
+        del standard
+        try:
+            whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T  # whitening·whiteningᵀ is the precision
+        except np.linalg.LinAlgError:  # of two frames or three, no shrinkage may be found
+            raise ValueError(f"a Gaussian over {features.shape[1]} features can't be fitted to {len(features)} frames; "
+                             "give more training data") from None
+        ratio = np.zeros(len(whitening))
+        if spread is not None and len(spread):
+            moved = np.asarray(spread, dtype=np.float64) / scale
+            ratio, axes = _moved_along(whitening, moved.T @ moved / len(moved))
+            whitening = whitening @ axes
+        return cls(means, scale, whitening, ratio, lasting)
+
+    def widened(self, strength: float = 1.0) -> Gaussian:
+        """Returns the Gaussian with what changes move overlooked, so many times as much as usual."""
+        whitening = self.whitening * _say(self.ratio, self.lasting, strength)
+        # The same distances by a triangular matrix, which is half zeros in a file.
+        whitening = np.asarray(np.linalg.qr(whitening.T, mode="r")).T / self.scale[:, np.newaxis]
+        offset = self.means @ whitening
+        return Gaussian(whitening, offset[0] if len(offset) == 1 else offset)
+
+
+def silencing(fits: Sequence[Unwidened], frames: Sequence[np.ndarray], variants: Sequence[np.ndarray]) -> float:
+    """Returns how many times the usual widening, 1 at least, keeps benign variants from standing out.
+
+    Where frames hardly differ (a simulator's, lossless ones of one place), the usual widening leaves any codec's
+    variants beyond many or all of them. So it is doubled until at most 10% of the variants lie beyond the distance that
+    5% of the frames exceed, all judged by fits that saw neither them nor their like; a mean over the fits.
+
+    Args:
+      fits: some, each of other frames.
+      frames: for each fit the features [N, D] of frames that it hasn't seen.
+      variants: for each the features [M, D] of their variants.
+    """
+    judged = [(fit, _some(ordinary), _some(varied)) for fit, ordinary, varied in zip(fits, frames, variants)
+              if len(varied)]
+    strength = 1.0
+    while strength < _MOST and judged:
+        beyond = []
+        for fit, ordinary, varied in judged:
+            widened = fit.widened(strength)
+            limit = np.quantile(widened.distances(ordinary), 1 - _ASKED)
+            beyond.append(float((widened.distances(varied) > limit).mean()))
+        if np.mean(beyond) <= _ALLOWED:
+            break
+        strength *= 2
+    return strength
+
+
+def _some(features: np.ndarray) -> np.ndarray:
+    """Returns at most _ENOUGH rows, evenly spread."""
+    return features[np.unique(np.linspace(0, len(features) - 1, min(len(features), _ENOUGH)).round().astype(int))]
+
+
 def overlooking(whitening: np.ndarray, moved: np.ndarray, lasting: bool = False) -> np.ndarray:
     """Returns a whitening […, D, D] that counts for little what benign changes move, by their mean outer product.
 
@@ -113,6 +178,16 @@ def overlooking(whitening: np.ndarray, moved: np.ndarray, lasting: bool = False)
       whitening: of the frames as they are; moved: [D, D] likewise, in the same units.
       lasting: see `Gaussian.fit`.
     """
+    ratio, axes = _moved_along(whitening, moved)
+    return np.asarray(whitening @ (axes * _say(ratio, lasting)[..., np.newaxis, :]))
+
+
+def _moved_along(whitening: np.ndarray, moved: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns λ […, D], the variance of benign changes of white features, and its axes […, D, D]."""
     ratio, axes = np.linalg.eigh(np.swapaxes(whitening, -1, -2) @ moved @ whitening)
-    ratio = np.maximum(ratio, 0.0)[..., np.newaxis, :]  # rounding may leave less
-    return np.asarray(whitening @ (axes / np.sqrt(1.0 + (_LASTING * ratio if lasting else _BENIGN * ratio ** 2))))
+    return np.maximum(ratio, 0.0), axes  # rounding may leave less
+
+
+def _say(ratio: np.ndarray, lasting: bool, strength: float = 1.0) -> np.ndarray:
+    """Returns by how much each axis counts after widening, in (0, 1]."""
+    return 1.0 / np.sqrt(1.0 + strength * (_LASTING * ratio if lasting else _BENIGN * ratio ** 2))

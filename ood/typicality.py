@@ -7,7 +7,8 @@ Four channels, each a squared distance to what training frames look like, so tha
   change: how far the early statistics moved since the previous frame (a frozen camera moves too little);
   local: where the network has the output `local`, a map, the largest distance of its cells (something small is odd).
 What benign variants of the training frames move (codecs, noise of a grey level, a shift by a pixel) widens the
-Gaussians in that direction, so that it counts for little (`gaussian.Gaussian.fit`).
+Gaussians in that direction, so that it counts for little (`gaussian.Gaussian.fit`), of images the more the less
+they differ by themselves (`gaussian.silencing`).
 Each becomes evidence −ln p through its own in-distribution tail (`tail`), measured by cross-fitting. Evidence is fused
 by the weighted minimum p-value, α = max_c(−ln p_c + ln w_c), Σ w_c ≤ 1, which is −ln of a valid p-value for whatever
 dependence there is between the channels (weighted Bonferroni: Genovese, Roeder & Wasserman, Biometrika 93 (2006)
@@ -17,7 +18,7 @@ nonconformity: Ramakrishna et al., arXiv 2108.11800; early layers for OOD: Lee e
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class Typicality(nonconformity.Nonconformity):
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None,
             variants: Optional[nonconformity.Variants] = None) -> Typicality:
-        channels = self.channels
+        channels, self.warnings = self.channels, ()
         for channel, output in ((LATENT, "mu"), (LOCAL, LOCAL)):
             if output not in outputs and len(channels) > 1:  # a network without latents, or a map
                 channels = tuple(other for other in channels if other != channel)
@@ -109,7 +110,7 @@ class Typicality(nonconformity.Nonconformity):
         first = np.ones(len(outputs[self.inputs[0]]), bool) if starts is None else np.asarray(starts, bool)
         if first.all() and CHANGE in self.channels:
             self._use(tuple(channel for channel in self.channels if channel != CHANGE), FEATURES in self.inputs)
-            self.warnings = ("unordered images: nothing is known of the change from frame to frame",)
+            self.warnings += ("unordered images: nothing is known of the change from frame to frame",)
         if not self.channels:
             raise ValueError("the channel 'change' needs sequences, and the training frames are unordered images")
         early, deep, latents = (np.shape(outputs[name])[1] if name in self.inputs else 0
@@ -123,48 +124,59 @@ class Typicality(nonconformity.Nonconformity):
         judged = [part for part in (frames, varied) if part is not None]
         held_out: Dict[str, List[np.ndarray]] = {channel: [] for channel in self.channels}
         # Whole stretches are held out, with their variants: neighbouring frames look alike, random folds would flatter.
-        for fold in np.array_split(np.arange(len(first)), min(_FOLDS, len(first))):
-            rest = np.ones(len(first), bool)
-            rest[fold] = False
-            self._fit(frames, varied, rest)
+        folds = np.array_split(np.arange(len(first)), min(_FOLDS, len(first)))
+        rests = [np.isin(np.arange(len(first)), fold, invert=True) for fold in folds]
+        fits = [self._unwidened(frames, varied, rest) for rest in rests]
+        strength = {channel: self._strength(channel, fits, frames, varied, rests) for channel in fits[0]}
+        for rest, fit in zip(rests, fits):
+            self._fit(frames, varied, rest, fit, strength)
             for part in judged:
                 for channel, distance in self._distances(part.features, part.first).items():
                     unseen = ~rest[part.origin] & (~part.first if channel == CHANGE else True)
                     held_out[channel].append(distance[unseen])
         self._tails = {channel: tail.Tail.fit(np.concatenate(distances)) for channel, distances in held_out.items()}
-        self._fit(frames, varied, np.ones(len(first), bool))
+        everything = np.ones(len(first), bool)
+        self._fit(frames, varied, everything, self._unwidened(frames, varied, everything), strength)
+        most = max(strength.values(), default=1.0)
+        if most > 1:
+            self.warnings += ("training frames differ less than a codec or a little noise would change them: what "
+                              f"these move is overlooked {most:g} times as much as usual, and faint OOD with it",)
         self._compile()
         return self
 
-    def _fit(self, frames: _Fitted, varied: Optional[_Fitted], chosen: np.ndarray) -> None:
-        """Fits the chosen frames, bool [N], and what their variants change."""
-        paces: List[np.ndarray] = []
-        if CHANGE in self.channels:
-            paces.append(self._moved(frames.features[EARLY], frames.first)[chosen & ~frames.first])
-        if varied is not None:
-            theirs = chosen[varied.origin]  # variants of the chosen
-            if paces:
-                paces.append(self._moved(varied.features[EARLY], varied.first)[theirs & ~varied.first])
-
-        def spread(channel: str) -> Optional[np.ndarray]:
-            if varied is None:
-                return None
-            moved = varied.features[channel][theirs]
-            moved -= frames.features[channel][varied.origin[theirs]]
-            return moved
-
+    def _unwidened(self, frames: _Fitted, varied: Optional[_Fitted],
+                   chosen: np.ndarray) -> Dict[str, gaussian.Unwidened]:
+        """Returns the channels' Gaussians of the chosen frames, bool [N], and what their variants change."""
         partition = None if frames.partition is None else np.asarray(frames.partition)[chosen]
-        lasting = not frames.first.all()
-        self._gaussians = {channel: gaussian.Gaussian.fit(frames.features[channel][chosen], spread(channel), partition,
-                                                           lasting=lasting)
-                           for channel in self.channels if channel not in (CHANGE, LOCAL)}
+        return {channel: gaussian.Unwidened.fit(frames.features[channel][chosen],
+                                                _spread(frames, varied, chosen, channel), partition,
+                                                lasting=not frames.first.all())
+                for channel in self.channels if channel not in (CHANGE, LOCAL)}
+
+    def _strength(self, channel: str, fits: List[Dict[str, gaussian.Unwidened]], frames: _Fitted,
+                  varied: Optional[_Fitted], rests: List[np.ndarray]) -> float:
+        """Returns how many times the usual a channel's Gaussian is widened: `gaussian.silencing`.
+
+        Of driving once: there variants have their say in the thresholds (`scale_thresholds`), of images not.
+        """
+        if varied is None or not frames.first.all():
+            return 1.0
+        return gaussian.silencing([fit[channel] for fit in fits], [frames.features[channel][~rest] for rest in rests],
+                                  [varied.features[channel][~rest[varied.origin]] for rest in rests])
+
+    def _fit(self, frames: _Fitted, varied: Optional[_Fitted], chosen: np.ndarray,
+             fits: Dict[str, gaussian.Unwidened], strength: Dict[str, float]) -> None:
+        """Fits the chosen frames, bool [N], and what their variants change; `fits`: of `_unwidened`."""
+        self._gaussians = {channel: fit.widened(strength[channel]) for channel, fit in fits.items()}
         if LOCAL in self.channels:
-            maps, moved = frames.features[LOCAL], None
+            maps = frames.features[LOCAL]
+            self._local = local.LocalGaussian.fit(
+                maps[local.some(np.flatnonzero(chosen))], _spread(frames, varied, chosen, LOCAL, local.some),
+                lasting=not frames.first.all())
+        if CHANGE in self.channels:
+            paces = [self._moved(frames.features[EARLY], frames.first)[chosen & ~frames.first]]
             if varied is not None:
-                shown = local.some(np.flatnonzero(theirs))
-                moved = varied.features[LOCAL][shown] - maps[varied.origin[shown]]
-            self._local = local.LocalGaussian.fit(maps[local.some(np.flatnonzero(chosen))], moved, lasting=lasting)
-        if paces:
+                paces.append(self._moved(varied.features[EARLY], varied.first)[chosen[varied.origin] & ~varied.first])
             pace = np.concatenate(paces)
             if len(pace) < 2:
                 raise ValueError("too few consecutive training frames to tell the change between them; give more")
@@ -319,6 +331,17 @@ class Typicality(nonconformity.Nonconformity):
         typicality._use(typicality.channels, widths[1] > 0)
         typicality._compile()
         return typicality
+
+
+def _spread(frames: _Fitted, varied: Optional[_Fitted], chosen: np.ndarray, channel: str,
+            some: Callable[[np.ndarray], np.ndarray] = lambda where: where) -> Optional[np.ndarray]:
+    """Returns by how much the variants of the chosen frames, bool [N], move a channel's features, or some of them."""
+    if varied is None:
+        return None
+    where = some(np.flatnonzero(chosen[varied.origin]))
+    moved = varied.features[channel][where]
+    moved -= frames.features[channel][varied.origin[where]]
+    return moved
 
 
 def joined(early: np.ndarray, features: Optional[np.ndarray] = None) -> np.ndarray:

@@ -47,6 +47,30 @@ def test_what_is_moved_most_says_least():
     assert little > 0.95  # of a tenth
 
 
+@pytest.mark.parametrize(("change", "lasting", "usual"), [(0.1, False, True), (0.1, True, True), (1.5, False, False),
+                                                          (30.0, True, False)])
+def test_widening_grows_until_variants_of_unseen_frames_are_no_odder(change, lasting, usual):
+    """Where frames hardly differ; else it is the usual one."""
+    rng = np.random.default_rng(4)
+    parts = [frames(5 * i, 300) for i in range(3)]
+    varied = [part + change * rng.standard_t(3, size=part.shape) * [1, 1, 1, 1, 0, 0] for part in parts]
+    fits = [gaussian.Unwidened.fit(part, changed - part, lasting=lasting) for part, changed in zip(parts, varied)]
+    fresh = [frames(5 * i, 4000)[300:] for i in range(3)]
+    fresh_varied = [part + change * rng.standard_t(3, size=part.shape) * [1, 1, 1, 1, 0, 0] for part in fresh]
+
+    def beyond(strength):
+        return np.mean([(fit.widened(strength).distances(theirs)
+                         > np.quantile(fit.widened(strength).distances(part), 0.95)).mean()
+                        for fit, part, theirs in zip(fits, fresh, fresh_varied)])
+
+    strength = gaussian.silencing(fits, fresh, fresh_varied)
+    assert (strength == 1) == usual
+    assert beyond(strength) <= 0.11
+    if not usual:
+        assert beyond(strength / 2) > 0.09
+    assert gaussian.silencing(fits, fresh, [part[:0] for part in fresh]) == 1
+
+
 def test_one_frame_is_no_distribution():
     with pytest.raises(ValueError, match="at least 2 frames to fit, not 1"):
         gaussian.Gaussian.fit(np.zeros((1, 3)))

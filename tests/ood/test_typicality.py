@@ -286,6 +286,30 @@ def test_what_benign_variants_move_counts_for_little_and_the_rest_as_before():
     np.testing.assert_allclose(again.score(ordinary), robust.score(ordinary))
 
 
+def test_frames_that_hardly_differ_are_judged_with_more_forbearance():
+    """As lossless frames of one place: any codec would be odder than all of them."""
+    rng = np.random.default_rng(6)
+
+    def draw(count):
+        return {"early": np.exp(rng.normal(-2, 0.01, (count, 12))), "mu": rng.normal(size=(count, 4)),
+                "logvar": rng.normal(-1, 0.1, (count, 4))}
+
+    def varied(outputs, count):
+        origin = np.tile(np.arange(len(outputs["early"])), count)
+        early = outputs["early"][origin].copy()
+        early[:, :9] *= np.exp(rng.normal(0.0, 0.02, (len(origin), 9)))
+        return nonconformity.Variants({**{name: outputs[name][origin] for name in ("mu", "logvar")}, "early": early},
+                                      origin, None)
+
+    train, fresh = draw(400), draw(300)
+    measure = typicality.Typicality((typicality.EARLY,)).fit(train, variants=varied(train, 2))
+    assert "training frames differ less than a codec" in measure.warnings[-1]
+    limit = np.quantile(measure.score(fresh), 0.95)
+    assert (measure.score(varied(fresh, 1).outputs) > limit).mean() < 0.2
+    ood = {**fresh, "early": fresh["early"] * np.repeat([1.0, 1.1], [11, 1])}  # nothing benign moves the last
+    assert (measure.score(ood) > limit).mean() > 0.9
+
+
 def test_subsets_have_means_of_their_own_and_one_covariance():
     rng = np.random.default_rng(8)
     names = np.repeat(["bright", "medium"], [90, 60])
