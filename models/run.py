@@ -13,6 +13,10 @@ from tf_keras.src.saving import serialization_lib
 from leanood.files import atomic, lock
 from leanood.models.keras3 import rebuild
 
+_TO_TFLITE = "convert it by litert-torch to a .tflite, which `leanood calibrate FILE.tflite --outputs=…` takes"
+_OTHERS = {".tflite": "it is converted already; `leanood calibrate` takes it", ".pt": _TO_TFLITE, ".pth": _TO_TFLITE,
+           ".onnx": "export the model that it came from to a .keras, a SavedModel or a .tflite"}
+
 
 class Run:
     """A training run in a folder.
@@ -121,6 +125,9 @@ def load(path: str, *, unsafe: bool = False) -> keras.Model:
       path: `.h5`, `.keras` or a SavedModel's folder.
       unsafe: whether code within the file (Lambda layers) may run.
     """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in _OTHERS:
+        raise ValueError(f"{path} is no Keras model: {_OTHERS[suffix]}")
     if os.path.isfile(path) and rebuild.saved_by_keras3(path):
         return rebuild.load(path, unsafe=unsafe)
     try:
@@ -128,6 +135,8 @@ def load(path: str, *, unsafe: bool = False) -> keras.Model:
             return _load(path)
     except (OSError, ValueError, TypeError) as error:
         said = " ".join(str(error).split()) or repr(error)
+        if "No model config" in said:
+            raise ValueError(f"{path} holds weights alone; save the whole model, model.save('model.keras')") from error
         if "safe_mode" in said or "unsafe" in said.lower():
             raise ValueError(f"{path} holds code (a Lambda layer), which loading it would run; if you trust whoever "
                              "made it, give --unsafe") from error

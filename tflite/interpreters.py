@@ -107,6 +107,7 @@ class Backend:
         self._interpreter = build(source, name, num_threads, load)
         self.runtime = describe(name)
         self._begin()
+        _check_sizes(self._interpreter, source)
         try:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -135,6 +136,15 @@ class Backend:
     def read(self, name: str) -> np.ndarray:
         """A copy: the interpreter's memory is overwritten by the next frame."""
         return self._interpreter.get_tensor(self.outputs[name].index)
+
+
+def _check_sizes(interpreter: Any, source: Union[str, bytes]) -> None:
+    """Raises ValueError if an input leaves more open than how many there are: the interpreter would take 1 for it."""
+    for detail in interpreter.get_input_details():
+        shape = [int(n) for n in detail.get("shape_signature", ())]
+        if -1 in shape[1:]:
+            raise ValueError(f"{_called(source)}: its input {detail['name']!r} is {shape}, of no fixed size; convert "
+                             "it again with one, e.g. [1, 224, 224, 3]")
 
 
 def named_tensors(interpreter: Any) -> Tuple[Dict[str, tensors.Tensor], Dict[str, tensors.Tensor]]:

@@ -161,7 +161,10 @@ class _Pairs(flags.ArgumentParser):
             name, equals, value = word.partition("=")
             if not (name and equals and value):
                 raise ValueError(f"{word!r} should be name=value, e.g. logits=predictions")
-        return dict(word.split("=", 1) for word in argument.split(","))
+        pairs = dict(word.split("=", 1) for word in argument.split(","))
+        if len(pairs) < len(argument.split(",")):
+            raise ValueError("names something twice")
+        return pairs
 
     def flag_type(self) -> str:
         return "name=value with commas between"

@@ -255,6 +255,10 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
     if settings.window is None:
         settings = dataclasses.replace(settings, scales=True, window=WINDOWS.get(settings.detector, 0))
     classifier = settings.detector not in WINDOWS
+    missing = [name for name in unfitted(settings).inputs if name not in loaded.runner.outputs]
+    if missing and settings.detector in ("kl-topk", "kl-typical", "flow-kl"):  # others say more themselves
+        raise ValueError(f"the detector {settings.detector!r} reads the outputs {', '.join(missing)}, which the "
+                         f"network lacks; it has {', '.join(loaded.runner.outputs)}")
     if gathered is None:
         gathered = material.gather(
             loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
@@ -272,6 +276,9 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
         cross_fitted = _left_out(gathered, data.partition_kind, settings)
         detector, score, judged = cross_fitted.detector, cross_fitted.nonconformity, np.ones(len(gathered.split), bool)
     summary["warnings"] = list(detector.nonconformity.warnings)
+    if "logits" in detector.nonconformity.inputs and _are_probabilities(gathered.outputs["logits"]):
+        summary["warnings"].append("the output `logits` holds probabilities; scores read what comes before the "
+                                   "softmax: name that, --outputs=logits=NAME")
     if not gathered.ordered:
         _set_for_images(detector, score, gathered, judged, settings, summary)
     elif detector.nonconformity.extrapolates:
@@ -279,6 +286,12 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
     else:
         _set_decay(detector, loaded, cross_fitted, gathered, data.fps, settings, summary)
     return Calibration(detector, summary, gathered.validation)
+
+
+def _are_probabilities(logits: np.ndarray) -> bool:
+    """Whether a classifier's output, [N, C], looks as if it came out of a softmax."""
+    return logits.ndim == 2 and logits.shape[1] > 1 and bool(
+        logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < 0.05)
 
 
 def _left_out(gathered: material.Material, kind: str, settings: Settings) -> left_out.LeftOut:

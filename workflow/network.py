@@ -71,15 +71,25 @@ def load(model: tflite_runtime.Model, *, num_threads: Optional[int] = None, acce
     runners = [tflite_runtime.load(model, accelerator, 1, runtime, trusted=trusted or number > 0)
                for number in range(count)]
     shapes = [tuple(tensor.shape) for name, tensor in runners[0].inputs.items() if name != "state"]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] == 3 != shapes[0][3]:
-        raise ValueError(f"the file's inputs are {', '.join(map(str, shapes))}, but a detector takes one frame "
-                         "[1, height, width, 3]; of [1, 3, height, width] name the outputs, --outputs=features=NAME: "
-                         "its pixels are turned then")
+    _check(shapes, motion)
     tensor = next(iter(runners[0].inputs.values()))
     if motion is not None and tuple(tensor.shape[1:]) != motion.shape:
         raise ValueError(f"the network takes {list(tensor.shape)}, its stacks of flows are {[1, *motion.shape]}; "
                          "convert it again")
     return Network(runners, motion.size if motion else (int(tensor.shape[1]), int(tensor.shape[2])), motion, prepared)
+
+
+def _check(shapes: Sequence[Tuple[int, ...]], motion: Optional[flow.Settings]) -> None:
+    """Raises ValueError unless the inputs, shapes but for a state's, are one frame, or a stack of flows."""
+    if len(shapes) != 1:
+        raise ValueError(f"the file has {len(shapes)} inputs ({', '.join(map(str, shapes))}), but a detector takes "
+                         "one: the frame")
+    shape = shapes[0]
+    if len(shape) == 4 and shape[1] == 3 != shape[3]:
+        raise ValueError(f"the file's input is {shape}, channels first, but a detector takes one frame [1, height, "
+                         "width, 3]; name the outputs, --outputs=features=NAME: its pixels are turned then")
+    if len(shape) != 4 or shape[0] != 1 or motion is None and shape[3] != 3:
+        raise ValueError(f"the file's input is {shape}, but a detector takes one RGB frame [1, height, width, 3]")
 
 
 class Network:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zipfile
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
@@ -76,7 +77,7 @@ def main(path: str, folder: str, unsafe: str) -> int:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=unsafe != "unsafe")
     except Exception as error:  # noqa: BLE001 - a custom class shows itself in many ways
-        return _refuse(_first_line(error))
+        return _refuse(_foreign(path) or _first_line(error))
     if not _is_model(model):
         return _refuse(f"{type(model).__name__} is no Functional or Sequential model, but a program of its own")
     graph = getattr(model, "_functional", None) or model
@@ -106,6 +107,28 @@ def main(path: str, folder: str, unsafe: str) -> int:
     with open(os.path.join(folder, "program.json"), "w", encoding="utf-8") as file:
         json.dump(program, file)
     return 0
+
+
+def _foreign(path: str) -> str:
+    """Which layer of a `.keras` file Keras doesn't have, in words; empty where there is none, or no telling."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            waiting = [json.loads(archive.read("config.json"))]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return ""
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, dict):
+            config, kind = value.get("config"), value.get("class_name")
+            name = config.get("name") if kind and isinstance(config, dict) else None
+            if kind == "Lambda":
+                return f"layer {name!r} is a Lambda, code within the file, which loading it would run"
+            if isinstance(name, str) and str(value.get("module") or "").split(".")[0] != "keras":
+                return f"layer {name!r} ({kind}) is of a class that Keras doesn't have"
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return ""
 
 
 def _is_model(layer: Any) -> bool:

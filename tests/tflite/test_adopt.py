@@ -83,6 +83,38 @@ def test_what_a_file_lacks_is_told(tiny_models, outputs, scale, message):
         adopt.adopt((tiny_models / "latent_float32.tflite").read_bytes(), outputs, scale)
 
 
+def _edited(model, edit):
+    """The file with its graph edited."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    edit(base, base.subgraphs[0])
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(base))
+
+
+def test_what_no_frame_fits_is_told(foreign):
+    model, _ = foreign
+
+    def opened(base, graph):
+        graph.tensors[graph.inputs[0]].shapeSignature = np.array([1, 3, -1, -1], np.int32)
+
+    def four(base, graph):
+        graph.tensors[graph.inputs[0]].shape = np.array([4, 3, 16, 20], np.int32)
+
+    def constant(base, graph):
+        base.signatureDefs = []
+        graph.outputs = np.array([next(i for i, tensor in enumerate(graph.tensors)
+                                       if base.buffers[tensor.buffer].data is not None)], np.int32)
+        graph.tensors[graph.outputs[0]].name = b"fixed"
+
+    with pytest.raises(ValueError, match=r"its input 'args_0.*' is \[1, 3, -1, -1\], of no fixed size; convert"):
+        runtime.load(_edited(model, opened), trusted=True)
+    with pytest.raises(ValueError, match=r"the file's input is \[4, 3, 16, 20\], but should be \[1, height"):
+        adopt.adopt(_edited(model, four), {"logits": "x"})
+    with pytest.raises(ValueError, match="the file's output 'fixed' is a constant, which says nothing of a frame"):
+        adopt.adopt(_edited(model, constant), {"logits": "fixed"})
+
+
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_file_with_tflite_metadata_is_a_plain_model(tiny_models, tmp_path, compression):
     path = tmp_path / "labelled.tflite"

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from leanood.models import run
 from leanood.tflite import bundle
 from leanood.workflow import calibrate
 
@@ -49,11 +50,46 @@ def test_a_foreign_file_with_features_alone(tiny_models, images, tmp_path, detec
 
 
 @pytest.mark.parametrize(("model", "message"), [
-    ("two_inputs", r"inputs are \(1, 4\), \(1, 4\), but a detector takes one frame \[1, height"),
+    ("two_inputs", r"has 2 inputs \(\(1, 4\), \(1, 4\)\), but a detector takes one: the frame"),
     ("strided_pointwise", r"names that say nothing to leanood; tell which they are: --outputs=logits=NAME")])
 def test_a_foreign_file_is_told_to_name_its_outputs(tiny_models, images, tmp_path, model, message):
     with pytest.raises(ValueError, match=message):
         calibrate.calibrate(tiny_models / f"{model}.tflite", str(images), str(tmp_path / "d.tflite"))
+
+
+@pytest.mark.parametrize("detector", ["kl-topk", "kl-typical", "flow-kl"])
+def test_a_detector_that_the_outputs_cannot_serve_is_refused_at_once(tiny_models, images, tmp_path, detector):
+    with pytest.raises(ValueError, match=f"'{detector}' reads the outputs mu.*, which the network lacks; it has .*lo"):
+        calibrate.calibrate(tiny_models / "classifier_float32.tflite", str(images), str(tmp_path / "d.tflite"),
+                            detector=detector)
+
+
+def test_probabilities_in_place_of_logits_are_told():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(9, 4))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert calibrate._are_probabilities(softmax.astype(np.float32))
+    for other in (logits, np.abs(logits), np.zeros((9, 4)), np.ones((9, 1)), softmax * 2):
+        assert not calibrate._are_probabilities(other.astype(np.float32))
+
+
+def test_an_output_that_is_named_twice_is_refused(tiny_models):
+    done = _leanood("calibrate", tiny_models / "classifier_float32.tflite", "--outputs=features=a,features=b")
+    assert done.returncode == 2
+    assert "names something twice" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("a.pt", "no Keras model: convert it by litert-torch"), ("a.onnx", "no Keras model: export the model"),
+    ("a.tflite", "is converted already; `leanood calibrate` takes it"),
+    ("w.weights.h5", "holds weights alone; save the whole model")])
+def test_what_is_no_keras_model_is_told_where_to_go(tmp_path, name, message):
+    import h5py
+
+    with h5py.File(tmp_path / name, "w") as file:
+        file["layer"] = [1.0]
+    with pytest.raises(ValueError, match=message):
+        run.load(str(tmp_path / name))
 
 
 def test_a_whole_detector_is_still_a_detector_file(tiny_models, images, tmp_path):

@@ -43,7 +43,7 @@ def adopt(model: bytes, outputs: Mapping[str, str], input_scale: str = "unit") -
     if len(graph.inputs) != 1:
         raise ValueError(f"the file has {len(graph.inputs)} inputs, but should have one: the frame")
     shape = [int(n) for n in graph.tensors[graph.inputs[0]].shape]
-    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]) or shape[0] != 1:
         raise ValueError(f"the file's input is {shape}, but should be [1, height, width, 3] or [1, 3, height, width]")
     first = shape[3] != 3
     places = {name: _find(base, original) for name, original in outputs.items()}
@@ -65,6 +65,8 @@ def _find(base: Any, name: str) -> int:
     named = [index for index in sorted(computed) if graft.text(graph.tensors[index].name) == name]
     if not named:
         output_names = [graft.text(graph.tensors[index].name) for index in graph.outputs]
+        if name in output_names:
+            raise ValueError(f"the file's output {name!r} is a constant, which says nothing of a frame; name another")
         raise ValueError(f"the file has no output or tensor {name!r}; its outputs are "
                          f"{', '.join([*signed, *output_names])}; Netron shows the tensors inside")
     return named[-1]
