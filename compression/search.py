@@ -19,7 +19,7 @@ from leanood.compression import space as spaces
 
 _RECIPE, _FAILURE, _DETAIL, _REPEATED = "recipe", "failure", "detail", "repeated"
 SAMPLERS = ("tpe", "random")
-_REPEATS = 10  # in a row, after which recipes are drawn at random; after ten times as many there are no others left
+_REPEATS = 10  # in a row, after which another is drawn at random; after ten times as many there are none left
 _HEARTBEAT_S = 10  # a trial whose process has not been heard of for four of these is given to another
 
 
@@ -162,7 +162,7 @@ def survivors_of(trials: Sequence[Any], objectives: Sequence[Objective], share: 
 def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation], objectives: Sequence[Objective],
          epochs: int, wanted: int, progress: Callable[[str], None] | None) -> None:
     """Runs trials until `wanted` recipes have ended, whoever ran them."""
-    repeats = 0  # in a row
+    repeats, sampler = 0, study.sampler  # repeats in a row
 
     def objective(trial: Any) -> tuple[float, ...]:
         nonlocal repeats
@@ -191,8 +191,7 @@ def _run(study: Any, space: spaces.Space, evaluate: Callable[[str], Evaluation],
             figures = f"failed: {reason}" if reason else ", ".join(
                 f"{o.name} {v:.4g}" for o, v in zip(objectives, trial.values or ()))
             progress(f"{trial.user_attrs.get(_RECIPE, 'candidate')}: {figures}")
-        if repeats == _REPEATS:
-            study.sampler = _sampler("random", trial.number, wanted)
+        study.sampler = sampler if repeats < _REPEATS else _sampler("random", trial.number, wanted)
         if len(_recipes(study)) >= wanted or repeats == 10 * _REPEATS:
             study.stop()
 
