@@ -59,7 +59,7 @@ def test_a_users_classifier_goes_through_a_study(folder, python):
                    "--corruptions=darker,noise", "--benign=", "--margin=0.4", "--out=study")
     assert [(row["recipe"], row["failure"]) for row in done["candidates"]] == [("int8", "")]
     kept = bundle.load(folder / "study" / "detector.tflite")
-    assert kept.config["detector"] == "energy+early"
+    assert isinstance(kept.detector.nonconformity.wrapped, scores.Fusion)
     frame = np.full((1, 16, 16, 3), 200, np.uint8)
     logits = next(iter(runtime.load(folder / "study" / "detector.tflite").each(frame)["logits"]))
     assert logits.sum() != pytest.approx(1, abs=0.05)  # no softmax
