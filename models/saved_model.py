@@ -50,8 +50,8 @@ class SavedModel(tf.Module):
         """This model, with the outputs under new names: name -> the signature's."""
         unknown = sorted(set(outputs.values()) - set(self.output))
         if unknown:
-            raise ValueError(f"the SavedModel has no output {unknown[0]!r}; it has {', '.join(sorted(self.output))} (its inner "
-                             "layers can't be reached: export a model with them as outputs)")
+            raise ValueError(f"the SavedModel has no output {unknown[0]!r}; it has {', '.join(sorted(self.output))} "
+                             "(its inner layers can't be reached: export a model with them as outputs)")
         self._names = dict(outputs)
         self.output = {name: self.output[signature_name] for name, signature_name in outputs.items()}
         return self

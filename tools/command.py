@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -20,6 +21,7 @@ table, printable = tabular.text, tabular.printable
 
 USER_ERROR = 2  # the user's mistake, or the machine's: a bad flag, a missing file, a full disk, Ctrl-C
 OUR_BUG = 1
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -214,7 +216,8 @@ def _drop_stdout() -> None:
 
 
 def _line(error: Union[BaseException, str]) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error, or a text, says in one line, without the system's number for it."""
+    return _NUMBER.sub("", " ".join(str(error).split())) or type(error).__name__
 
 
 def _interrupt(signum: int, frame: Any) -> None:

@@ -30,6 +30,12 @@ def test_an_error_shows_a_files_name_without_its_escapes(tmp_path):
     assert b"\x1b" not in child.stderr + child.stdout
 
 
+def test_a_missing_file_is_told_in_words(tmp_path):
+    child = _child(_MAIN, "info", tmp_path / "none.tflite")
+    assert child.returncode == 2
+    assert child.stderr.startswith(b"leanood info: No such file or directory: ")
+
+
 @pytest.mark.parametrize("verb", ["info", "monitor", "benchmark"])
 def test_help_that_nobody_reads_to_its_end_is_quiet(verb):
     read, write = os.pipe()
