@@ -11,7 +11,7 @@ FEWEST, MOST = 20, 8  # frames of a partition that has a mean of its own, and ho
 _BENIGN, _LASTING = 0.1, 2.0
 _ASKED, _ALLOWED = 0.05, 0.1  # shares of frames and of their benign variants beyond one distance
 _MOST = 2.0 ** 14  # times the usual: then what changes move says nothing
-_ENOUGH = 2000  # frames to see it by
+_ENOUGH = 500  # frames of each fit to see it by
 
 
 class Gaussian:

@@ -8,12 +8,11 @@
 Two tasks: tell which of eight transforms a frame went through (Gidaris et al., arXiv 1803.07728; Golan & El-Yaniv,
 arXiv 1805.10917), and tell a frame's two views from those of other frames (SimCLR: Chen et al., arXiv 2002.05709).
 None of the transforms is a kind that groups.py judges by: those must stay unseen. Five strided convolutions, as small
-as the students of the backbone; training frames only; Adam with a cosine schedule, --minutes long.
+as the students of the backbone; training frames only; Adam with a cosine schedule.
 """
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from typing import Any, Callable, List, Sequence, Tuple
 
@@ -29,10 +28,11 @@ from absl import flags  # noqa: E402
 
 from leanood.data import resampling, tone  # noqa: E402
 from leanood.tools import command  # noqa: E402
+from leanood.workflow import progress  # noqa: E402
 
 _TASK = flags.DEFINE_enum("task", "transforms", ["transforms", "contrast"], "what it learns")
 _SET = flags.DEFINE_enum("set", "duckietown", ["duckietown", "donkeycar"], "whose frames")
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "of training", lower_bound=0.05)
+_STEPS = flags.DEFINE_integer("steps", 1500, "of training, each of 64 frames", lower_bound=50)
 
 _WIDTHS = (16, 24, 40, 80, 80)
 _BATCH, _RATE, _TEMPERATURE = 64, 2e-3, 0.2
@@ -45,18 +45,15 @@ def main(argv: Sequence[str]) -> None:
     network = _network()
     step, measured = (_transforms if _TASK.value == "transforms" else _contrast)(network)
     rng, rate = np.random.default_rng(0), keras.optimizers.Adam(_RATE)
-    begin, steps, values = time.monotonic(), 0, []
-    while (share := (time.monotonic() - begin) / (60 * _MINUTES.value)) < 1:
-        rate.learning_rate = _RATE * 0.5 * (1 + np.cos(np.pi * share))
+    values = []
+    for i in progress.track(range(_STEPS.value), "training"):
+        rate.learning_rate = _RATE * 0.5 * (1 + np.cos(np.pi * i / _STEPS.value))
         values.append(step(images, rng, rate))
-        steps += 1
-        if steps % 50 == 0:
-            print(f"{share:4.0%} of the time, {steps} steps, {measured} {np.mean(values[-50:]):.3f}", flush=True)
     path = os.path.join(sets.RUNS.value, f"{_TASK.value}_{_SET.value}.h5")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras says that HDF5 is old; it is what --backbone reads
         network.save(path, save_format="h5", include_optimizer=False)
-    print(f"{path}: {steps} steps of {_BATCH} frames, {measured} {np.mean(values[-50:]):.3f} at the end")
+    print(f"{path}: {_STEPS.value} steps of {_BATCH} frames, {measured} {np.mean(values[-50:]):.3f} at the end")
 
 
 def _network() -> keras.Model:
