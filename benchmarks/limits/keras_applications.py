@@ -90,20 +90,36 @@ def missing(cells: Dict[str, str]) -> List[str]:
 
 def _child(path: pathlib.Path) -> None:
     """Tries what is missing in a process of its own; what ends that process is what the step came to that it was at."""
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (int(_MEMORY.value * 2**30),) * 2)
-
-    done = subprocess.run([sys.executable, __file__, f"--child={path}", f"--size={_SIZE.value}",
-                           f"--step_s={_STEP.value}"], stderr=subprocess.PIPE, text=True, check=False, preexec_fn=bound)
+    most = int(_MEMORY.value * 2**30)
+    command = [sys.executable, __file__, f"--child={path}", f"--size={_SIZE.value}", f"--step_s={_STEP.value}"]
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(command, stderr=errors, text=True,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)))
+        taken = 0
+        while child.poll() is None:
+            taken = max(taken, _data_bytes(child.pid))
+            time.sleep(0.2)
+        errors.seek(0)
+        said = errors.read().strip()
     cells = known(path)
-    if done.returncode and missing(cells):
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        told = f"crashed: status {done.returncode}, {last}"
-        if done.returncode in (-signal.SIGXCPU, -signal.SIGALRM):
+    if child.returncode and missing(cells):
+        told = f"crashed: status {child.returncode}, {(said.splitlines() or ['no message'])[-1][:200]}"
+        if child.returncode in (-signal.SIGXCPU, -signal.SIGALRM):
             told = f"skipped: more than {_STEP.value} s"
-        elif "alloc" in done.stderr or "MemoryError" in done.stderr:
+        # TensorFlow may die of an allocation that was refused, without a word.
+        elif "alloc" in said or "MemoryError" in said or child.returncode < 0 and taken > most / 2:
             told = f"skipped: more than {_MEMORY.value:g} GB"
         atomic.write_json(path, {**cells, missing(cells)[0]: told})
+
+
+def _data_bytes(process: int) -> int:
+    """What counts against a process's bound on memory."""
+    try:
+        status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:  # it has just ended
+        return 0
+    size = re.search(r"VmData:\s+(\d+) kB", status)
+    return 1024 * int(size[1]) if size else 0
 
 
 def _try(path: pathlib.Path) -> None:
