@@ -38,6 +38,14 @@ def test_gaussian_is_mahalanobis_with_ledoit_wolf():
     np.testing.assert_allclose(fit.distances(x), reference, rtol=1e-9)
 
 
+def test_a_gaussian_tells_its_mean_or_none():
+    x = np.random.default_rng(4).normal(5, 2, (60, 7))
+    np.testing.assert_allclose(gaussian.Gaussian.fit(x).centre(), x.mean(axis=0), rtol=1e-9)
+    partition = np.repeat(["a", "b"], 30)
+    np.testing.assert_allclose(gaussian.Gaussian.fit(x, None, partition).centre(), x[:30].mean(axis=0), rtol=1e-9)
+    np.testing.assert_array_equal(gaussian.Gaussian(np.zeros((3, 3)), np.ones(3)).centre(), np.zeros(3))
+
+
 def test_gaussian_survives_constant_and_few_features():
     x = np.random.default_rng(0).normal(size=(5, 20))
     x[:, 3] = 7.0
