@@ -188,6 +188,8 @@ def _told(action: Callable[[], str]) -> str:
     try:
         return action()
     except ValueError as error:
+        if "bad_alloc" in str(error):  # the converter's word for the bound on memory
+            return f"skipped: more than {_MEMORY.value:g} GB"
         return f"refused: {str(error).splitlines()[0].replace('|', '/')}"
     except MemoryError:
         raise
