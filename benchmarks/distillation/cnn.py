@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -37,6 +38,11 @@ _WORK = flags.DEFINE_string("work", None, "folder for runs, files and scores", r
 _OUT = flags.DEFINE_string("out", None, "the Markdown file to write", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "students of each kind", lower_bound=1)
 _TEACHERS = flags.DEFINE_integer("teachers", 1, "student i learns from teacher i modulo this", lower_bound=1)
+_KINDS = flags.DEFINE_multi_enum("kind", ["alone", "soft", "matching", "shifted"],
+                                 ["alone", "soft", "matching", "shifted"], "students to train; alone is always there")
+_SCHEDULES = flags.DEFINE_multi_enum("schedule", ["slides", "longer"], ["slides", "longer"], "how long they train")
+_UNFINISHED = flags.DEFINE_boolean("unfinished", False, "for a first look: a teacher that is being trained still "
+                                   "teaches with its best epoch so far")
 _MINUTES = flags.DEFINE_float("minutes", 0, "stop after so many, at the next checkpoint; 0: never", lower_bound=0)
 
 Row = Tuple[str, int, List[str]]  # what it is, its epochs, a run's folder for each seed
@@ -63,8 +69,8 @@ class Settings:
     views: int
     slides: Tuple[float, float]
     learning_rates: Tuple[float, ...] = (1e-3, 3e-3)
-    temperatures: Tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    alphas: Tuple[float, ...] = (0.5, 0.9, 1.0)
+    temperatures: Tuple[float, ...] = (2.0, 4.0, 8.0)
+    alphas: Tuple[float, ...] = (0.5, 1.0)
 
 
 def settings(name: str) -> Settings:
@@ -100,21 +106,26 @@ def study(pair: pairs.Pair, chosen_by: Settings) -> Tuple[str, List[results_.Fig
                               for seed in range(_SEEDS.value)]
 
     rate = max(chosen_by.learning_rates, key=lambda rate: pair.validation(pair.alone(0, chosen_by.epochs, rate)))
-    alone = {epochs: [pair.alone(seed, epochs, rate) for seed in range(_SEEDS.value)]
-             for epochs in (chosen_by.epochs, chosen_by.longer)}
-    shifted = [pair.shifted(seed, chosen_by.longer, rate) for seed in range(_SEEDS.value)]
-    teachers = [pair.teacher(seed, chosen_by.epochs) for seed in range(min(_TEACHERS.value, _SEEDS.value))]
+    teachers = [pair.teacher(seed, chosen_by.epochs, _UNFINISHED.value)
+                for seed in range(min(_TEACHERS.value, _SEEDS.value))]
     temperature, alpha, swept = choose(pair, teachers[0], chosen_by, rate)
     soft = max(chosen_by.temperatures, key=lambda t: swept[t, 1.0])
-    rows: List[Row] = [("teacher (256, 512)", chosen_by.epochs, teachers)]
-    for epochs in (chosen_by.epochs, chosen_by.longer):
-        rows += [("student alone", epochs, alone[epochs]),
-                 students(f"soft targets, T = {temperature:g}, α = {alpha:g}",
-                          _distil(epochs, rate, temperature, alpha), epochs),
-                 students(f"function matching, T = {soft:g}",
-                          f"distill({epochs}, temperature={soft}, matching=True, learning_rate={rate}, "
-                          f"views={min(chosen_by.views, epochs)})", epochs)]
-    rows.append(("student alone, images shifted and flipped", chosen_by.longer, shifted))
+    after = re.findall(r"after-(\d+)$", teachers[0])
+    rows: List[Row] = [("teacher (256, 512)" + (", unfinished" if after else ""),
+                        int(after[0]) if after else chosen_by.epochs, teachers)]
+    for epochs in (among for name, among in (("slides", chosen_by.epochs), ("longer", chosen_by.longer))
+                   if name in _SCHEDULES.value):
+        rows.append(("student alone", epochs, [pair.alone(seed, epochs, rate) for seed in range(_SEEDS.value)]))
+        if "soft" in _KINDS.value:
+            rows.append(students(f"soft targets, T = {temperature:g}, α = {alpha:g}",
+                                 _distil(epochs, rate, temperature, alpha), epochs))
+        if "matching" in _KINDS.value:
+            rows.append(students(f"function matching, T = {soft:g}",
+                                 f"distill({epochs}, temperature={soft}, matching=True, learning_rate={rate}, "
+                                 f"views={min(chosen_by.views, epochs)})", epochs))
+        if "shifted" in _KINDS.value and epochs == chosen_by.longer:
+            rows.append(("student alone, images shifted and flipped", epochs,
+                         [pair.shifted(seed, epochs, rate) for seed in range(_SEEDS.value)]))
     judged = [[pair.judged(folder) for folder in folders] for _, _, folders in rows]
     accuracy = {(what, epochs): 100 * np.array([run.accuracy for run in runs])
                 for (what, epochs, _), runs in zip(rows, judged)}
@@ -146,14 +157,15 @@ def _distil(epochs: int, rate: float, temperature: float, alpha: float) -> str:
 def _accuracies(rows: Sequence[Row], accuracy: Dict[Tuple[str, int], np.ndarray], among: Settings) -> str:
     lines = ["| network | epochs | accuracy % | beside the teacher | beside the student alone | slides |",
              "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    published = {0: among.slides[0], 2: among.slides[1]}
     for number, (what, epochs, _) in enumerate(rows):
+        soft = what.startswith("soft") and epochs == among.epochs
+        published = among.slides[0] if not number else among.slides[1] if soft else ""
         mine = accuracy[what, epochs]
         differences = [float(mine.mean() - accuracy[rows[0][:2]].mean()), float(
             mine.mean() - accuracy["student alone", epochs].mean())] if number else []
         cells = [f"{value:+.2f}" for value in differences] or ["", ""]
         lines.append(f"| {what} | {epochs} | {_spread(mine, 2)} | {cells[0]} | {cells[1]} | "
-                     f"{published.get(number, '')} |")
+                     f"{published} |")
     return "\n".join(lines)
 
 
@@ -195,13 +207,15 @@ def _figures(pair: pairs.Pair, rows: Sequence[Row], accuracy: Dict[Tuple[str, in
     figures = []
     for epochs in sorted({row[1] for row in rows[1:]}):
         distilled = [row for row in rows[1:] if row[1] == epochs and not row[0].startswith("student alone")]
+        if not distilled:
+            continue
         what = max(distilled, key=lambda row: np.mean([pair.validation(folder) for folder in row[2]]))[0]
         gain, gap = means[what, epochs] - means["student alone", epochs], means[rows[0][:2]] - means[what, epochs]
         if pair.name == "mnist":
             figures.append(results_.Figure(f"MNIST, {epochs} epochs: the teacher's accuracy less the student's, {what}",
                                            f"{gap:.2f} points", "≤ 0.3 points", gap <= 0.3))
         else:
-            longer = epochs != rows[1][1]
+            longer = epochs == settings(pair.name).longer
             figures.append(results_.Figure(
                 f"CIFAR-10, {epochs} epochs: accuracy beside the student's alone, {what}", f"{gain:+.2f} points",
                 "≥ 3 points" if longer else "> 0", gain >= 3 if longer else gain > 0))

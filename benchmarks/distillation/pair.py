@@ -1,6 +1,7 @@
 """A teacher, its students and their files in a work folder: each trained, converted and scored once, then read."""
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -56,9 +57,29 @@ class Pair:
         self._work = os.path.join(work, name)
         self._kept: Dict[str, Any] = {}
 
-    def teacher(self, seed: int, epochs: int) -> str:
-        """The folder of a teacher, trained on labels by `leanood.train`."""
-        return self._trained(f"teacher-{seed}", seed, epochs, cnn.TEACHER)
+    def teacher(self, seed: int, epochs: int, unfinished: bool = False) -> str:
+        """The folder of a teacher, trained on labels by `leanood.train`.
+
+        Args:
+          seed: of its weights and order.
+          epochs: of its training.
+          unfinished: where it is being trained still, a folder `…-after-N` with its best epoch so far, the N-th.
+        """
+        name = f"teacher-{seed}"
+        begun = glob.glob(os.path.join(self._work, name, "checkpoints", "best-*.index"))
+        if not unfinished or not begun or os.path.exists(os.path.join(self._work, name, "classifier.h5")):
+            return self._trained(name, seed, epochs, cnn.TEACHER)
+        best = max(begun, key=os.path.getmtime)[:-len(".index")]
+        folder = os.path.join(self._work, f"{name}-after-{best.rpartition('-')[2]}")
+        if not os.path.exists(os.path.join(folder, "classifier.h5")):
+            import tensorflow as tf
+
+            from leanood.models import run
+
+            model = cnn.cnn(self.size, 10, widths=cnn.TEACHER)
+            tf.train.Checkpoint(weights=model.weights).read(best).expect_partial()
+            run.Run.create(folder, {"model": "cnn", "input_scale": "unit", "seed": seed}).save("classifier", model)
+        return folder
 
     def alone(self, seed: int, epochs: int, rate: float) -> str:
         """The folder of a student that learns labels alone, by `leanood.train`."""
