@@ -43,6 +43,8 @@ _KINDS = flags.DEFINE_multi_enum("kind", ["alone", "soft", "matching", "shifted"
 _SCHEDULES = flags.DEFINE_multi_enum("schedule", ["slides", "longer"], ["slides", "longer"], "how long they train")
 _UNFINISHED = flags.DEFINE_boolean("unfinished", False, "for a first look: a teacher that is being trained still "
                                    "teaches with its best epoch so far")
+_SWEEP = {name: flags.DEFINE_list(name, None, "for a first look: these instead of the settings'")
+          for name in ("learning_rates", "temperatures", "alphas")}
 _MINUTES = flags.DEFINE_float("minutes", 0, "stop after so many, at the next checkpoint; 0: never", lower_bound=0)
 
 Row = Tuple[str, int, List[str]]  # what it is, its epochs, a run's folder for each seed
@@ -86,8 +88,10 @@ def main(argv: Sequence[str]) -> None:
     text, figures, details = [], [], {}
     try:
         for name in _ONLY.value:
-            pair = pairs.Pair(name, settings(name).size, given[name], _DATA.value, _WORK.value, clock)
-            part, more, kept = study(pair, settings(name))
+            how = dataclasses.replace(settings(name), **{
+                field: tuple(map(float, flag.value)) for field, flag in _SWEEP.items() if flag.value})
+            pair = pairs.Pair(name, how.size, given[name], _DATA.value, _WORK.value, clock)
+            part, more, kept = study(pair, how)
             text.append(part)
             figures += more
             details[name] = kept

@@ -36,6 +36,8 @@ _OUT = flags.DEFINE_string("out", None, "the Markdown file to write", required=T
 _SEEDS = flags.DEFINE_integer("seeds", 3, "students of each kind", lower_bound=1)
 _UNFINISHED = flags.DEFINE_boolean("unfinished", False, "for a first look: a teacher that is being trained still "
                                    "teaches with its best epoch so far")
+_RATE = flags.DEFINE_float("learning_rate", None, "instead of the settings'", lower_bound=0)
+_WEIGHTS = flags.DEFINE_list("weights", None, "for a first look: these instead of the settings'")
 _MINUTES = flags.DEFINE_float("minutes", 0, "stop after so many, at the next checkpoint; 0: never", lower_bound=0)
 
 _OOD = "TinyImageNet"
@@ -71,7 +73,12 @@ def main(argv: Sequence[str]) -> None:
     pair = pairs.Pair("cifar10", (32, 32), _CIFAR10.value or os.path.join(_DATA.value, "cifar10"), _DATA.value,
                       _WORK.value, clock)
     try:
-        text, figures, details = study(pair, settings())
+        how = settings()
+        if _RATE.value:
+            how = dataclasses.replace(how, learning_rate=_RATE.value)
+        if _WEIGHTS.value:
+            how = dataclasses.replace(how, weights=tuple(map(float, _WEIGHTS.value)))
+        text, figures, details = study(pair, how)
     except pause.Paused:
         print("paused: the same command goes on", file=sys.stderr)
         sys.exit(pause.STATUS)
@@ -87,7 +94,7 @@ def study(pair: pairs.Pair, how: Settings) -> Tuple[str, List[results_.Figure], 
     def student(weight: float, seed: int) -> str:
         more = f", detection={weight}" if weight else ""
         return pair.student(teacher, f"distill({how.epochs}, temperature={how.temperature}, "
-                            f"learning_rate={how.learning_rate}{more})", seed)
+                            f"learning_rate={how.learning_rate}, alpha=1.0{more})", seed)
 
     selected = {weight: pair.selection(student(weight, 0), sets.CHANGES) for weight in (0.0, *how.weights)}
     chosen = max(how.weights, key=lambda weight: np.mean(list(selected[weight].values())))
