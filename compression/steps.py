@@ -214,12 +214,12 @@ class Student(Step):
 
     Attributes:
       kind: "strided" (strides where the model pools), "separable", "narrow", "shallow", "informed" (widths from the
-        layers' sensitivity to shrinking) or "plain" (a small one of its own).
+        layers' sensitivity to shrinking), "plain" (a small one of its own) or "cnn" (a `models.cnn`).
       ratio: narrow: share of channels fewer.
       drop: shallow: layers to leave out, with commas between them.
       tolerance: informed: by how much each layer may move the student from its teacher, in the distance's own unit
         (nats for latents).
-      widths: plain: channels of its convolutions, with commas between them.
+      widths: plain, cnn: channels of its convolutions, with commas between them.
       stem: plain: stride of its first convolution, 1 to 8.
     """
     once: ClassVar[bool] = False
@@ -232,7 +232,7 @@ class Student(Step):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._choice("kind", ("strided", "separable", "narrow", "shallow", "informed", "plain"))
+        self._choice("kind", ("strided", "separable", "narrow", "shallow", "informed", "plain", "cnn"))
         self._share("ratio")
         self._share("tolerance", 0.0, float("inf"))
         if (self.kind == "shallow") != bool(self.drop):
@@ -247,12 +247,18 @@ class Student(Step):
         """The layers that a shallow student is without."""
         return tuple(name.strip() for name in self.drop.split(",") if name.strip())
 
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        return tuple(map(int, self.widths.split(",")))
+
     def check(self, model: tf_keras.Model) -> None:
         super().check(model)
         if self.kind == "shallow":
             students.shallower(model, self.dropped)
         if self.kind == "plain":
             students.plain(model)
+        if self.kind == "cnn":
+            students.strided_cnn(model, self._channels)
         if self.kind in ("narrow", "informed"):
             shrink.dependencies(model)
 
@@ -263,7 +269,8 @@ class Student(Step):
             "narrow": lambda: students.narrower(model, self.ratio, inherit=False),
             "shallow": lambda: students.shallower(model, self.dropped),
             "informed": lambda: students.informed(model, context.samples, self.tolerance),
-            "plain": lambda: students.plain(model, tuple(map(int, self.widths.split(","))), self.stem),
+            "plain": lambda: students.plain(model, self._channels, self.stem),
+            "cnn": lambda: students.strided_cnn(model, self._channels),
         }
         student = make[self.kind]()
         finetune = context.finetune(self.epochs)

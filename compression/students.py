@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import distances, rebuild, sensitivity, shrink
-from leanood.models import named_outputs
+from leanood.models import cnn, named_outputs
 
 _layers = tf_keras.layers
 _POOLS = (_layers.MaxPooling2D, _layers.AveragePooling2D)
@@ -79,6 +79,21 @@ def plain(teacher: tf_keras.Model, widths: Sequence[int] = (16, 32, 32, 32), ste
     x = _layers.Flatten(name="flatten")(x)
     outputs = {name: _layers.Dense(y.shape[-1], name=name)(x) for name, y in named_outputs.of(teacher).items()}
     return tf_keras.Model(frame, outputs, name=teacher.name)
+
+
+def strided_cnn(teacher: tf_keras.Model, widths: Sequence[int] = cnn.STUDENT) -> tf_keras.Model:
+    """A `models.cnn` for the teacher's images and classes; its features are as many as its last width.
+
+    Args:
+      teacher: Functional, its input [N, h, w, 3], with the output `logits`.
+      widths: channels of the convolutions.
+    """
+    outputs = named_outputs.of(teacher)
+    if len(teacher.input_shape) != 4 or teacher.input_shape[-1] != 3 or "logits" not in outputs:
+        raise rebuild.UnsupportedModel("a cnn student classifies colour images, which model "
+                                       f"{teacher.name!r} doesn't: it takes {teacher.input_shape} and puts out "
+                                       f"{', '.join(outputs)}")
+    return cnn.cnn(tuple(teacher.input_shape[1:3]), int(outputs["logits"].shape[-1]), widths=widths)
 
 
 def shallower(teacher: tf_keras.Model, drop: Sequence[str]) -> tf_keras.Model:

@@ -113,7 +113,6 @@ def study(pair: pairs.Pair, chosen_by: Settings) -> Tuple[str, List[results_.Fig
     teachers = [pair.teacher(seed, chosen_by.epochs, _UNFINISHED.value)
                 for seed in range(min(_TEACHERS.value, _SEEDS.value))]
     temperature, alpha, swept = choose(pair, teachers[0], chosen_by, rate)
-    soft = max(chosen_by.temperatures, key=lambda t: swept[t, 1.0])
     after = re.findall(r"after-(\d+)$", teachers[0])
     rows: List[Row] = [("teacher (256, 512)" + (", unfinished" if after else ""),
                         int(after[0]) if after else chosen_by.epochs, teachers)]
@@ -124,8 +123,8 @@ def study(pair: pairs.Pair, chosen_by: Settings) -> Tuple[str, List[results_.Fig
             rows.append(students(f"soft targets, T = {temperature:g}, α = {alpha:g}",
                                  _distil(epochs, rate, temperature, alpha), epochs))
         if "matching" in _KINDS.value:
-            rows.append(students(f"function matching, T = {soft:g}",
-                                 f"distill({epochs}, temperature={soft}, matching=True, learning_rate={rate}, "
+            rows.append(students(f"function matching, T = {temperature:g}",
+                                 f"distill({epochs}, temperature={temperature}, matching=True, learning_rate={rate}, "
                                  f"views={min(chosen_by.views, epochs)})", epochs))
         if "shifted" in _KINDS.value and epochs == chosen_by.longer:
             rows.append(("student alone, images shifted and flipped", epochs,

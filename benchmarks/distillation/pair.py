@@ -20,7 +20,7 @@ from leanood.ood import scores
 from leanood.tflite import runtime
 
 SCORES = ("msp", "max_logit", "energy", "gen", "mahalanobis", "relative_mahalanobis", "knn")
-STUDENT = f"student(narrow, ratio={1 - cnn.STUDENT[0] / cnn.TEACHER[0]}, epochs=0)"
+STUDENT = f"student(cnn, widths='{','.join(map(str, cnn.STUDENT))}', epochs=0)"
 _FIT = 5000  # training images that scores' statistics are fitted on
 _BATCH = 64
 Scored = Dict[Tuple[str, str], np.ndarray]  # (score, "test" or the name of an OOD set) -> float64 [N]

@@ -138,14 +138,23 @@ def test_distillation_by_reconstruction_wants_the_decoder_lowers_its_loss_and_le
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_cnn_student_has_its_own_widths_and_is_of_classifiers_alone():
+    teacher = cnn.cnn((16, 16), 3, widths=(16, 32))
+    student = recipe.run(recipe.parse("student(cnn, widths='4,8', epochs=0)"), teacher, IMAGES).model
+    assert [student.get_layer(f"conv{i}").filters for i in (1, 2)] == [4, 8]
+    assert {name: y.shape[-1] for name, y in student.output.items()} == {"features": 8, "logits": 3}
+    with pytest.raises(rebuild.UnsupportedModel, match="a cnn student classifies colour images"):
+        recipe.run(recipe.parse("student(cnn, epochs=0)"), encoder(), IMAGES)
+
+
 def test_a_classifier_s_distillation_takes_labels_and_what_detection_reads(tmp_path, monkeypatch):
     teacher, labels = cnn.cnn((16, 16), 3, widths=(4, 8)), np.arange(32) % 3
     asked = []
     real = distill.Finetune.__call__
     monkeypatch.setattr(distill.Finetune, "__call__", lambda self, *a, **k: (asked.append(self), real(self, *a, **k)))
     for settings in ("alpha=0.25", "temperature=2.0, alpha=0.5, detection=3.0", "matching=True, views=2"):
-        recipe.run(recipe.parse(f"student(narrow, epochs=0)+distill(1, {settings})"), teacher, IMAGES, labels=labels,
-                   validation=IMAGES[:8], validation_labels=labels[:8], keep=str(tmp_path))
+        recipe.run(recipe.parse(f"student(cnn, widths='4,4', epochs=0)+distill(1, {settings})"), teacher, IMAGES,
+                   labels=labels, validation=IMAGES[:8], validation_labels=labels[:8], keep=str(tmp_path))
     assert [finetune.distance for finetune in asked] == [
         distances.SoftTargets(4.0, 0.25), detection_distances.detection_aware(2.0, 3.0, 3.0, 0.1 * 3.0, 0.5),
         distances.SoftTargets(4.0)]
