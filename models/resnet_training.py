@@ -59,17 +59,10 @@ def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, 
           distribution: Optional[tf.distribute.Strategy] = None) -> Tuple[run.Run, training.Outcome]:
     """Trains, or goes on training, into the folder `out`; returns the run and what came of it.
 
-    `history.csv` is the accuracy curve; the trained model is `classifier.h5`.
-
     Args:
-      images: uint8 [N, h, w, 3], N ≥ 1; an `np.memmap` is read batch by batch.
-      labels: int [N], indices of `classes`.
-      validation: images [M, h, w, 3] and labels [M] that judge each epoch; M may be 0.
-      classes: their names.
+      images, labels, validation, classes, out, distribution: see `classifier_training.train`.
       settings: how; all of it must be the same in a folder that exists, since the learning rate follows from it.
-      out: the run's folder.
       data: what the images are, for the run's config.
-      distribution: a strategy of tf.distribute; None for one device.
     """
     config = {"model": "resnet18", "input_scale": "unit", "classes": list(classes), **dataclasses.asdict(settings),
               "data": dict(data or {})}

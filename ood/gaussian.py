@@ -151,7 +151,7 @@ def silencing(fits: Sequence[Unwidened], frames: Sequence[np.ndarray], variants:
       frames: for each fit the features [N, D] of frames that it hasn't seen.
       variants: for each the features [M, D] of their variants.
     """
-    judged = [(fit, _some(ordinary), _some(varied)) for fit, ordinary, varied in zip(fits, frames, variants)
+    judged = [(fit, some(ordinary), some(varied)) for fit, ordinary, varied in zip(fits, frames, variants)
               if len(varied)]
     strength = 1.0
     while strength < _MOST and judged:
@@ -166,9 +166,9 @@ def silencing(fits: Sequence[Unwidened], frames: Sequence[np.ndarray], variants:
     return strength
 
 
-def _some(features: np.ndarray) -> np.ndarray:
-    """Returns at most _ENOUGH rows, evenly spread."""
-    return features[np.unique(np.linspace(0, len(features) - 1, min(len(features), _ENOUGH)).round().astype(int))]
+def some(rows: np.ndarray, most: int = _ENOUGH) -> np.ndarray:
+    """Returns at most so many of the rows [N, …], evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int))]
 
 
 def overlooking(whitening: np.ndarray, moved: np.ndarray, lasting: bool = False) -> np.ndarray:

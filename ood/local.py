@@ -92,7 +92,7 @@ def _shared(covariance: np.ndarray) -> np.ndarray:
 
 def some(where: np.ndarray) -> np.ndarray:
     """Returns at most as many of the places [N] as are fitted on, evenly spread: a frame has cells enough."""
-    return where[np.unique(np.linspace(0, len(where) - 1, min(len(where), _MOST)).round().astype(int))]
+    return gaussian.some(where, _MOST)
 
 
 def _by_cell(rows: np.ndarray) -> np.ndarray:

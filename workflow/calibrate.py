@@ -258,7 +258,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
     missing = [name for name in unfitted(settings).inputs if name not in loaded.runner.outputs]
     if missing and settings.detector in ("kl-topk", "kl-typical", "flow-kl"):  # others say more themselves
         raise ValueError(f"the detector {settings.detector!r} reads the outputs {', '.join(missing)}, which the "
-                         f"network lacks; it has {', '.join(loaded.runner.outputs)}")
+                         f"network lacks; it has {', '.join(loaded.runner.outputs)}: choose another with --detector")
     if gathered is None:
         gathered = material.gather(
             loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
