@@ -20,6 +20,7 @@ from leanood.workflow import datasets, network
 SPLITS = ("train", "calibration", "validation")
 ENOUGH = 2400  # variants of a split: where there are fewer frames, each has several
 _PIECE_S = 5.0
+_OF_DRIVING = 3  # copies at least: a hundred frames share a chain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,8 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
       loaded: the network.
       data: the data set.
       group_by: as of `data.groups.of`.
-      benign_variants: at most so many of a frame, fewer where there are many frames; 0: none.
+      benign_variants: at most so many of a frame, fewer where there are many frames, yet three of driving, of whose
+        frames a hundred share a chain (one, of motion); 0: none.
       ordered: False takes sequences for single images.
       vary: the splits that get variants.
     """
@@ -112,7 +114,9 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
         pieces = _pieces(source) if ordered else np.arange(len(source))
         if ordered:
             source = dataclasses.replace(source, sequence=pieces)
-        for copy in range(min(benign_variants, -(-ENOUGH // len(known[name])))):
+        # Flows cost more than all the rest together: of them no more than there must be.
+        least = _OF_DRIVING if ordered and loaded.motion is None else 1
+        for copy in range(min(benign_variants, max(least, -(-ENOUGH // len(known[name]))))):
             varied = loaded.run(source, f"running the network on benign variants of {name}",
                                 change=_Change(loaded, name, copy, pieces))
             outputs.append(varied.outputs)
