@@ -31,7 +31,8 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
       seed: of the deal of unordered images.
       ordered: each sub-folder is a recording whose frames follow each other in natural order.
 
-    Unless `split_csv` says otherwise, out-of-distribution frames, and whole sequences that have some, are split "ood".
+    Unless `split_csv` says otherwise, out-of-distribution frames, and whole sequences that have some, are split "ood";
+    the frames alone where nothing would be left to train on.
     """
     names = _image_names(folder)
     directories = [name.rpartition("/")[0] for name in names]
@@ -52,7 +53,8 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
     else:
         sequence = np.full(len(names), -1, np.int64)
         split = splits.by_blocks(partition, names, seed)
-    split[ood | np.isin(sequence, sequence[ood & (sequence >= 0)])] = "ood"
+    touched = ood | np.isin(sequence, sequence[ood & (sequence >= 0)])
+    split[touched if (split[~touched] == "train").any() else ood] = "ood"
     if split_csv:
         split = splits.from_csv(split_csv, names)
         ood = ood if labelled else ood | (split == "ood")

@@ -38,6 +38,12 @@ _CHANCE = 0.9  # two-sided: more alarms than asked for are put down to chance at
 _STEP = 1.2  # a rate so many times lower is tried where the groups raise more
 
 
+class Decisive(NamedTuple):
+    """The group that raises the thresholds most."""
+    frame: int  # its oddest, by the others' thresholds: a place in [0, N)
+    raised: float  # τ with it over τ without it, ≥ 1: the geometric mean over the scales
+
+
 @dataclasses.dataclass(frozen=True)
 class ScaleThresholds:
     """A threshold for each scale, and what they rest on."""
@@ -47,6 +53,7 @@ class ScaleThresholds:
     hours: float  # of in-distribution driving
     left_out: events.FalseAlarms  # alarms in groups that the thresholds, the statistics and the tables hadn't seen
     worst_variant: float  # the same, an hour, of the benign variant with the most; as recorded where there is none
+    decisive: Decisive
 
 
 def choose(scaled: np.ndarray, starts: np.ndarray, groups: np.ndarray, fps: float, per_hour: float,
@@ -85,14 +92,25 @@ def choose(scaled: np.ndarray, starts: np.ndarray, groups: np.ndarray, fps: floa
         return _thresholds(chosen, per_hour, share, fps)
 
     raised = np.zeros(int(variant.max(initial=0)) + 1, int)
-    for i, part in enumerate(parts):
-        raised += part.alarms(thresholds(parts[:i] + parts[i + 1:]), len(raised))
+    without = np.stack([thresholds(parts[:i] + parts[i + 1:]) for i in range(len(parts))])
+    for part, others in zip(parts, without):
+        raised += part.alarms(others, len(raised))
+    values = thresholds(parts)
     hours = float((variant == 0).sum()) / fps / 3600
     low, high = events.poisson_interval(int(raised[0]))
     return ScaleThresholds(
-        values=tuple(thresholds(parts).tolist()), per_hour=per_hour, groups=len(names), hours=hours,
+        values=tuple(values.tolist()), per_hour=per_hour, groups=len(names), hours=hours,
         left_out=events.FalseAlarms(int(raised[0]), hours, raised[0] / hours, low / hours, high / hours),
-        worst_variant=float(raised.max()) / hours)
+        worst_variant=float(raised.max()) / hours, decisive=_decisive(scaled, member, values, without))
+
+
+def _decisive(scaled: np.ndarray, member: np.ndarray, values: np.ndarray, without: np.ndarray) -> Decisive:
+    """Returns what raises the thresholds [S] most; without: those without each group, [G, S]."""
+    raised = np.exp(np.log(np.maximum(values, _SPREAD) / np.maximum(without, _SPREAD)).mean(axis=1))
+    group = int(raised.argmax())
+    places = np.flatnonzero(member == group)
+    above = (scaled[:, places] / np.maximum(without[group], _SPREAD)[:, np.newaxis]).max(axis=0)
+    return Decisive(int(places[above.argmax()]), max(float(raised[group]), 1.0))
 
 
 class _Group:

@@ -29,7 +29,7 @@ class Material:
 
     Attributes:
       outputs: of the network, named arrays [N, …].
-      split: str [N], of SPLITS; partition: str [N]; group: str [N], of `data.groups`.
+      name: str [N], of the frame; split: str [N], of SPLITS; partition: str [N]; group: str [N], of `data.groups`.
       starts: bool [N], true where a frame doesn't follow the one before.
       variant: int [N], 0 where the frame is as it is; else the number of the copy that it belongs to.
       origin: int [N], the place of the frame that it is, or is a variant of.
@@ -39,6 +39,7 @@ class Material:
     """
 
     outputs: Mapping[str, np.ndarray]
+    name: np.ndarray
     split: np.ndarray
     partition: np.ndarray
     group: np.ndarray
@@ -95,12 +96,12 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
     ordered = ordered and all(bool((part.frames.sequence >= 0).all()) for part in ran.values())
     outputs, known = [part.outputs for part in ran.values()], {name: part.frames for name, part in ran.items()}
     begin = dict(zip(SPLITS, np.cumsum([0] + [len(part) for part in known.values()]).tolist()))
-    columns: Dict[str, List[np.ndarray]] = {"split": [], "partition": [], "group": [], "starts": [], "variant": [],
+    columns: Dict[str, List[np.ndarray]] = {"name": [], "split": [], "partition": [], "group": [], "starts": [], "variant": [],
                                             "origin": []}
 
     def add(name: str, added: dataset.Dataset, variant: int) -> None:
         count, place = len(added), {frame: i for i, frame in enumerate(known[name].names)}
-        for column, values in {"split": np.full(count, name), "partition": added.partition,
+        for column, values in {"name": np.array(added.names), "split": np.full(count, name), "partition": added.partition,
                                "group": np.array([label[frame] for frame in added.names]), "starts": added.starts,
                                "variant": np.full(count, variant),
                                "origin": begin[name] + np.array([place[frame] for frame in added.names])}.items():

@@ -138,6 +138,18 @@ def test_a_recording_with_ood_frames_is_tested_as_a_whole(folder):
     assert data.starts.sum() == len(set(data.sequence))
 
 
+def test_of_the_only_recording_just_the_frames_that_are_ood_are_left_out(folder):
+    for image in (folder / "dusk").iterdir():
+        image.unlink()
+    (folder / "labels.csv").write_text("frame,partition,ood\n" + "\n".join(
+        f"day/frame{i}.png,road,{int(3 <= i < 6)}" for i in range(30)))
+    data = catalog.open(f"sequences:{folder}", fps=10.0)
+    np.testing.assert_array_equal(data.split == "ood", data.ood)
+    assert data.ood.sum() == 3
+    assert data.starts[[3, 6]].all()  # what is left on both sides doesn't follow each other
+    assert (data.split == "train").sum() > 10
+
+
 def test_split_tables_fix_the_splits(folder, tmp_path):
     words = ["train", "ood", ""]
     rows = [f"{p}/frame{i}.png,{words[i % 3]}" for p in ("day", "dusk") for i in range(30)]

@@ -66,6 +66,19 @@ def test_what_is_left_out_is_judged_by_the_others():
     assert events.crossings(crossed, starts[~rest]).sum() == chosen.left_out.count
 
 
+def test_the_group_that_raises_the_thresholds_most_is_named_by_its_oddest_frame():
+    e, starts, groups = drives(10, 600, seed=3)
+    even = scale_thresholds.choose(evidence.scaled(e, starts), starts, groups, FPS, 3.0).decisive
+    e[4 * 600 + 100:4 * 600 + 130] += 12.0
+    scaled = evidence.scaled(e, starts)
+    chosen = scale_thresholds.choose(scaled, starts, groups, FPS, 3.0)
+    rest = groups != groups[4 * 600]
+    without = scale_thresholds.choose(scaled[:, rest], starts[rest], groups[rest], FPS, 3.0)
+    assert 4 * 600 + 100 < chosen.decisive.frame < 4 * 600 + 140
+    assert chosen.decisive.raised == pytest.approx(stats.gmean(np.array(chosen.values) / without.values))
+    assert chosen.decisive.raised > 1.25 > even.raised
+
+
 def test_fewer_false_alarms_take_higher_thresholds():
     e, starts, groups = drives(10, 1200, 1)
     scaled = evidence.scaled(e, starts)

@@ -1,4 +1,5 @@
 """From a converted network to a calibrated, evaluated detector file, through the verbs, on lanes and on images."""
+import dataclasses
 import json
 import pathlib
 import re
@@ -59,6 +60,17 @@ def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
     held_out = sum(calibrated.summary["frames"][split] for split in ("train", "calibration", "validation"))
     assert calibrated.summary["held_out_hours"] == pytest.approx(held_out / lanes.fps / 3600)
     assert np.isfinite(calibrated.detector.threshold)
+
+
+def test_driving_that_raises_the_thresholds_is_named(lanes, network):
+    negative = np.flatnonzero(lanes.split == "calibration")[70:110]
+    changed = dataclasses.replace(
+        lanes, read=lambda i: 255 - lanes.read(i) if i in negative else lanes.read(i))
+    told = calibrate.fit(network, changed, calibrate.Settings(false_alarms_per_hour=60, benign_variants=0)).summary
+    name, = (re.fullmatch(r"the driving around (\S+) raises the thresholds by \d+%: if that is not ordinary, leave it out "
+                          r"\(a column `ood` of --times_csv marks frames\) and calibrate again", warning)[1]
+             for warning in told["warnings"] if "raises the thresholds" in warning)
+    assert list(lanes.names).index(name) in negative
 
 
 def test_calibration_says_what_its_promise_rests_on(calibrated, lanes):
