@@ -96,14 +96,14 @@ def gather(loaded: network.Network, data: dataset.Dataset, group_by: Optional[st
     ordered = ordered and all(bool((part.frames.sequence >= 0).all()) for part in ran.values())
     outputs, known = [part.outputs for part in ran.values()], {name: part.frames for name, part in ran.items()}
     begin = dict(zip(SPLITS, np.cumsum([0] + [len(part) for part in known.values()]).tolist()))
-    columns: Dict[str, List[np.ndarray]] = {"name": [], "split": [], "partition": [], "group": [], "starts": [], "variant": [],
-                                            "origin": []}
+    columns: Dict[str, List[np.ndarray]] = {column: [] for column in (
+        "name", "split", "partition", "group", "starts", "variant", "origin")}
 
     def add(name: str, added: dataset.Dataset, variant: int) -> None:
         count, place = len(added), {frame: i for i, frame in enumerate(known[name].names)}
-        for column, values in {"name": np.array(added.names), "split": np.full(count, name), "partition": added.partition,
-                               "group": np.array([label[frame] for frame in added.names]), "starts": added.starts,
-                               "variant": np.full(count, variant),
+        for column, values in {"name": np.array(added.names), "split": np.full(count, name),
+                               "partition": added.partition, "group": np.array([label[frame] for frame in added.names]),
+                               "starts": added.starts, "variant": np.full(count, variant),
                                "origin": begin[name] + np.array([place[frame] for frame in added.names])}.items():
             columns[column].append(values)
 

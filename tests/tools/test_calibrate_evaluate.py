@@ -67,8 +67,8 @@ def test_driving_that_raises_the_thresholds_is_named(lanes, network):
     changed = dataclasses.replace(
         lanes, read=lambda i: 255 - lanes.read(i) if i in negative else lanes.read(i))
     told = calibrate.fit(network, changed, calibrate.Settings(false_alarms_per_hour=60, benign_variants=0)).summary
-    name, = (re.fullmatch(r"the driving around (\S+) raises the thresholds by \d+%: if that is not ordinary, leave it out "
-                          r"\(a column `ood` of --times_csv marks frames\) and calibrate again", warning)[1]
+    name, = (re.fullmatch(r"the driving around (\S+) raises the thresholds by \d+%: if that is not ordinary, leave it "
+                          r"out \(a column `ood` of --times_csv marks frames\) and calibrate again", warning)[1]
              for warning in told["warnings"] if "raises the thresholds" in warning)
     assert list(lanes.names).index(name) in negative
 
