@@ -77,6 +77,11 @@ class Run:
         """The path of a file in the folder."""
         return os.path.join(self.path, name)
 
+    @property
+    def part(self) -> str:
+        """The name of the model that detects: "classifier" where one was trained, else "encoder"."""
+        return "classifier" if os.path.exists(self.file("classifier.h5")) else "encoder"
+
     def write(self, name: str, text: str) -> None:
         """Writes a text file whole or not at all."""
         if self.chief:

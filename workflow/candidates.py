@@ -69,8 +69,7 @@ class Candidates:
         self._imported: Dict[str, Timed] = {}
         opened = runs.Run(run)
         self._motion = datasets.motion(opened.config)
-        part = "classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder"
-        self._size = tuple(opened.model(part).input_shape[1:3])
+        self._size = tuple(opened.model(opened.part).input_shape[1:3])
         self._network = _digest(*(_read(os.path.join(run, name)) for name in ("encoder.h5", "classifier.h5")
                                   if os.path.exists(os.path.join(run, name))))
         for name in ("candidates", "steps", "judged", "timed", "prepared"):

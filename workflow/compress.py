@@ -130,7 +130,7 @@ def _original(source: str, is_run: bool, part: Optional[str], outputs: Optional[
     if is_run:
         opened = runs.Run(source)
         config = dict(opened.config)
-        part = part or ("classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder")
+        part = part or opened.part
         model = opened.model(part, unsafe=unsafe)
     else:
         if not os.path.exists(source):

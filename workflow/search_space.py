@@ -34,9 +34,8 @@ def of(run: str, folder: str) -> spaces.Space:
     opened = runs.Run(run)
     if datasets.motion(opened.config):  # stacks of flows are not kept
         return spaces.Space(matching=False)
-    part = "classifier" if os.path.exists(opened.file("classifier.h5")) else "encoder"
-    model = rebuild.clone(opened.model(part))
-    space = spaces.Space(by_layer=_by_layer(model, opened.config, folder), matching=part == "classifier")
+    model = rebuild.clone(opened.model(opened.part))
+    space = spaces.Space(by_layer=_by_layer(model, opened.config, folder), matching=opened.part == "classifier")
     outputs = set(named_outputs.of(model))
     if backbone.FEATURES not in outputs or outputs - {backbone.FEATURES, backbone.LOCAL}:
         return space

@@ -255,7 +255,7 @@ def _open(folder: str, settings: _Settings, data: Optional[datasets.Data],
     frames, opened = datasets.open(data, options, run.config.get("data", {}))
     motion = datasets.motion(run.config)
     # Filter bank or motion statistics join an encoder's outputs when it is converted.
-    outputs = ("logits",) if os.path.exists(run.file("classifier.h5")) else ("mu_h",) if motion else ("early",)
+    outputs = ("logits",) if run.part == "classifier" else ("mu_h",) if motion else ("early",)
     per_hour, share = sensitivity_.rates(settings.sensitivity)
     calibration = calibrate.Settings(detector=settings.detector or calibrate.default_detector(outputs),
                                      window=settings.window, seed=settings.seed, false_alarms_per_hour=per_hour,
