@@ -44,10 +44,10 @@ WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10, "flow": 10, "flow-
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
+DECISIVE = 1.25  # thresholds that one group raises so much are worth a look
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
 _SHOWN = ("out", "frames", "promise", "warnings", "alarm_threshold")  # what the table tells without `verbose`
 _STRETCHES = 4  # validation sequences a corruption
-_DECISIVE = 1.25  # thresholds that one group raises so much are worth a look
 _LAST_RESORT = 0.99  # of the most evidence that a frame can have
 
 
@@ -350,11 +350,12 @@ def _set_scales(detector: detector_.Detector, cross_fitted: left_out.LeftOut, ga
             f"{chosen.groups} groups are too few to promise {settings.false_alarms_per_hour:g} false alarms an hour; "
             "thresholds lie as high as evidence goes, calibrate on more")
     detector.use_scales(windows, values)
-    if chosen.decisive.raised >= _DECISIVE:
+    where, raised = str(gathered.name[chosen.decisive.frame]), chosen.decisive.raised
+    summary["decisive"] = {"frame": where, "raised": raised}
+    if raised >= DECISIVE:
         summary["warnings"].append(
-            f"the driving around {gathered.name[chosen.decisive.frame]} raises the thresholds by "
-            f"{chosen.decisive.raised - 1:.0%}: if that is not ordinary, leave it out (a column `ood` "
-            "of --times_csv marks frames) and calibrate again")
+            f"the driving around {where} raises the thresholds by {raised - 1:.0%}: if that is not ordinary, leave it "
+            "out (a column `ood` of --times_csv marks frames) and calibrate again")
     alarms = chosen.left_out
     summary.update(false_alarms_per_hour=settings.false_alarms_per_hour, held_out_hours=chosen.hours,
                 promise=f"asked {chosen.per_hour:g} an hour; by {chosen.groups} {gathered.unit} left out in turn: "
