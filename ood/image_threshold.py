@@ -129,14 +129,14 @@ def grouped(scores: np.ndarray, groups: np.ndarray, rate: float, partition: Opti
     names = np.unique(groups[recorded]).tolist()
     if len(names) < 2:
         raise ValueError("all frames are of one group; a threshold for the next group takes two")
+    promises = [("all", _Promise(scores[recorded], groups[recorded], rate))]
     parts = np.full(len(scores), "all") if partition is None else np.asarray(partition).astype(str)
-    promises = {"all": _Promise(scores[recorded], groups[recorded], rate)}
-    for name in np.unique(parts[recorded]).tolist() if partition is not None else ():
-        inside = recorded & (parts == name)
+    for part in np.unique(parts[recorded]).tolist() if partition is not None else ():
+        inside = recorded & (parts == part)
         if len(np.unique(groups[inside])) > 1:  # what a partition of a single group tells is that group
-            promises[name] = _Promise(scores[inside], groups[inside], min(PARTITION * rate, 1.0))
-    decides = max(promises, key=lambda name: promises[name].value)
-    without = [max(promise.without.get(name, -math.inf) for promise in promises.values()) for name in names]
+            promises.append((part, _Promise(scores[inside], groups[inside], min(PARTITION * rate, 1.0))))
+    decides, decisive = max(promises, key=lambda named: named[1].value)
+    without = [max(promise.without.get(name, -math.inf) for _, promise in promises) for name in names]
 
     def flagged(chosen: np.ndarray) -> np.ndarray:
         return np.array([(scores[chosen & (groups == name)] > threshold).mean()
@@ -144,7 +144,7 @@ def grouped(scores: np.ndarray, groups: np.ndarray, rate: float, partition: Opti
 
     shares = flagged(recorded)
     mean, half = float(shares.mean()), 1.96 * float(shares.std(ddof=1)) / math.sqrt(len(shares))
-    return GroupThreshold(promises[decides].value, float(rate), len(names), decides, mean, max(mean - half, 0.0),
+    return GroupThreshold(decisive.value, float(rate), len(names), decides, mean, max(mean - half, 0.0),
                           min(mean + half, 1.0), None if recorded.all() else float(flagged(~recorded).mean()))
 
 

@@ -142,6 +142,15 @@ def test_no_partition_is_flagged_more_than_half_as_often_again():
     assert (alike.value, alike.partition) == (blind.value, "all")
 
 
+@pytest.mark.parametrize("name", ["all", "road"])
+def test_a_folder_without_partitions_is_promised_what_was_asked(name):
+    rng = np.random.default_rng(8)
+    scores, groups = rng.normal(size=800), np.repeat(np.arange(80), 10)
+    threshold = image_threshold.grouped(scores, groups, 0.05, np.full(800, name))
+    assert threshold == image_threshold.grouped(scores, groups, 0.05)
+    assert threshold.left_out_rate <= 0.05 + 1e-9
+
+
 def test_variants_are_judged_and_set_no_threshold():
     rng = np.random.default_rng(4)
     groups, variant = np.tile(np.repeat(np.arange(40), 5), 2), np.repeat([0, 1], 200)
