@@ -1,11 +1,14 @@
 """The default nonconformity of motion: two-sided typicality of latents and of the flow's own statistics, fused.
 
-Three channels, each a squared Mahalanobis distance to what training stacks look like, so that too little motion counts
-like too much:
+Three channels, each a squared Mahalanobis distance to what training stacks look like:
   scene: latents (μ and ln σ² of both directions) and, of each cell of the picture (the output `motion`), mean flow,
-    unevenness and change, in one Gaussian;
+    unevenness and change, in one Gaussian; logarithms, so that too little motion counts like too much;
   pace: mean flow, unevenness and change in three bands of the picture, and how much the whole jolts;
-  jitter: how much the picture's median flow changes from one flow to the next.
+  course: the steps of the picture's median flow from each flow to the next, in their order. A car has inertia, so that
+    one step foretells the next; a camera that shakes steps to and fro. What matters is which steps follow each other,
+    not how far they go: a bump in the road goes further than a camera that shakes;
+and a fourth, calm: −ln of the distance of `course`. Steps are centred at none at all, so that motion that is too even
+(a slow playback, a camera that hangs) lies nearer to the mean than driving ever does.
 The latents' signs matter: a road that comes and one that goes away have the same KL. Each channel becomes evidence
 −ln p through its own in-distribution tail (`tail`), measured by cross-fitting; evidence is fused by the weighted
 minimum p-value, as in `typicality`.
@@ -20,8 +23,8 @@ import numpy as np
 from leanood.ood import flow_kl, gaussian, nonconformity, tail
 from leanood.ood.nonconformity import Variants
 
-SCENE, PACE, JITTER, LATENT, FIELD = "scene", "pace", "jitter", "latent", "field"
-WEIGHTS = {SCENE: 0.4, PACE: 0.3, JITTER: 0.3}
+SCENE, PACE, COURSE, CALM, LATENT, FIELD = "scene", "pace", "course", "calm", "latent", "field"
+WEIGHTS = {SCENE: 0.4, PACE: 0.25, COURSE: 0.25, CALM: 0.1}
 CHANNELS = tuple(WEIGHTS)
 ABLATIONS = (LATENT, FIELD)  # the two halves of `scene`, each as a channel of its own
 MOTION = "motion"
@@ -30,6 +33,8 @@ _BANDS = 3
 _CELLS = 48
 _COURSES = 3 * _CELLS + 2  # where the single flows' means begin
 _FLOOR = 1e-3  # of twice the flow's reach: below it nothing moves
+_STEP = 0.01  # likewise: far larger steps of the median flow count by their logarithm
+_NEAREST = 1e-9  # a squared distance; nearer to the mean is no calmer
 _FOLDS = 5
 
 
@@ -70,9 +75,9 @@ class FlowTypicality(nonconformity.Nonconformity):
             rest[fold] = False
             for channel, values in features.items():
                 fitted = _fit(values, varied.get(channel), variants, rest)
-                held_out[channel].append(fitted.distances(values[fold]))
+                held_out[channel].append(_distances(channel, fitted, values[fold]))
                 if variants is not None:
-                    held_out[channel].append(fitted.distances(varied[channel][~rest[variants.origin]]))
+                    held_out[channel].append(_distances(channel, fitted, varied[channel][~rest[variants.origin]]))
         self._tails = {channel: tail.Tail.fit(np.concatenate(distances)) for channel, distances in held_out.items()}
         everything = np.ones(len(origin), bool)
         self._gaussians = {channel: _fit(values, varied.get(channel), variants, everything)
@@ -81,7 +86,8 @@ class FlowTypicality(nonconformity.Nonconformity):
 
     def evidence(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> Dict[str, np.ndarray]:
         """Returns each channel's weighted evidence −ln p + ln w, float64 [N]: what α is the maximum of."""
-        return {channel: self._tails[channel].log_p(self._gaussians[channel].distances(values)) + _LOG_WEIGHTS[channel]
+        return {channel: (self._tails[channel].log_p(_distances(channel, self._gaussians[channel], values))
+                          + _LOG_WEIGHTS[channel])
                 for channel, values in self._features(outputs).items()}
 
     def score(self, outputs: Mapping[str, np.ndarray], starts: Optional[np.ndarray] = None) -> np.ndarray:
@@ -91,7 +97,7 @@ class FlowTypicality(nonconformity.Nonconformity):
         rows = {name: np.reshape(outputs[name], (1, -1)) for name in self.inputs}
         most = -math.inf
         for channel, values in self._features(rows).items():
-            distance = float(self._gaussians[channel].distances(values)[0])
+            distance = float(_distances(channel, self._gaussians[channel], values)[0])
             most = max(most, self._tails[channel].log_p_scalar(distance) + _LOG_WEIGHTS[channel])
         return [most]
 
@@ -104,7 +110,7 @@ class FlowTypicality(nonconformity.Nonconformity):
         if MOTION in self.inputs:
             motion = np.asarray(outputs[MOTION], np.float64)
             features[PACE] = _pace(motion)
-            features[JITTER] = _jitter(motion)
+            features[COURSE] = features[CALM] = _steps(motion)
             spread = np.log(np.maximum(motion[:, _CELLS:3 * _CELLS], 0.0) + _FLOOR)
             field = np.concatenate([motion[:, :_CELLS], spread, features[PACE][:, 2 * _BANDS:]], axis=1)
         features.update({SCENE: np.concatenate([field, latent], axis=1), LATENT: latent, FIELD: field})
@@ -119,7 +125,11 @@ class FlowTypicality(nonconformity.Nonconformity):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FlowTypicality:
-        measure = cls(tuple(np.asarray(arrays["channels"]).tolist()))
+        channels = tuple(np.asarray(arrays["channels"]).tolist())
+        if not set(channels) <= {*CHANNELS, *ABLATIONS}:
+            raise ValueError(f"the detector was calibrated with the channels {', '.join(channels)}, this version has "
+                             f"{', '.join(CHANNELS)}: calibrate it again")
+        measure = cls(channels)
 
         def part(kind: str, channel: str) -> Dict[str, np.ndarray]:
             prefix = f"{kind}.{channel}."
@@ -144,6 +154,12 @@ def _fit(values: np.ndarray, varied: Optional[np.ndarray], variants: Optional[Va
                                  lasting=True)
 
 
+def _distances(channel: str, fitted: gaussian.Gaussian, values: np.ndarray) -> np.ndarray:
+    """Returns how far a channel's features lie from typical, float64 [N]; of CALM how near they lie to the mean."""
+    distances = fitted.distances(values)
+    return -np.log(np.maximum(distances, _NEAREST)) if channel == CALM else distances
+
+
 def _pace(motion: np.ndarray) -> np.ndarray:
     """Mean flow, ln spread, ln change of each direction in three bands, ln jolt of each direction: float64 [N, 20]."""
     mean, spread, change = (
@@ -156,8 +172,11 @@ def _pace(motion: np.ndarray) -> np.ndarray:
     return np.concatenate([average, logarithms], axis=1)
 
 
-def _jitter(motion: np.ndarray) -> np.ndarray:
-    """ln root mean square of the steps of each direction's median flow from flow to flow: float64 [N, 2]."""
+def _steps(motion: np.ndarray) -> np.ndarray:
+    """Steps of each direction's median flow from each flow to the next, large ones compressed: float64 [N, 2 (n − 1)].
+
+    arsinh(step / _STEP): of the order of a flow's error as it is, beyond that its logarithm, so that the few great
+    jolts of a rough road don't make the covariance theirs.
+    """
     courses = motion[:, _COURSES:].reshape(len(motion), _GRID[0], _CELLS // _GRID[0], -1)
-    steps = np.diff(np.median(courses, axis=2), axis=2)
-    return np.log(np.sqrt((steps * steps).mean(axis=2)) + _FLOOR)
+    return np.arcsinh(np.diff(np.median(courses, axis=2), axis=2) / _STEP).reshape(len(motion), -1)

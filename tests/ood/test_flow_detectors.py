@@ -105,13 +105,51 @@ def test_a_latent_on_the_other_side_is_ood_although_its_kl_is_the_same():
     assert fitted.score(away).min() > np.quantile(fitted.score(test), 0.95)
 
 
-def test_a_picture_that_steps_to_and_fro_is_seen_by_the_jitter_channel():
-    fitted = flow_typicality.FlowTypicality((flow_typicality.JITTER,)).fit(_outputs(1000, 1))
-    test = _outputs(100, 2)
-    courses = test["motion"][:, 146:].reshape(100, 48, 3)
-    calm = np.median(fitted.score(test))
-    courses += np.array([0.2, -0.2, 0.2], np.float32)
-    assert np.median(fitted.score(test)) > calm + 3
+def _courses(count: int, seed: int, steps: float, pull: float) -> dict:
+    """Outputs whose median flow goes on by steps that follow each other: `pull` of the last, and noise."""
+    rng = np.random.default_rng(seed)
+    outputs = _outputs(count, seed)
+    noise, walk = rng.normal(0, steps, (count, 2, 6)), np.zeros((count, 2, 6))
+    for t in range(1, 6):
+        walk[..., t] = pull * walk[..., t - 1] + noise[..., t]
+    courses = np.repeat(np.cumsum(walk, axis=2)[:, :, np.newaxis], 24, axis=2) + rng.normal(0, 1e-4, (count, 2, 24, 6))
+    outputs["motion"] = np.concatenate([outputs["motion"][:, :146], courses.reshape(count, -1)], axis=1)
+    return outputs
+
+
+def test_a_camera_that_shakes_is_told_from_a_bump_of_the_same_energy():
+    fitted = flow_typicality.FlowTypicality((flow_typicality.COURSE,)).fit(_courses(3000, 1, 0.01, 0.9))
+    ordinary, shaken = (fitted.score(_courses(500, 2, 0.01, pull)) for pull in (0.9, -0.9))
+    bump = fitted.score(_courses(500, 2, 0.02, 0.9))
+    assert np.median(shaken) > np.median(bump) + 1 > np.median(ordinary) + 1
+
+
+def test_the_course_is_the_mahalanobis_distance_of_compressed_steps():
+    outputs = _courses(400, 3, 0.03, 0.5)
+    fitted = flow_typicality.FlowTypicality((flow_typicality.COURSE,)).fit(outputs)
+    rows = []
+    for row in outputs["motion"][:5, 146:]:
+        medians = [[float(np.median(row[144 * direction:][t:144:6])) for t in range(6)] for direction in (0, 1)]
+        rows.append([math.asinh((after - before) / 0.01) for course in medians
+                     for before, after in zip(course, course[1:])])
+    expected = fitted._tails["course"].log_p(fitted._gaussians["course"].distances(np.array(rows))) + math.log(0.25)
+    np.testing.assert_allclose(fitted.score(outputs)[:5, 0], expected, rtol=1e-6)
+
+
+def test_motion_that_is_too_even_is_seen_by_the_calm_channel_alone():
+    kinds = {channel: flow_typicality.FlowTypicality((channel,)).fit(_courses(2000, 1, 0.02, 0.5))
+             for channel in (flow_typicality.COURSE, flow_typicality.CALM)}
+    even, ordinary = _courses(200, 2, 0.001, 0.5), _courses(200, 3, 0.02, 0.5)
+    above = {channel: np.median(fitted.score(even)) - np.median(fitted.score(ordinary))
+             for channel, fitted in kinds.items()}
+    assert above["calm"] > 1
+    assert above["course"] < 0
+
+
+def test_a_file_of_other_channels_wants_calibrating_again():
+    arrays = flow_typicality.FlowTypicality().fit(_outputs(600, 1)).to_arrays()
+    with pytest.raises(ValueError, match="channels scene, jitter.*calibrate it again"):
+        flow_typicality.FlowTypicality.from_arrays({**arrays, "channels": np.array(["scene", "jitter"])})
 
 
 def test_what_benign_variants_move_is_no_longer_ood():
