@@ -199,10 +199,10 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
 
     for name in sorted(set(data.partition[data.ood].tolist())):
         add(name, data.where(data.ood & (data.partition == name)))
-    for spec in settings.ood:
+    for spec, name in zip(settings.ood, _names(settings.ood, data)):
         path, table = _source(spec)
         opened = catalog.open(path, times_csv=table, fps=data.fps or 20.0)
-        add(_short(path), opened.where(opened.ood) if opened.ood.any() else opened)
+        add(name, opened.where(opened.ood) if opened.ood.any() else opened)
     real = bool(rows)
     for name in settings.corruptions:
         # A single image can't freeze, nor move.
@@ -338,13 +338,13 @@ def _recordings(data: dataset.Dataset, settings: Settings, fps: float) -> Iterat
     turning = np.isin(data.sequence, data.sequence[data.ood & (data.sequence >= 0)]) & (data.sequence >= 0)
     for name in sorted(set(data.partition[data.ood & turning].tolist())):
         yield str(name), data.where(turning & (data.partition == name))
-    for spec in settings.ood:
+    for spec, name in zip(settings.ood, _names(settings.ood, data)):
         path, table = _source(spec)
         ordered = path.startswith("sequences:") or not os.path.isdir(path)
         recording = catalog.open(path if ordered else f"sequences:{path}", times_csv=table, fps=fps)
         if not (recording.sequence >= 0).all():
             raise ValueError(f"--ood={spec}: these are unordered images; the detector was calibrated for sequences")
-        yield _short(path), recording if recording.ood.any() else dataclasses.replace(
+        yield name, recording if recording.ood.any() else dataclasses.replace(
             recording, ood=np.ones(len(recording), bool))
 
 
@@ -354,8 +354,12 @@ def _source(spec: str) -> Tuple[str, Optional[str]]:
     return (path, table) if path and table.endswith(".csv") else (spec, None)
 
 
-def _short(spec: str) -> str:
-    return os.path.basename(os.path.abspath(spec.rpartition("sequences:")[2])) or spec
+def _names(specs: Sequence[str], data: dataset.Dataset) -> List[str]:
+    """Returns what each set is called: the last part of its path, or all of it where that is not the only one."""
+    paths = [_source(spec)[0] for spec in specs]
+    short = [os.path.basename(os.path.abspath(path.rpartition("sequences:")[2])) or path for path in paths]
+    taken = [*set(data.partition[data.ood].tolist()), *short]
+    return [name if taken.count(name) == 1 else path for name, path in zip(short, paths)]
 
 
 def _recording_row(scorer: _Scorer, test: dataset.Dataset, id_scores: Mapping[str, np.ndarray],

@@ -43,6 +43,13 @@ def test_one_ood_image_has_a_row_without_an_interval(detector, images):
     assert evaluate.evaluate(detector, ood=[images(1)], **PLAIN).rows[1]["auroc_low"] is None
 
 
+def test_ood_sets_of_one_name_are_told_apart(detector, images):
+    dusk, first, second = (images(1, night=(1, 30), dusk=(1, 60)) for _ in range(3))
+    given = [f"{dusk}/dusk", f"{first}/night", f"{second}/night"]
+    assert [row["set"] for row in evaluate.evaluate(detector, ood=given, **PLAIN).rows] == [
+        "night", "dusk", given[1], given[2]]
+
+
 @pytest.mark.parametrize(("count", "message"), [
     (1, r"no in-distribution frame in its split 'train'; give more images"),
     (8, r"4 readable in-distribution images in its split 'train'; what the detector is compared with takes 7")])
