@@ -15,7 +15,7 @@ import numpy as np
 
 from leanood.data import content_changes, corruptions, dataset, frames, input_scales, leaves, spread, variants
 from leanood.ood import gaussian, metrics, typicality
-from leanood.workflow import outcome, progress
+from leanood.workflow import datasets, outcome, progress
 
 # One of each kind, faint ones: strong ones any cut sees.
 CORRUPTIONS = (("darker", 1), ("brighter", 1), ("rain", 1), ("fog", 1), ("motion_blur", 1), ("noise", 1),
@@ -23,6 +23,7 @@ CORRUPTIONS = (("darker", 1), ("brighter", 1), ("rain", 1), ("fog", 1), ("motion
 TOLERANCE = 0.005
 DOWNSCALE = 3  # at 120×160 no slower than a β-VAE of 64, and worth more; docs/detection.md has the figures
 _FIT, _JUDGE = 400, 80  # frames at most
+_FEWEST = 2  # frames that a Gaussian takes
 _BATCH = 32
 
 Features = Dict[str, np.ndarray]  # by cut, float32 [N, C]; "early" beside them
@@ -100,13 +101,17 @@ def choose(model: Any, input_scale: str, size: Tuple[int, int], images: dataset.
         last = max(1, len(images) // 5)
         images, validation = (images.where(np.arange(len(images))[part]) for part in (slice(-last), slice(-last, None)))
     features = _extractor(backbone.pooled(model, {layer: layer for layer in layers}), input_scale)
-    shown = _spread(images, _FIT).load(size)[0]
+    shown, _, unreadable = _spread(images, _FIT).load(size)
+    ordinary, judged, also = _spread(validation, _JUDGE).load(size)
+    datasets.say_unreadable(tuple(dict.fromkeys(unreadable + also)))
+    if len(shown) < _FEWEST or not len(judged):
+        raise ValueError(f"{len(shown)} readable images to train on and {len(judged)} for validation are too few "
+                         f"to choose the cut by ({_FEWEST} and one are the least); give more, or name a layer: --cut")
     fitted = features(shown)
     varied = features(np.stack([variants.draw((seed, i))(frame, seed, i) for i, frame in enumerate(shown)]))
-    judged = _spread(validation, _JUDGE)
     kinds = _kinds(judged, size, seed)
     ood = {kind: features(make()) for kind, make in progress.track(list(kinds.items()), "choosing the cut")}
-    in_distribution = features(judged.load(size)[0])
+    in_distribution = features(ordinary)
     candidates = []
     for layer in layers:
         joined = _joined(fitted, layer)

@@ -1,6 +1,7 @@
 """A backbone from the journey's first step to its last: a cut chosen by rule, features in the default detector."""
 import json
 
+import cv2
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -63,6 +64,25 @@ def test_from_training_to_a_verdict(network_file, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="has no map 'nowhere'; it can be cut at conv2"):
         leanood.train(**lanes, out=tmp_path / "none", model="backbone", backbone=str(network_file), size=(48, 48),
                       cut="nowhere")
+
+
+def test_unreadable_images_are_named_and_left_out(network_file, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(40):
+        cv2.imwrite(str(folder / f"{i:02}.png"), random.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+    damaged = [folder / f"{i:02}.png" for i in range(0, 40, 4)]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:200])
+    given = {"model": "backbone", "backbone": str(network_file), "size": (48, 48)}
+    assert leanood.train(folder, tmp_path / "run", **given).summary["cut"] in ("conv2", "late")
+    assert "unreadable, left out: " in capsys.readouterr().err
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"^0 readable images to train on and 0 for validation are too few to choose "
+                       r"the cut by \(2 and one are the least\); give more, or name a layer: --cut$"):
+        leanood.train(folder, tmp_path / "none", **given)
 
 
 def test_the_default_is_a_small_backbone(tmp_path, monkeypatch, capsys):
