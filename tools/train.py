@@ -18,8 +18,8 @@ flags.DEFINE_enum("model", "backbone", ["backbone", "bvae", "flow_vae", "resnet1
                   "is frozen: only where to cut it is chosen; a flow_vae, of motion, takes recordings")
 flags.DEFINE_string("out", None, "the run's folder; an unfinished run in it goes on", required=True)
 data_flags.define(required=True)
-command.define_size("size", "height x width of the input in pixels; backbone 120x160, bvae 64x64, resnet18 and "
-                    "cnn 32x32; flow_vae: of the frames that flow is computed between, 120x160")
+command.define_size("size", "height x width of the input in pixels; backbone 120x160, or that of smaller images; bvae "
+                    "64x64, resnet18 and cnn 32x32; flow_vae: of the frames that flow is computed between, 120x160")
 flags.DEFINE_string("backbone", "efficientnet_lite0", "backbone: efficientnet_lite0 (needs no download), mobilenet_v2, "
                     "mobilenet_v3_small, or a Functional Keras model (.h5, .keras)")
 flags.DEFINE_string("cut", "", "backbone: the layer whose map's means are the features; default: chosen on validation "

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from leanood.data import dataset, flow
+from leanood.data import frames as frames_
 from leanood.tflite import silence
 from leanood.workflow import backbone as backbone_
 from leanood.workflow import datasets, outcome, progress
@@ -37,8 +38,8 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
       out: the run's folder; an unfinished run in it goes on.
       model: "backbone", a pretrained network's first layers, frozen; "bvae"; "flow_vae", of motion, which takes
         recordings; or "resnet18" and "cnn" (a few convolutions of stride 2), whose classes are the data's partitions.
-      size: (height, width) of the input in pixels; None: backbone 120×160, bvae 64×64, resnet18 and cnn 32×32;
-        flow_vae: of the frames that flow is computed between, 120×160.
+      size: (height, width) of the input in pixels; None: backbone 120×160, or that of smaller images, bvae 64×64,
+        resnet18 and cnn 32×32; flow_vae: of the frames that flow is computed between, 120×160.
       backbone: "efficientnet_lite0", which comes with leanood[train]; "mobilenet_v2" or "mobilenet_v3_small", which
         Keras downloads; or a Functional Keras model (.h5, .keras).
       cut: backbone: the layer whose map's means are the features; empty: chosen on validation frames and changes of
@@ -104,7 +105,8 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
     silence.tensorflow()
     if model == "backbone":
         return backbone_.train(images, validation, opened, os.fspath(out), name=backbone, cut=cut, downscale=downscale,
-                               input_scale=input_scale, size=size or _SIZES[model], seed=seed, local=local)
+                               input_scale=input_scale, size=size or _of_small(images) or _SIZES[model], seed=seed,
+                               local=local)
     import tensorflow as tf
 
     from leanood.models import precision as precision_
@@ -149,6 +151,20 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
         progress.say(f"warning: {carried.warning}")
     return outcome.Outcome(folder.path, {**summary, "active_latents": int(carried.active.sum())},
                            [(carried.rows(), carried.headers())])
+
+
+def _of_small(images: dataset.Dataset) -> Optional[Tuple[int, int]]:
+    """Returns the size of the first readable image where a backbone's own would only blow it up; None otherwise."""
+    from leanood.models import backbone
+
+    for i in range(len(images)):
+        try:
+            height, width = images.read(i).shape[:2]
+        except frames_.FrameError:
+            continue
+        small = height < _SIZES["backbone"][0] and width < _SIZES["backbone"][1]
+        return (height, width) if small and min(height, width) >= backbone.SMALLEST else None
+    return None
 
 
 def _refuse_architecture(**given: Any) -> None:

@@ -78,6 +78,9 @@ def test_unreadable_images_are_named_and_left_out(network_file, tmp_path, capsys
     given = {"model": "backbone", "backbone": str(network_file), "size": (48, 48)}
     assert leanood.train(folder, tmp_path / "run", **given).summary["cut"] in ("conv2", "late")
     assert "unreadable, left out: " in capsys.readouterr().err
+    own = leanood.train(folder, tmp_path / "own", cut="block3")
+    assert json.loads((tmp_path / "own" / "config.json").read_text())["size"] == [48, 48]  # images are not blown up
+    assert own.summary["cut"] == "block3"
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"^0 readable images to train on and 0 for validation are too few to choose "
