@@ -26,6 +26,7 @@ PRESERVE = ("", "sparsity", "clusters", "both")
 PREFIX = "quant_"
 _AT_ONCE = 50_000_000  # activations of one layer that may be held at a time
 _EMA_DECAY = 0.999  # fixed inside tfmot's MovingAverageQuantizer
+_ACTIVATIONS = ("linear", "relu", "swish", "gelu", "softmax", "sigmoid", "tanh")  # that tfmot can quantize
 _BEFORE_BATCH_NORM = (tf_keras.layers.Conv2D, tf_keras.layers.DepthwiseConv2D, tf_keras.layers.Dense)
 
 
@@ -59,7 +60,9 @@ def qat(model: tf_keras.Model, *, preserve: str = "", exclude: Sequence[str] | N
 
     # A fresh clone, because tfmot miscounts the weights of models that an earlier wrapper went through.
     annotated = tf_keras.models.clone_model(rebuild.clone(model), clone_function=annotate)
-    quantized = tfmot.quantization.keras.quantize_apply(annotated, *([_scheme(preserve)] if preserve else []))
+    # It builds the model anew, by the names of its layers' classes.
+    with tf_keras.utils.custom_object_scope({type(layer).__name__: type(layer) for layer in model.layers}):
+        quantized = tfmot.quantization.keras.quantize_apply(annotated, *([_scheme(preserve)] if preserve else []))
     if images is not None:
         observe_ranges(quantized, images)
     if finetune is not None:
@@ -98,6 +101,12 @@ def check(model: tf_keras.Model, exclude: Sequence[str] = ()) -> None:
         elif not registry.supports(layer):
             raise rebuild.UnsupportedModel(f"qat: layer {layer.name!r} ({type(layer).__name__}) can't be quantized by "
                                            "tfmot: exclude it, or quantize after training (int8) instead")
+        activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+        known = _ACTIVATIONS if layer.weights else (*_ACTIVATIONS, "relu6")
+        if activation not in known:
+            raise rebuild.UnsupportedModel(f"qat: layer {layer.name!r} ({type(layer).__name__}) has the activation "
+                                           f"{activation!r}, which tfmot can't quantize (it can {', '.join(known)}): "
+                                           "exclude it, or quantize after training (int8) instead")
 
 
 def observe_ranges(model: tf_keras.Model, images: np.ndarray) -> None:

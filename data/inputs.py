@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from leanood.data import flow, frames
+from leanood.data import flow, resizer
 
 
 class Still:
@@ -25,11 +25,11 @@ class Still:
 
     def __init__(self, size: Tuple[int, int]) -> None:
         self.size, self.shape = size, (*size, 3)
-        self._memory: frames.Memory = {}
+        self._resize = resizer.Resizer(size)
 
     def push(self, frame: np.ndarray, gap: bool = False) -> Optional[np.ndarray]:
         """The frame, uint8 [h, w, 3]; whether a frame is missing before it plays no part."""
-        return frame if frame.shape[:2] == self.size else frames.resize(frame, self.size, memory=self._memory)
+        return frame if frame.shape[:2] == self.size else self._resize(frame)
 
     def reset(self) -> None:
         """Does nothing: there is no memory."""

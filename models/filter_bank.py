@@ -11,7 +11,9 @@ domain", IEEE TIP 21 (2012) 4695-4708.
 
 An average needs samples, not all pixels: filters move by several pixels at a time, the more the larger the frame, so
 that neither the samples nor the cost depend much on its size. A coarse scale is a larger kernel on the frame itself,
-not a pass over a smaller one.
+not a pass over a smaller one. Its Laplacian is a sum of two products of an axis' profile with the other's: first down
+the columns of a frame whose pixels lie side by side as channels, then across. The runtimes do that in two thirds of the
+time of one convolution, whose three outputs leave most of their lanes idle.
 """
 from __future__ import annotations
 
@@ -103,8 +105,38 @@ def _strides(frame: tf.Tensor, strides: Sequence[int] = STRIDES) -> List[int]:
 def _responses(frame: tf.Tensor, strides: Sequence[int]) -> List[tf.Tensor]:
     """The filters' responses by scale: all 14 at the first, the three Laplacians at the others."""
     # No response is sliced: that costs more than the arithmetic on the channels that aren't wanted.
-    responses = [tf.nn.conv2d(frame, kernel, stride, "VALID") for kernel, stride in zip((_FIRST, *_COARSE), strides)]
-    return [tf.nn.bias_add(responses[0], _BIAS), *responses[1:]]
+    first = tf.nn.bias_add(tf.nn.conv2d(frame, _FIRST, strides[0], "VALID"), _BIAS)
+    height, width = frame.shape[1:3]
+    side_by_side = tf.reshape(frame, (-1, height, 1, width * 3))
+    return [first, *(_laplacians(side_by_side, 2 ** scale, strides[scale]) for scale in range(1, SCALES))]
+
+
+def _laplacians(frame: tf.Tensor, factor: int, stride: int) -> tf.Tensor:
+    """The Laplacians of opponent colours, [N, h', w', 3], of a frame averaged over factor×factor blocks.
+
+    Args:
+      frame: [N, h, 1, w · 3]: a depthwise convolution's strides are equal in TensorFlow, so the rows' is taken alone.
+      factor: the blocks' side.
+      stride: in pixels.
+    """
+    block, curve = (np.repeat(profile, factor) / factor for profile in ([0, 1, 0], [-1, 2, -1]))
+    width = frame.shape[-1] // 3
+    count, across = ((side - 3 * factor) // stride + 1 for side in (frame.shape[1], width))
+    products = []
+    for vertical, horizontal in ((block, curve), (curve, block)):
+        vertical, horizontal = (np.trim_zeros(profile, "b") for profile in (vertical, horizontal))
+        kernel = np.broadcast_to(vertical[:, np.newaxis, np.newaxis, np.newaxis], (len(vertical), 1, width * 3, 1))
+        rows = tf.nn.depthwise_conv2d(frame, kernel.astype(np.float32), (1, stride, stride, 1), "VALID")
+        rows = tf.reshape(_start(rows, count), (-1, count, width, 3))
+        kernel = np.multiply.outer(horizontal, _OPPONENT.T)[np.newaxis]
+        products.append(_start(tf.nn.conv2d(rows, kernel.astype(np.float32), (1, stride), "VALID"), count, across))
+    return products[0] + products[1]
+
+
+def _start(x: tf.Tensor, rows: int, columns: int = 0) -> tf.Tensor:
+    """The first rows (and columns) of [N, h, w, C]; the tensor itself if it has no more."""
+    columns = columns or x.shape[2]
+    return x if tuple(x.shape[1:3]) == (rows, columns) else x[:, :rows, :columns]
 
 
 def _statistics(responses: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -122,7 +154,9 @@ def _statistics(responses: Sequence[tf.Tensor]) -> tf.Tensor:
     for response in responses[1:]:
         magnitudes.append(_mean(tf.abs(response)))
         peaks.append(_fourth(response * response))
-    return tf.concat([colour, spread, clipped, *magnitudes, *peaks, column, row], axis=1, name="statistics")
+    # Joined in two steps: XNNPACK joins no more than five.
+    parts = [tf.concat(part, axis=1) for part in ((colour, spread, clipped), magnitudes, peaks)]
+    return tf.concat([*parts, column, row], axis=1, name="statistics")
 
 
 def _layout(responses: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -130,9 +164,9 @@ def _layout(responses: Sequence[tf.Tensor]) -> tf.Tensor:
     colour = mean[..., _COLOUR]
     spread = tf.sqrt(tf.nn.relu(square[..., _COLOUR] - colour * colour) + _SPREAD_FLOOR)
     energies = [tf.math.log(square[..., part] + _FLOOR) for part in (_LAPLACIANS, _GRADIENTS)]
-    parts = [*_bands(tf.concat([colour, spread, *energies], axis=-1))]
+    parts = [_bands(tf.concat([colour, spread, *energies], axis=-1))]
     for response in responses[1:]:
-        parts += _bands(tf.math.log(_cells(response * response) + _FLOOR))
+        parts.append(_bands(tf.math.log(_cells(response * response) + _FLOOR)))
     banded = tf.concat(parts, axis=-1)
     return tf.reshape(banded, (-1, BANDS * CELL * 2), name="layout")
 
@@ -143,16 +177,18 @@ def _cells(responses: tf.Tensor) -> tf.Tensor:
     return _pooled(responses, window)
 
 
-def _bands(cells: tf.Tensor) -> List[tf.Tensor]:
-    """Mean and deviation over each band's cells, [N, BANDS, C] both; rows left over at the bottom don't count."""
+def _bands(cells: tf.Tensor) -> tf.Tensor:
+    """Means over each band's cells, then deviations, [N, BANDS, 2 · C]; rows left over at the bottom don't count."""
     window = [cells.shape[1] // BANDS, cells.shape[2]]
-    mean, square = (_pooled(x, window)[:, :BANDS, 0] for x in (cells, cells * cells))
-    return [mean, tf.sqrt(tf.nn.relu(square - mean * mean) + _SPREAD_FLOOR)]
+    # Reshaped, not indexed: an index that drops a dimension leaves XNNPACK's part of the graph.
+    mean, square = (tf.reshape(_start(_pooled(x, window), BANDS), (-1, BANDS, x.shape[-1]))
+                    for x in (cells, cells * cells))
+    return tf.concat([mean, tf.sqrt(tf.nn.relu(square - mean * mean) + _SPREAD_FLOOR)], axis=-1)
 
 
 def _mean(responses: tf.Tensor) -> tf.Tensor:
     """Means over the frame: [N, C] of [N, h, w, C]."""
-    return _pooled(responses, responses.shape[1:3])[:, 0, 0]
+    return tf.reduce_mean(responses, axis=[1, 2])
 
 
 def _pooled(responses: tf.Tensor, window: Sequence[int]) -> tf.Tensor:
@@ -174,16 +210,7 @@ def _first() -> np.ndarray:
     return np.stack(filters, axis=-1).astype(np.float32)
 
 
-def _coarse() -> List[np.ndarray]:
-    """float32 [3f, 3f, 3, 3] for f = 2, 4: the three Laplacians of the frame averaged over f×f blocks."""
-    kernels = []
-    for factor in (2 ** scale for scale in range(1, SCALES)):
-        laplacian = np.kron(_LAPLACIAN, np.full((factor, factor), 1 / factor ** 2))
-        kernels.append(np.stack([np.multiply.outer(laplacian, colour) for colour in _OPPONENT], axis=-1))
-    return [kernel.astype(np.float32) for kernel in kernels]
-
-
-_FIRST, _COARSE = _first(), _coarse()
+_FIRST = _first()
 _BIAS = np.array([0.0] * 5 + [-_SHADOW, -_HIGHLIGHT] + [0.0] * 7, np.float32)
 _LAPLACIANS, _COLOUR, _GRADIENTS = slice(0, 3), slice(7, 10), slice(10, 14)  # of the first layer's channels
 _SIDES = np.array([-1.0, 1.0], np.float32)

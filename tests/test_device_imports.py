@@ -12,8 +12,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TFLITE = [path.relative_to(ROOT) for path in sorted((ROOT / "tflite").rglob("*.py"))
           if path.stem not in ("__init__", "convert") and path.parent.name != "rewrite"]
 NAMED = {
-    "data": ("chroma", "decoder", "flow", "frames", "inputs", "integrity", "live", "npy", "playback", "stream",
-             "streams"),
+    "data": ("chroma", "decoder", "flow", "frames", "inputs", "integrity", "live", "npy", "playback", "resizer",
+             "stream", "streams"),
     "files": ("child", "regular"),
     "ood": ("classifier_score", "conformal", "cusum", "detector", "gaussian", "kl", "kl_topk", "kl_typical",
             "martingale", "nonconformity", "partitions", "ranking", "tail", "typicality", "validity"),

@@ -90,6 +90,24 @@ def test_excluded_layers_stay_in_float():
     assert rounded == ["quant_conv0", "quant_conv1", "quant_logvar", "quant_mu"]
 
 
+class Scale(L.Layer):
+    """A layer of its own, as ConvNeXt's is."""
+
+    def build(self, shape):
+        self.gamma = self.add_weight("gamma", (shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return x * self.gamma
+
+
+def test_a_layer_of_its_own_class_can_be_excluded():
+    frame = L.Input((16, 16, 3), name="frame")
+    x = Scale(name="scale")(L.Conv2D(4, 3, name="conv")(frame))
+    model = tf_keras.Model(frame, {"features": L.GlobalAveragePooling2D(name="features")(x)})
+    aware = quantize.qat(model, exclude=("scale",), images=X)
+    assert {"scale", "quant_conv"} <= {layer.name for layer in aware.layers}
+
+
 def test_the_report_counts_a_quantization_aware_model_s_own_weights():
     model = encoder()
     before, after = (report.measure(m) for m in (model, quantize.qat(model, images=X)))
@@ -100,6 +118,8 @@ def unsupported(kind):
     x = frame = L.Input((8, 8, 3), name="frame")
     if kind == "prelu":
         x = L.PReLU(name="odd")(L.Conv2D(4, 3, name="conv")(x))
+    elif kind == "elu":
+        x = L.Conv2D(4, 3, activation="elu", name="odd")(x)
     else:
         x = L.BatchNormalization(name="odd")(L.ReLU(name="relu")(L.Conv2D(4, 3, name="conv")(x)))
     return tf_keras.Model(frame, {"mu": L.Dense(2, name="mu")(L.Flatten()(x))})
@@ -107,6 +127,7 @@ def unsupported(kind):
 
 @pytest.mark.parametrize(("kind", "message"), [
     ("prelu", r"layer 'odd' \(PReLU\) can't be quantized by tfmot: exclude it"),
+    ("elu", r"layer 'odd' \(Conv2D\) has the activation 'elu', which tfmot can't quantize .*: exclude it"),
     ("bn", r"layer 'odd' \(BatchNormalization\) follows 'relu' \(ReLU\); only one right after Conv2D"),
 ])
 def test_what_can_not_be_quantized_is_refused_by_name_before_training(kind, message):

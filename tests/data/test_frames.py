@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from leanood.data import decoder, frames
+from leanood.data import decoder, frames, resizer
 
 sizes = strategies.tuples(strategies.integers(1, 40), strategies.integers(1, 40))
 images = sizes.flatmap(lambda size: hypothesis.extra.numpy.arrays(np.uint8, size + (3,)))
@@ -117,15 +117,22 @@ def test_resize_takes_any_leading_axes_and_leaves_its_input_alone():
 
 
 @pytest.mark.parametrize("opencv", [True, False])
-@pytest.mark.parametrize("size", [(12, 16), (7, 9), (24, 32)])
-def test_a_streams_memory_changes_no_pixel_and_no_earlier_frame(size, opencv):
-    rng, memory, earlier = np.random.default_rng(0), {}, []
-    for height, width in [(48, 64), (48, 64), (96, 128), (48, 64), *((2 * side, 96) for side in range(40, 60))]:
+@pytest.mark.parametrize("size", [(12, 16), (7, 9), (24, 32), (47, 70)])
+def test_a_streams_resize_changes_no_pixel_and_no_earlier_frame(monkeypatch, size, opencv):
+    if not opencv:
+        monkeypatch.setattr(decoder, "opencv", lambda: None)
+    rng, resize, earlier = np.random.default_rng(0), resizer.Resizer(size), []
+    for height, width in [(48, 64), (48, 64), (96, 128), (48, 64), size, (20, 96), (96, 20), (80, 96), (51, 96)]:
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        earlier.append((frames.resize(image, size, opencv, memory), frames.resize(image, size, opencv)))
+        before = image.copy()
+        earlier.append((resize(image), frames.resize(image, size)))
+        np.testing.assert_array_equal(image, before)
     for small, plain in earlier:
         np.testing.assert_array_equal(small, plain)
-    assert len(memory) < 12
+    view = rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)[::-1, ::2, ::-1]
+    np.testing.assert_array_equal(resize(view), frames.resize(view, size))
+    with pytest.raises(frames.FrameError, match="uint8"):
+        resize(np.zeros((96, 128, 3), np.float32))
 
 
 def test_resize_takes_views_that_are_not_contiguous():
