@@ -145,6 +145,9 @@ def load(path: str, *, unsafe: bool = False) -> keras.Model:
         if "safe_mode" in said or "unsafe" in said.lower():
             raise ValueError(f"{path} holds code (a Lambda layer), which loading it would run; if you trust whoever "
                              "made it, give --unsafe") from error
+        if "file signature not found" in said:
+            raise ValueError(f"{path} is no saved Keras model, neither a .keras archive nor HDF5, or is cut off: copy "
+                             "it anew, or save it again") from error
         raise ValueError(f"{path} could not be loaded as a Keras model: {said[:300]}") from error
 
 

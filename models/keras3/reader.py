@@ -83,6 +83,10 @@ def main(path: str, folder: str, unsafe: str) -> int:
     graph = getattr(model, "_functional", None) or model
     if getattr(graph, "inputs", None) is None:
         return _refuse("the Sequential model has no input shape; call model.build(…) before it is saved")
+    # Of mixed precision the weights are float32, and so is what they compute on the device: the proof is of that.
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            layer.dtype_policy = "float32"
     writer = _Writer()
     inputs = [writer.tensor() for _ in graph.inputs]
     try:
@@ -113,7 +117,7 @@ def _foreign(path: str) -> str:
     """Which layer of a `.keras` file Keras doesn't have, in words; empty where there is none, or no telling."""
     try:
         with zipfile.ZipFile(path) as archive:
-            waiting = [json.loads(archive.read("config.json"))]
+            waiting, first = [json.loads(archive.read("config.json"))], True
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return ""
     while waiting:
@@ -123,8 +127,12 @@ def _foreign(path: str) -> str:
             name = config.get("name") if kind and isinstance(config, dict) else None
             if kind == "Lambda":
                 return f"layer {name!r} is a Lambda, code within the file, which loading it would run"
-            if isinstance(name, str) and str(value.get("module") or "").split(".")[0] != "keras":
+            foreign = kind and str(value.get("module") or "").split(".")[0] != "keras"
+            if foreign and isinstance(name, str):
                 return f"layer {name!r} ({kind}) is of a class that Keras doesn't have"
+            if foreign and first:
+                return f"it is of the class {kind}, a program of its own that Keras doesn't have"
+            first = False
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
@@ -159,8 +167,11 @@ def _jsonable(config: Any) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    """The error in one line, without the configuration that Keras appends to it."""
+    """The error in one line, without the advice to programmers and the configuration that Keras appends to it."""
     text = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
+    if "`Lambda`" in text:
+        return "one of its layers is a Lambda, code within the file, which loading it would run"
+    text = text.split(". Please ensure")[0].split(". Make sure")[0]
     return text if len(text) <= 300 else text[:299] + "…"
 
 

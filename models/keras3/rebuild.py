@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import zipfile
-from typing import Any, Dict, List, Mapping
+import zlib
+from typing import Any, Dict, List, Mapping, Set
 
 import numpy as np
 import tf_keras as keras
@@ -44,6 +46,7 @@ def load(path: str, *, unsafe: bool = False) -> keras.Model:
     Raises:
       ValueError: naming the layer that has no counterpart, and the way out; or how far the outputs differ.
     """
+    _check_whole(path)
     with tempfile.TemporaryDirectory(prefix="leanood-") as folder:
         environment = child.environment(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
         environment.pop("TF_USE_LEGACY_KERAS", None)
@@ -69,6 +72,19 @@ def load(path: str, *, unsafe: bool = False) -> keras.Model:
     return model
 
 
+def _check_whole(path: str) -> None:
+    """Raises ValueError if a part of the archive is not what its checksum says."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        bad = str(error) or type(error).__name__
+    if bad:
+        raise ValueError(f"{path} is damaged ({bad} is not what its checksum says): copy it anew, or save it again")
+
+
 def build(program: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> keras.Model:
     """The tf_keras model of a program that `reader` wrote.
 
@@ -78,11 +94,12 @@ def build(program: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> kera
     """
     tensors: Dict[int, Any] = {}
     inputs = []
+    taken: Set[str] = set()
     for given in program["inputs"]:
-        tensors[given["tensor"]] = keras.Input(given["shape"][1:], name=given["name"], dtype=given["dtype"])
+        dtype = "float32" if given["dtype"] in ("float16", "bfloat16") else given["dtype"]
+        tensors[given["tensor"]] = keras.Input(given["shape"][1:], name=_free(given["name"], taken), dtype=dtype)
         inputs.append(tensors[given["tensor"]])
     calls: Dict[str, Any] = {}
-    taken = {given["name"] for given in program["inputs"]}
     for call in program["calls"]:
         key = call["layer"]
         about = program["layers"][key]
@@ -126,7 +143,8 @@ def _bound(value: Any, tensors: Mapping[int, Any]) -> Any:
 
 
 def _free(name: str, taken: set) -> str:
-    """The name, or where a flattened model brings it a second time, the name with a number."""
+    """The name in TensorFlow's letters; where a flattened model brings it a second time, with a number."""
+    name = re.sub(r"[^A-Za-z0-9_./>-]", "_", name).lstrip("_/>-") or "layer"
     free, number = name, 1
     while free in taken:
         number += 1

@@ -1,15 +1,17 @@
 """Keras 3's saved models: made by Keras 3 in a child process, rebuilt in tf_keras, compared with its own outputs."""
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import zipfile
 
 import numpy as np
 import pytest
 import tf_keras
 
 from leanood.models import run
-from leanood.models.keras3 import layers, rebuild
+from leanood.models.keras3 import layers, reader, rebuild
 
 _MAKE = """
 import sys
@@ -59,6 +61,12 @@ class Own(keras.Model):
 own = Own()
 own(np.zeros((1, 3), np.float32))
 own.save(f"{folder}/own.keras")
+keras.mixed_precision.set_global_policy("mixed_float16")
+x = keras.Input((16, 16, 3), name="bild_für_uns")
+y = L.Reshape((16, 8))(L.BatchNormalization()(L.Conv2D(8, 4, strides=4, name="é")(x)))
+y = L.Add()([y, L.MultiHeadAttention(2, 4)(y, y), L.Attention()([y, y])])
+y = L.EinsumDense("abc,cd->abd", output_shape=(None, 6), bias_axes="d")(L.LayerNormalization()(y))
+shake(keras.Model(x, L.Dense(3, dtype="float32")(L.GlobalAveragePooling1D()(y)))).save(f"{folder}/modern.keras")
 """
 
 
@@ -89,6 +97,32 @@ def test_operators_between_layers(saved):
     assert {"Rescaling", "Multiply", "Subtract"} <= {type(layer).__name__ for layer in model.layers}
     with pytest.raises(ValueError, match=r"is an operator without a counterpart in tf_keras"):
         rebuild.load(str(saved / "minus.keras"))
+
+
+def test_mixed_precision_attention_and_letters_that_tensorflow_lacks(saved):
+    model = run.load(str(saved / "modern.keras"))  # proven equal on the way, to Keras 3's own in float32
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert model.input_names == ["bild_f_r_uns"]
+    assert model.get_layer("multi_head_attention").count_params() == 2 * 4 * 8 * 4 + 3 * 8 + 8
+
+
+def test_a_class_of_its_own_and_damage_are_told_before_keras_3_is_asked(saved, tmp_path):
+    config = {"module": None, "class_name": "Mine", "config": {}, "registered_name": "Mine"}
+    with zipfile.ZipFile(tmp_path / "mine.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    assert reader._foreign(str(tmp_path / "mine.keras")) == (
+        "it is of the class Mine, a program of its own that Keras doesn't have")
+    assert reader._foreign(str(saved / "mixed.keras")) == ""
+    told = reader._first_line(TypeError("Unknown layer: 'Mine'. Please ensure you are using a scope"))
+    assert told == "Unknown layer: 'Mine'"
+    data = bytearray((saved / "mixed.keras").read_bytes())
+    data[len(data) // 2] ^= 0xff
+    (tmp_path / "damaged.keras").write_bytes(data)
+    with pytest.raises(ValueError, match=r"damaged.keras is damaged \(model.weights.h5 is not what its checksum says"):
+        run.load(str(tmp_path / "damaged.keras"))
+    (tmp_path / "page.keras").write_bytes(b"<html>404</html>")
+    with pytest.raises(ValueError, match="is no saved Keras model, neither a .keras archive nor HDF5, or is cut off"):
+        run.load(str(tmp_path / "page.keras"))
 
 
 def test_a_rebuilt_model_can_be_saved_and_cloned(saved, tmp_path):
