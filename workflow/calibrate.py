@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from leanood.ood import (
     tail,
     tuning,
     typicality,
+    validity,
 )
 from leanood.ood import detector as detector_
 from leanood.tflite import bundle, silence
@@ -44,6 +45,7 @@ WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10, "flow": 10, "flow-
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
+WIDEST = 4096  # numbers of an output: a Gaussian of them is 130 MB
 DECISIVE = 1.25  # thresholds that one group raises so much are worth a look
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
 _SHOWN = ("out", "frames", "promise", "warnings", "alarm_threshold")  # what the table tells without `verbose`
@@ -260,6 +262,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
     if missing and settings.detector in ("kl-topk", "kl-typical", "flow-kl"):  # others say more themselves
         raise ValueError(f"the detector {settings.detector!r} reads the outputs {', '.join(missing)}, which the "
                          f"network lacks; it has {', '.join(loaded.runner.outputs)}: choose another with --detector")
+    _check_widths(loaded, unfitted(settings).inputs)
     if gathered is None:
         gathered = material.gather(
             loaded, data, settings.group_by, settings.benign_variants, ordered=bool(settings.window),
@@ -268,6 +271,7 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
         settings = dataclasses.replace(settings, window=0)
     if data.partition_kind != "subset":  # of factors a frame is typical in each
         settings = dataclasses.replace(settings, by_partition=False)
+    silent = _silent(gathered.outputs, unfitted(settings).inputs)
     summary: Dict[str, Any] = {"frames": gathered.count(), "ordered": gathered.ordered,
                                "groups": len(np.unique(gathered.group))}
     if classifier:
@@ -277,6 +281,8 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
         cross_fitted = _left_out(gathered, data.partition_kind, settings)
         detector, score, judged = cross_fitted.detector, cross_fitted.nonconformity, np.ones(len(gathered.split), bool)
     summary["warnings"] = list(detector.nonconformity.warnings)
+    summary["warnings"] += [f"the output {name!r} is the same for every frame: it says nothing of them"
+                            for name in silent]
     if "logits" in detector.nonconformity.inputs and _are_probabilities(gathered.outputs["logits"]):
         summary["warnings"].append("the output `logits` holds probabilities; scores read what comes before the "
                                    "softmax: name that, --outputs=logits=NAME")
@@ -287,6 +293,31 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
     else:
         _set_decay(detector, loaded, cross_fitted, gathered, data.fps, settings, summary)
     return Calibration(detector, summary, gathered.validation)
+
+
+def _check_widths(loaded: network.Network, names: Sequence[str]) -> None:
+    """Raises ValueError if an output has more numbers than a covariance matrix is made of; a map is of its channels."""
+    for name in names:
+        shape = loaded.runner.outputs[name].shape if name in loaded.runner.outputs else ()
+        width = int(np.prod(shape[-1:] if name == typicality.LOCAL else shape[1:]))
+        if width > WIDEST:
+            raise ValueError(f"the output {name!r} has {width} numbers a frame, a detector takes {WIDEST} at most: "
+                             "name a later layer, or a map [1, h, w, C], which --outputs averages")
+
+
+def _silent(outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> List[str]:
+    """The outputs that are the same for every frame; raises ValueError if all are, or if some frame's aren't finite."""
+    there = [name for name in names if name in outputs]
+    finite = validity.frames(outputs, there) if there else np.ones(1, bool)
+    if not finite.all():
+        raise ValueError(f"the network's outputs ({', '.join(there)}) are NaN or infinite on "
+                         f"{np.count_nonzero(~finite)} of {len(finite)} frames: give it pixels in its own range "
+                         "(--input_scale), or convert it again")
+    silent = [name for name in there if len(outputs[name]) > 1 and (outputs[name] == outputs[name][:1]).all()]
+    if there and silent == there:
+        raise ValueError(f"the network says the same of every frame ({', '.join(silent)}): nothing can be told by it; "
+                         "is it trained, and given pixels in its own range (--input_scale)?")
+    return silent
 
 
 def _are_probabilities(logits: np.ndarray) -> bool:

@@ -114,6 +114,14 @@ def test_what_no_frame_fits_is_told(foreign):
     with pytest.raises(ValueError, match="the file's output 'fixed' is a constant, which says nothing of a frame"):
         adopt.adopt(_edited(model, constant), {"logits": "fixed"})
 
+    def two_signatures(base, graph):
+        base.subgraphs.append(graph)
+
+    with pytest.raises(ValueError, match=r"2 graphs \(several signatures, or control flow\).*one of its signatures by"):
+        adopt.adopt(_edited(model, two_signatures), {"logits": "x"})
+    with pytest.raises(ValueError, match=r"the flatbuffer is corrupt \(.*\): copy or convert it anew"):
+        adopt.adopt(model[:len(model) // 2], {"logits": "x"})
+
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_file_with_tflite_metadata_is_a_plain_model(tiny_models, tmp_path, compression):

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import types
 
 import cv2
 import numpy as np
@@ -71,6 +72,25 @@ def test_probabilities_in_place_of_logits_are_told():
     assert calibrate._are_probabilities(softmax.astype(np.float32))
     for other in (logits, np.abs(logits), np.zeros((9, 4)), np.ones((9, 1)), softmax * 2):
         assert not calibrate._are_probabilities(other.astype(np.float32))
+
+
+def test_an_output_too_wide_for_a_covariance_is_told_before_the_work():
+    output = types.SimpleNamespace(shape=(1, 64, 64, 3))
+    loaded = types.SimpleNamespace(runner=types.SimpleNamespace(outputs={"features": output, "local": output}))
+    calibrate._check_widths(loaded, ["local", "mu"])
+    with pytest.raises(ValueError, match=r"'features' has 12288 numbers a frame, a detector takes 4096 at most: "):
+        calibrate._check_widths(loaded, ["features"])
+
+
+def test_outputs_that_never_change_or_are_no_numbers_are_told():
+    same, varied = np.ones((5, 3), np.float32), np.arange(15.0).reshape(5, 3)
+    assert calibrate._silent({"features": same, "logits": varied}, ["features", "logits", "mu"]) == ["features"]
+    assert calibrate._silent({"features": same[:1]}, ["features"]) == []
+    with pytest.raises(ValueError, match=r"the network says the same of every frame \(features\): .*--input_scale"):
+        calibrate._silent({"features": same, "logits": varied}, ["features"])
+    varied[2] = np.nan
+    with pytest.raises(ValueError, match=r"outputs \(logits\) are NaN or infinite on 1 of 5 frames: .*--input_scale"):
+        calibrate._silent({"logits": varied}, ["logits"])
 
 
 def test_an_output_that_is_named_twice_is_refused(tiny_models):

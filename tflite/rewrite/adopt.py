@@ -6,6 +6,7 @@ graph itself stays as it is: what is needed is put before and behind it.
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
@@ -36,9 +37,13 @@ def adopt(model: bytes, outputs: Mapping[str, str], input_scale: str = "unit") -
     """
     if input_scale not in SCALES:
         raise ValueError(f"input_scale is {input_scale!r}, but should be one of {', '.join(SCALES)}")
-    base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    try:
+        base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"the flatbuffer is corrupt ({error}): copy or convert it anew") from error
     if len(base.subgraphs) != 1:
-        raise ValueError(f"the file has {len(base.subgraphs)} graphs (control flow), but should have one")
+        raise ValueError(f"the file has {len(base.subgraphs)} graphs (several signatures, or control flow), but should "
+                         "have one: convert one of its signatures by itself")
     graph = base.subgraphs[0]
     if len(graph.inputs) != 1:
         raise ValueError(f"the file has {len(graph.inputs)} inputs, but should have one: the frame")
