@@ -85,12 +85,18 @@ def check(model: tf_keras.Model, exclude: Sequence[str] = ()) -> None:
     if any(name.startswith(PREFIX) for name in names):
         raise rebuild.UnsupportedModel(f"qat: model {model.name!r} is quantization-aware already")
     registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    if all(node.layer.name in exclude for node in rebuild.nodes(model)):
+        raise rebuild.UnsupportedModel(f"qat: no layer of model {model.name!r} is left to quantize")
+    calls = collections.Counter(node.layer.name for node in rebuild.nodes(model))
     for node in rebuild.nodes(model):
         layer = node.layer
         if layer.name in exclude:
             continue
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             before = tf.nest.flatten(node.inbound_layers)[0]
+            if calls[layer.name] > 1:
+                raise rebuild.UnsupportedModel(f"qat: layer {layer.name!r} (BatchNormalization) is called "
+                                               f"{calls[layer.name]} times; tfmot folds one of one call: exclude it")
             if not isinstance(before, _BEFORE_BATCH_NORM) or isinstance(before, tf_keras.layers.Conv2DTranspose):
                 raise rebuild.UnsupportedModel(
                     f"qat: layer {layer.name!r} (BatchNormalization) follows {before.name!r} "

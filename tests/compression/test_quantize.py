@@ -118,6 +118,9 @@ def unsupported(kind):
     x = frame = L.Input((8, 8, 3), name="frame")
     if kind == "prelu":
         x = L.PReLU(name="odd")(L.Conv2D(4, 3, name="conv")(x))
+    elif kind == "shared":
+        convolution, normalization = L.Conv2D(4, 3, name="conv"), L.BatchNormalization(name="odd")
+        x = L.Add(name="add")([normalization(convolution(y)) for y in (x, L.ReLU(name="half")(x))])
     elif kind == "elu":
         x = L.Conv2D(4, 3, activation="elu", name="odd")(x)
     else:
@@ -127,6 +130,7 @@ def unsupported(kind):
 
 @pytest.mark.parametrize(("kind", "message"), [
     ("prelu", r"layer 'odd' \(PReLU\) can't be quantized by tfmot: exclude it"),
+    ("shared", r"layer 'odd' \(BatchNormalization\) is called 2 times; tfmot folds one of one call: exclude it"),
     ("elu", r"layer 'odd' \(Conv2D\) has the activation 'elu', which tfmot can't quantize .*: exclude it"),
     ("bn", r"layer 'odd' \(BatchNormalization\) follows 'relu' \(ReLU\); only one right after Conv2D"),
 ])
@@ -147,6 +151,12 @@ def test_what_can_not_be_quantized_is_refused_by_name_before_training(kind, mess
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         quantize.qat(encoder(), **arguments)
+
+
+def test_a_model_without_a_layer_to_quantize_is_told():
+    frame = L.Input((8, 8, 3), name="frame")
+    with pytest.raises(rebuild.UnsupportedModel, match="qat: no layer of model 'bare' is left to quantize"):
+        quantize.check(tf_keras.Model(frame, L.Flatten(name="flat")(frame), name="bare"), exclude=("flat",))
 
 
 def test_a_model_is_not_quantized_twice():

@@ -127,6 +127,13 @@ def test_large_frames_are_sampled_more_widely(size, strides):
     np.testing.assert_allclose(statistics(image), by_definition(image, strides), rtol=2e-4, atol=2e-6)
 
 
+def test_axis_by_axis_is_the_convolution(monkeypatch):
+    image = frame(size=(121, 163))[np.newaxis]
+    quick = filter_bank.early(image)
+    monkeypatch.setattr(filter_bank, "_BY_AXIS", 0)
+    np.testing.assert_allclose(quick, filter_bank.early(image), rtol=1e-4, atol=1e-5)
+
+
 def test_light_scales_them_and_a_flat_frame_has_no_texture():
     image = frame() * 0.5 + 0.2  # away from the tails
     some = np.r_[0:6, 8:filter_bank.FRAME]
