@@ -44,6 +44,8 @@ SETS = flags.DEFINE_list("sets", ["donkeycar", "drive2", "lanes"], "which sets")
 RECIPES = flags.DEFINE_list("recipes", None, "which of FILES; default: all")
 APPEARANCE = flags.DEFINE_string("appearance", None, "a donkeycar detector file of appearance, to be run together with "
                                  "the combined recipe's")
+DEVICE = flags.DEFINE_string("device_python", None, "a Python whose environment holds the base install and the video "
+                             "extra alone, to watch a video with; default: this one")
 OUT = flags.DEFINE_string("out", "docs/flow_results.md", "the tables, in Markdown")
 TIMES = flags.DEFINE_boolean("times", True, "measure latencies too, at the end")
 
@@ -231,10 +233,15 @@ def _frozen(test: dataset.Dataset, where: np.ndarray) -> Tuple[np.ndarray, np.nd
 
 
 def flow_times() -> Dict[str, Any]:
-    """Of each method the CPU time of a flow, and how far it misses a picture's known shift, in pixels of 160."""
+    """Of each method the CPU time of a flow, how far it misses a known shift, and what it follows at double speed.
+
+    A shift is in pixels of 160; what is followed is the share, the median over a lap's turns, that the whole picture's
+    flow over two frames has of the two single ones, where these come to ten pixels or more.
+    """
     cv2.setNumThreads(1)
     data = opened("donkeycar")
     pictures = [data.read(i) for i in range(2000, 2100)]
+    lap = [data.read(i) for i in range(2000, 2300)]
     large = cv2.resize(pictures[0], (480, 360), interpolation=cv2.INTER_CUBIC)
     results: Dict[str, Any] = {}
     for method in flow.METHODS:
@@ -251,9 +258,20 @@ def flow_times() -> Dict[str, Any]:
                      for left in (100, 100 + shift)]
             pixels = flow.to_pixels(computing.between(*moved)[:113], computing.settings)
             misses[shift] = float(np.median(np.abs(pixels + shift)))
+
+        grey = [computing.prepare(picture) for picture in lap]
+        single = np.array([_across(computing, *pair) for pair in zip(grey, grey[1:])])
+        both, double = single[:-1] + single[1:], np.array([_across(computing, *pair) for pair in zip(grey, grey[2:])])
+        turning = np.abs(both) >= 10
         results[method] = {"prepare_ms": 10 * (middle - begin), "flow_ms": 1e3 / 99 * (end - middle),
-                           "median_miss": misses}
+                           "median_miss": misses, "turning": int(turning.sum()),
+                           "followed": float(np.median(double[turning] / both[turning])) if turning.any() else None}
     return results
+
+
+def _across(computing: flow.Flow, before: np.ndarray, after: np.ndarray) -> float:
+    """How far the picture moves across between two prepared frames, in pixels: the median of its flow."""
+    return float(np.median(flow.to_pixels(computing.between(before, after)[:113], computing.settings)))
 
 
 def pipeline(detector: str) -> Dict[str, float]:
@@ -270,6 +288,29 @@ def pipeline(detector: str) -> Dict[str, float]:
     cpu, wall = time.process_time() - cpu, time.perf_counter() - begin
     return {"frames_per_cpu_s": len(pictures) / cpu, "frames_per_s": len(pictures) / wall,
             **{f"{stage}_ms": statistics.median(values) for stage, values in stages.items()}}
+
+
+def watched(detector: str) -> Dict[str, Any]:
+    """What `leanood monitor` says of a video of test driving, 300 frames long, that then runs backwards for 150."""
+    data, place = opened("donkeycar"), _folder("donkeycar", "watched")
+    first = int(np.flatnonzero(data.split == "test")[0]) + 400
+    video, records = os.path.join(place, "drive.avi"), os.path.join(place, "drive.jsonl")
+    writer = cv2.VideoWriter(video, cv2.VideoWriter_fourcc(*"MJPG"), data.fps, (160, 120))
+    writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 98)
+    for i in [*range(first, first + 300), *range(first + 299, first + 149, -1)]:
+        writer.write(data.read(i)[..., ::-1])
+    writer.release()
+    pathlib.Path(records).unlink(missing_ok=True)
+    program = ("import importlib.util, sys; print(importlib.util.find_spec('tensorflow') is not None, "
+               "file=sys.stderr); from leanood.tools import main; main.run()")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" or not DEVICE.value}
+    done = subprocess.run([DEVICE.value or sys.executable, "-c", program, "monitor", detector, f"--source={video}",
+                           f"--jsonl={records}", "--json", "--view=none"], check=True, capture_output=True, text=True,
+                          env=environment)
+    alarms = [record["frame"] for record in map(json.loads, pathlib.Path(records).read_text().splitlines())
+              if record["alarm"]]
+    return {**json.loads(done.stdout), "tensorflow": "True" in done.stderr.split(),
+            "first_alarm": alarms[0] if alarms else None}
 
 
 def latencies(name: str) -> Dict[str, Any]:
@@ -305,6 +346,7 @@ def main(argv: Sequence[str]) -> int:
         results["latency"], results["flow"] = latencies("donkeycar"), flow_times()
         results["pipeline"] = {recipe: pipeline(calibrated("donkeycar", recipe)[1])
                                for recipe in (BASELINE, COMBINED) if recipe in chosen()}
+        results["watched"] = watched(calibrated("donkeycar", COMBINED)[1])
     text = document(results)
     print(text)
     atomic.write_text(OUT.value, text)
@@ -367,9 +409,11 @@ def document(results: Mapping[str, Any]) -> str:
                   for name, shares in results["together"].items()]
     if "flow" in results:
         lines += ["", "## Time", "", "| a flow | to prepare a frame, ms | a flow, ms | "
-                  + " | ".join(f"{shift} px" for shift in (1, 2, 4, 8, 16)) + " |", "| --- " * 8 + "|"]
+                  + " | ".join(f"misses {shift} px by" for shift in (1, 2, 4, 8, 16)) + " | follows at double "
+                  "speed |", "| --- " * 9 + "|"]
         lines += [f"| {method} | {times['prepare_ms']:.2f} | {times['flow_ms']:.2f} | "
-                  + " | ".join(f"{miss:.2f}" for miss in times["median_miss"].values()) + " |"
+                  + " | ".join(f"{miss:.2f}" for miss in times["median_miss"].values())
+                  + (" | – |" if times["followed"] is None else f" | {times['followed']:.0%} |")
                   for method, times in results["flow"].items()]
     if "pipeline" in results:
         lines += ["", "| from frame to verdict, one thread | frames a second of processor time | by the clock | "
@@ -377,6 +421,12 @@ def document(results: Mapping[str, Any]) -> str:
         lines += [f"| {recipe} | {times['frames_per_cpu_s']:.0f} | {times['frames_per_s']:.0f} | "
                   f"{times['preprocess_ms']:.2f} | {times['invoke_ms']:.2f} | {times['detect_ms']:.2f} |"
                   for recipe, times in results["pipeline"].items()]
+    if "watched" in results:
+        told = results["watched"]
+        lines += ["", f"`leanood monitor` with the combined file on a video of {told['frames']} frames, "
+                  f"{'with' if told['tensorflow'] else 'without'} TensorFlow in the environment:",
+                  f"{told['fps']:.0f} frames a second by the clock, the median frame {told['latency_p50_ms']:.1f} ms; "
+                  f"played backwards from frame 300 on, the first alarm comes at frame {told['first_alarm']}."]
     return "\n".join(lines) + "\n"
 
 
