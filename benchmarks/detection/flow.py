@@ -313,6 +313,18 @@ def watched(detector: str) -> Dict[str, Any]:
             "first_alarm": alarms[0] if alarms else None}
 
 
+def times() -> Dict[str, Any]:
+    """How long everything takes, measured once with what is chosen and kept in a file."""
+    kept = os.path.join(_folder("donkeycar"), "times.json")
+    if not os.path.exists(kept):
+        combined = calibrated("donkeycar", COMBINED)[1]
+        atomic.write_text(kept, json.dumps({
+            "latency": latencies("donkeycar"), "flow": flow_times(), "watched": watched(combined),
+            "pipeline": {BASELINE: pipeline(calibrated("donkeycar", BASELINE)[1]), COMBINED: pipeline(combined)}},
+            indent=1))
+    return dict(json.loads(pathlib.Path(kept).read_text()))
+
+
 def latencies(name: str) -> Dict[str, Any]:
     """Of each compressed graph, whole and the encoders alone, its time against the baseline's, processes taking turns.
 
@@ -343,10 +355,7 @@ def main(argv: Sequence[str]) -> int:
     if APPEARANCE.value:
         results["together"] = together(APPEARANCE.value, calibrated("donkeycar", COMBINED)[1])
     if TIMES.value and "donkeycar" in SETS.value:
-        results["latency"], results["flow"] = latencies("donkeycar"), flow_times()
-        results["pipeline"] = {recipe: pipeline(calibrated("donkeycar", recipe)[1])
-                               for recipe in (BASELINE, COMBINED) if recipe in chosen()}
-        results["watched"] = watched(calibrated("donkeycar", COMBINED)[1])
+        results.update(times())
     text = document(results)
     print(text)
     atomic.write_text(OUT.value, text)
