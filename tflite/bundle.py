@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 import numpy as np
 
-from leanood.files import atomic
+from leanood.files import atomic, regular
 from leanood.ood import detector as ood_detector
 from leanood.tflite import runtime as tflite_runtime
 from leanood.tflite import together
@@ -74,7 +74,7 @@ def read(path: _Path) -> Parts:
       OSError: if it cannot be read.
     """
     name = os.fspath(path)
-    with open(name, "rb") as file:
+    with regular.open(name) as file:
         fields, arrays, start = _read_open(file, name)
         file.seek(0)
         return Parts(file.read(start), fields, arrays)
@@ -108,7 +108,7 @@ def load(path: Union[_Path, _Paths], accelerator: str = "cpu", num_threads: int 
         return together.Together([load(entry, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu)
                                   for entry in path])
     name = os.fspath(path)
-    with open(name, "rb") as file:
+    with regular.open(name) as file:
         fields, arrays, _ = _read_open(file, name)
     # Its hash was checked: no child process needs to try it first.
     runner = tflite_runtime.load(name, accelerator, num_threads, runtime, delegate=delegate, allow_cpu=allow_cpu,
@@ -136,7 +136,7 @@ def problem(parts: Parts) -> str:
 def flatbuffer(path: _Path) -> bytes:
     """The graph alone, of a detector file or of a plain .tflite; a detector file is checked."""
     name = os.fspath(path)
-    with open(name, "rb") as file:
+    with regular.open(name) as file:
         data = file.read()
     try:
         return read(path).model

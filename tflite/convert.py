@@ -198,5 +198,9 @@ def _input_shape(model: keras.Model, size: Optional[Tuple[int, int]]) -> Tuple[i
 
 
 def _reason(error: Exception) -> str:
+    """The error's first line, without the places in the graph that the converter puts before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    place, found, said = lines[0].partition("error: loc(")
+    return said.rpartition("): ")[2][:300] if found and "): " in said else lines[0]

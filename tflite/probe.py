@@ -14,6 +14,7 @@ import tempfile
 from typing import Any, Union
 
 from leanood.files import child as child_process
+from leanood.files import regular
 from leanood.tflite.timing import memory
 
 TIMEOUT_S = 120.0  # a 100 MB model loads and runs once in seconds, even on a Nano
@@ -38,7 +39,7 @@ def check(source: Union[str, bytes], runtime: str, timeout_s: float = TIMEOUT_S)
             _open_in_child(copy.name, "the model", runtime, timeout_s)
         return
     digest = hashlib.sha256()
-    with open(source, "rb") as file:
+    with regular.open(source) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     _open_once(source, digest.hexdigest(), runtime, timeout_s)

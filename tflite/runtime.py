@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
+from leanood.files import regular
 from leanood.tflite import interpreters, probe, tensors
 
 Model = Union[str, "os.PathLike[str]", bytes]
@@ -162,7 +163,7 @@ def _source(model: Model) -> Union[str, bytes]:
         head, name = data[:8], "the model"
     else:
         data = name = os.fspath(model)
-        with open(name, "rb") as file:
+        with regular.open(name) as file:
             head = file.read(8)
     if len(head) < 8 or head[4:8] != b"TFL3":
         raise ValueError(f"{name} is not a TFLite file (it does not bear the mark TFL3)")

@@ -179,6 +179,13 @@ def test_a_failed_conversion_is_one_line():
         convert.convert(keras.Model(frame, {"odd": layer(frame)}))
 
 
+def test_the_converters_reason_is_told_without_its_places():
+    said = '<unknown>:0: error: loc(callsite(fused["AvgPool"] at "x")): \'tfl.average_pool_2d\' op scales differ'
+    assert convert._reason(RuntimeError(f"{said}\n<unknown>:0: note: called from")) == (
+        "'tfl.average_pool_2d' op scales differ")
+    assert convert._reason(RuntimeError("bad_alloc")) == "bad_alloc"
+
+
 def test_nothing_is_printed(encoder, capfd):
     convert.convert(encoder, quantize="int8", representative=FRAMES)
     assert capfd.readouterr() == ("", "")

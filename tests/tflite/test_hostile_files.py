@@ -131,3 +131,11 @@ def test_the_arena_of_a_long_graph_takes_linear_time():
     begin = time.process_time()
     assert graph.arena_bytes() == 80
     assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("read", [bundle.load, bundle.flatbuffer, runtime.load, probe.check])
+def test_a_pipe_or_a_folder_is_no_file(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.tflite")  # whose reader would wait for ever
+    for path in (tmp_path / "pipe.tflite", tmp_path):
+        with pytest.raises(OSError, match="it is a pipe, a device or a folder, not a file"):
+            read(str(path), *(["auto"] if read is probe.check else []))
