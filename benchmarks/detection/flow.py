@@ -47,6 +47,7 @@ APPEARANCE = flags.DEFINE_string("appearance", None, "a donkeycar detector file 
 DEVICE = flags.DEFINE_string("device_python", None, "a Python whose environment holds the base install and the video "
                              "extra alone, to watch a video with; default: this one")
 OUT = flags.DEFINE_string("out", "docs/flow_results.md", "the tables, in Markdown")
+SO_FAR = flags.DEFINE_boolean("so_far", False, "work nothing out: tables of what earlier runs of the command came to")
 TIMES = flags.DEFINE_boolean("times", True, "measure latencies too, at the end")
 
 STEPS: Mapping[str, List[str]] = {  # compressed runs, each made once
@@ -350,6 +351,8 @@ def main(argv: Sequence[str]) -> int:
     for name in SETS.value:
         # What the parts add is told where there is most to tell it by.
         for recipe in (recipe for recipe in chosen() if recipe in COMPRESSED or name == "donkeycar"):
+            if SO_FAR.value and not os.path.exists(os.path.join(_folder(name), f"{_word(recipe)}.json")):
+                continue
             print(f"{name}: {recipe}", file=sys.stderr, flush=True)
             results["sets"].setdefault(name, {})[recipe] = judged(name, recipe)
     if APPEARANCE.value:
