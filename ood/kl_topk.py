@@ -30,7 +30,7 @@ class KlTopK(nonconformity.Nonconformity):
         if k < 1:
             raise ValueError(f"k, the number of latents per partition, must be at least 1, not {k}")
         if rank_by not in ranking.BY:
-            raise ValueError(f"rank_by is {rank_by!r}; latents can be ranked by {' or '.join(ranking.BY)}")
+            raise ValueError(f"rank_by is {rank_by!r}; latents can be ranked by {', '.join(ranking.BY)}")
         self.k, self.rank_by = k, rank_by
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,

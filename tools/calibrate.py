@@ -25,8 +25,9 @@ flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes", "imagenet"], 
                   "on: x/255, x/127.5-1, x, or x/255 less ImageNet's mean by its deviation; default: unit")
 flags.DEFINE_enum("fold", "none", ["none", "full"], "full: put the whole detector into the graph, for C++ and browsers")
 flags.DEFINE_integer("top_k", 1, "kl-topk: so many latents a partition", lower_bound=1)
-flags.DEFINE_enum("rank_by", "variance", ["variance", "scenes"], "kl-topk: rank latents by the variance of their KL "
-                  "or, as published, of its mean step in a scene")
+flags.DEFINE_enum("rank_by", "variance", ["variance", "mean", "scenes"], "kl-topk: rank latents by the variance of "
+                  "their KL; by its mean, for networks trained with --augment on frames whose light hardly varies; or, "
+                  "as published, by the variance of its mean step in a scene")
 flags.DEFINE_integer("window", None, "frames that the martingale looks back on; 0: frames are single images; default: "
                      "typicality compares several scales, kl-topk has 20, kl-typical 10, unordered images 0",
                      lower_bound=0)

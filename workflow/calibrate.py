@@ -79,7 +79,8 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
       fold: "full": put the whole detector into the graph, so that C++, Android and browsers have `score`, `p_value` and
         `alarm` as outputs, `state` as an input and an output; "none".
       top_k: kl-topk: so many latents a partition.
-      rank_by: kl-topk: rank latents by the "variance" of their KL or, as published, of its mean step in "scenes".
+      rank_by: kl-topk: rank latents by the "variance" of their KL, its "mean" (for a network trained with `augment`
+        on frames whose light hardly varies) or, as published, the variance of its mean step in "scenes".
       window: frames that the martingale looks back on; 0: frames are single images; None: typicality compares several
         scales, 5 to 160 frames; kl-topk has 20, kl-typical 10, and unordered images 0.
       sensitivity: "low", "normal" or "high": 0.3, 3 or 30 false alarms an hour, 1, 5 or 15% of images flagged.
@@ -143,7 +144,7 @@ class Settings:
 
     detector: str = "typicality"
     top_k: int = 1  # latents a partition, for kl-topk
-    rank_by: str = "variance"  # how kl-topk ranks them; "scenes" is the published ranking
+    rank_by: str = "variance"  # how kl-topk ranks them; of `ranking.BY`
     window: Optional[int] = None  # p-values in the martingale; images: 0; None: 10, for kl-topk 20
     false_alarms_per_hour: float = 3.0  # of in-distribution driving; images: not used
     false_positive_rate: float = 0.05  # of in-distribution images; sequences: not used

@@ -12,7 +12,7 @@ def outputs(count, seed=0, latents=30):
 
 
 @pytest.mark.parametrize("k", [1, 5, 9])
-@pytest.mark.parametrize("by", ["variance", "scenes"])
+@pytest.mark.parametrize("by", ["variance", "mean", "scenes"])
 def test_sums_the_kl_of_each_partitions_best_latents(k, by):
     train, test = outputs(300), outputs(50, seed=1)
     partition = np.repeat(["bright", "medium", "bright"], 100)
@@ -72,7 +72,7 @@ def test_round_trip():
 def test_refuses_what_it_cannot_be():
     with pytest.raises(ValueError, match="k, the number of latents per partition, must be at least 1, not 0"):
         kl_topk.KlTopK(0)
-    with pytest.raises(ValueError, match="rank_by is 'luck'; latents can be ranked by variance or scenes"):
+    with pytest.raises(ValueError, match="rank_by is 'luck'; latents can be ranked by variance, mean, scenes"):
         kl_topk.KlTopK(rank_by="luck")
     with pytest.raises(ValueError, match="k = 31 latents per partition were asked for, the encoder has 30"):
         kl_topk.KlTopK(31).fit(outputs(10))

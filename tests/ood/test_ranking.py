@@ -42,6 +42,18 @@ def test_falls_back_to_the_variance_of_kl_and_says_so(starts, message):
     assert re.search(message, result.warning)
 
 
+def test_by_the_mean_what_training_made_vary_ranks_above_content_that_varies_more():
+    random = np.random.default_rng(2)
+    content = 0.5 * random.normal(0.0, 1.2, 400) ** 2
+    light = 0.5 * random.normal(1.6, 0.1, 400) ** 2  # far from the prior's mean on all frames, which are alike in it
+    kl = np.stack([content, light], axis=1)
+    assert ranking.rank(kl).order.tolist() == [0, 1]
+    result = ranking.rank(kl, by="mean")
+    assert result.order.tolist() == [1, 0]
+    np.testing.assert_allclose(result.value, [content.mean(), light.mean()])
+    assert (result.by, result.warning) == ("mean", "")
+
+
 def test_by_default_a_slow_factor_ranks_above_fast_content():
     frames = np.arange(400)
     slow, fast = np.sin(frames / 60), 0.2 * (-1.0) ** frames * (frames < 200)
@@ -54,7 +66,7 @@ def test_by_default_a_slow_factor_ranks_above_fast_content():
 
 
 def test_refuses_an_unknown_ranking():
-    with pytest.raises(ValueError, match="latents can be ranked by variance or scenes, not by 'luck'"):
+    with pytest.raises(ValueError, match="latents can be ranked by variance, mean, scenes, not by 'luck'"):
         ranking.rank(np.zeros((3, 2)), by="luck")
 
 
