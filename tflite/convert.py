@@ -202,5 +202,5 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    place, found, said = lines[0].partition("error: loc(")
-    return said.rpartition("): ")[2][:300] if found and "): " in said else lines[0]
+    _, place, said = lines[0].partition("error: loc(")
+    return said.rpartition("): ")[2][:300] if place and "): " in said else lines[0]
