@@ -157,7 +157,7 @@ def test_layers_that_do_not_fit_are_refused(stranger, tmp_path):
     with pytest.raises(ValueError, match="there is no model"):
         classifier.load(str(tmp_path / "none.h5"))
     (tmp_path / "bad.h5").write_bytes(b"no model")
-    with pytest.raises(ValueError, match="bad.h5 could not be loaded"):
+    with pytest.raises(ValueError, match="bad.h5 is no saved Keras model, neither a .keras archive nor HDF5"):
         classifier.load(str(tmp_path / "bad.h5"))
 
 
