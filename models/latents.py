@@ -11,8 +11,6 @@ from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from leanood.ood import kl
-
 ACTIVE = 0.1  # nats
 
 
@@ -45,15 +43,16 @@ class Latents:
         return ["latent", "nats", "active", *self.correlations]
 
 
-def describe(mu: np.ndarray, logvar: np.ndarray, known: Mapping[str, np.ndarray]) -> Latents:
+def describe(mu: np.ndarray, kl: np.ndarray, known: Mapping[str, np.ndarray]) -> Latents:
     """Returns what latents carry on in-distribution frames.
 
     Args:
-      mu, logvar: the encoder's outputs, [N, Z].
+      mu: the encoder's output, [N, Z].
+      kl: KL per latent, in nats, [N, Z], of `ood.kl.per_latent`.
       known: quantities by name, [N], NaN where unknown: brightness, sharpness, a factor's level.
     """
     mu = np.asarray(mu, np.float64)
-    nats = kl.per_latent(mu, logvar).mean(axis=0)
+    nats = kl.mean(axis=0)
     return Latents(nats, nats >= ACTIVE, {name: _correlation(mu, values) for name, values in known.items()})
 
 

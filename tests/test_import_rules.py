@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "files": set(),
     "ood": set(),
     "data": set(),
-    "models": {"ood"},
+    "models": set(),
     "compression": {"models", "data"},
     "tflite": {"ood", "data"},
     "workflow": {"ood", "data", "models", "compression", "tflite"},

@@ -7,7 +7,7 @@ import numpy as np
 
 from leanood.data import dataset, spread
 from leanood.models import latents, run
-from leanood.ood import baselines
+from leanood.ood import baselines, kl
 
 _AT_MOST = 1000  # frames, evenly spread
 _BATCH = 64
@@ -28,7 +28,7 @@ def report(folder: run.Run, data: dataset.Dataset) -> latents.Latents:
     mu, logvar = (np.concatenate([batch[name].numpy() for batch in outputs]) for name in ("mu", "logvar"))
     known = {"brightness": baselines.Brightness(direction=1).fit(images).score(images),
              "sharpness": baselines.Sharpness(direction=1).fit(images).score(images), **readable.factors}
-    result = latents.describe(mu, logvar, known)
+    result = latents.describe(mu, kl.per_latent(mu, logvar), known)
     folder.write("latents.json", json.dumps(
         {"frames": len(images), "nats": result.nats.tolist(), "active": result.active.tolist(),
          "correlations": {name: r.tolist() for name, r in result.correlations.items()},
