@@ -1,7 +1,8 @@
 """Trivial baselines that no detector may lose to: colour, brightness, sharpness of frames; mean motion. NumPy only.
 
-Each has `fit(frames) -> self`, `score(frames) -> float64 [N]` (higher = more OOD), `to_arrays`, `from_arrays`; frames
-are uint8 RGB [N, h, w, 3] of one size, the detector's; of `Motion` they are stacks of flows.
+Each has `fit(frames) -> self`, `score(frames) -> float64 [N]` (higher = more OOD), `to_arrays` (of names `PARTS`, in
+their order), `from_arrays`; frames are uint8 RGB [N, h, w, 3] of one size, the detector's; of `Motion` they are stacks
+of flows.
 """
 from __future__ import annotations
 
@@ -40,6 +41,7 @@ def windowed(scores: np.ndarray, starts: np.ndarray, window: int = 20) -> np.nda
 class _FewNumbers:
     """Squared Mahalanobis distance of a few numbers of each frame."""
 
+    PARTS = ("mean", "precision")
     _name = ""
 
     @staticmethod
@@ -102,6 +104,8 @@ class _OneNumber:
         not learnt: in-distribution frames alone can't tell which side OOD will lie on.
     """
 
+    PARTS = ("direction", "mean", "deviation")
+
     def __init__(self, direction: int = 0):
         if direction not in (-1, 0, 1):
             raise ValueError(f"direction must be -1, 0 or 1, not {direction}")
@@ -109,7 +113,7 @@ class _OneNumber:
 
     @staticmethod
     def _number(frames: np.ndarray) -> np.ndarray:
-        """Returns the number of float32 frames in 0..255, float64 [N]."""
+        """Returns the number of uint8 frames [N, h, w, 3], float64 [N]."""
         raise NotImplementedError
 
     def fit(self: _Self, frames: np.ndarray) -> _Self:
@@ -137,7 +141,7 @@ class Brightness(_OneNumber):
 
     @staticmethod
     def _number(frames: np.ndarray) -> np.ndarray:
-        return frames.mean(axis=(1, 2, 3), dtype=np.float64)
+        return _sums(frames).sum(axis=1) / frames[0].size
 
 
 class Sharpness(_OneNumber):
@@ -145,10 +149,13 @@ class Sharpness(_OneNumber):
 
     @staticmethod
     def _number(frames: np.ndarray) -> np.ndarray:
-        grey = frames.mean(axis=3)
+        grey = frames[..., 0].astype(np.int16) + frames[..., 1] + frames[..., 2]  # three times the mean
         laplacian = (grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
                      - 4 * grey[:, 1:-1, 1:-1])
-        return np.log(laplacian.var(axis=(1, 2), dtype=np.float64) + 1.0)
+        count = max(1, laplacian[0].size)
+        mean = laplacian.sum(axis=(1, 2), dtype=np.int64) / count
+        square = np.square(laplacian, dtype=np.int32).sum(axis=(1, 2), dtype=np.int64) / count
+        return np.log((square - mean ** 2) / 9.0 + 1.0)
 
 
 def _per_frame(number: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -> np.ndarray:
@@ -156,13 +163,19 @@ def _per_frame(number: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -
     frames = np.asarray(frames)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise ValueError(f"baselines score uint8 RGB frames [N, h, w, 3], not {frames.dtype} {list(frames.shape)}")
-    return np.concatenate([number(frames[begin:begin + _CHUNK].astype(np.float32))
-                           for begin in range(0, len(frames), _CHUNK)])
+    return np.concatenate([number(frames[begin:begin + _CHUNK]) for begin in range(0, len(frames), _CHUNK)])
+
+
+def _sums(frames: np.ndarray) -> np.ndarray:
+    """Returns the sum of each channel of whole-numbered frames [N, h, w, 3], float64 [N, 3]: exact, without floats."""
+    return frames.sum(axis=1, dtype=np.uint32).sum(axis=1, dtype=np.float64)
 
 
 def _colour(frames: np.ndarray) -> np.ndarray:
-    return np.concatenate([frames.mean(axis=(1, 2), dtype=np.float64), frames.std(axis=(1, 2), dtype=np.float64)],
-                          axis=1)
+    count = frames[0].size / 3
+    mean = _sums(frames) / count
+    square = _sums(np.square(frames, dtype=np.uint16)) / count
+    return np.concatenate([mean, np.sqrt(np.maximum(square - mean ** 2, 0.0))], axis=1)
 
 
 def _motion(stacks: np.ndarray) -> np.ndarray:

@@ -139,15 +139,22 @@ class _Scorer:
 
     def __init__(self, detector: bundle.BundledDetector, loaded: network.Network, data: dataset.Dataset):
         self.arithmetic, self.network = detector.detector, loaded
-        train, _ = datasets.load_split(data, "train", loaded.takes, _BASELINE_FRAMES)
-        if len(train) < _FEWEST:
-            raise ValueError(f"{data.description} has {len(train)} readable in-distribution images in its split 'train'"
-                             f"; what the detector is compared with takes {_FEWEST}: give more images (--data)")
-        trivial = {"mean and spread of flow": baselines.Motion} if loaded.motion else {
+        kinds: Dict[str, Any] = {"mean and spread of flow": baselines.Motion} if loaded.motion else {
             "six colour numbers": baselines.Colour, "mean brightness": baselines.Brightness,
             "sharpness": baselines.Sharpness}
+
+        def fit() -> Tuple[np.ndarray, ...]:
+            train, _ = datasets.load_split(data, "train", loaded.takes, _BASELINE_FRAMES)
+            if len(train) < _FEWEST:
+                raise ValueError(
+                    f"{data.description} has {len(train)} readable in-distribution images in its split 'train'; what "
+                    f"the detector is compared with takes {_FEWEST}: give more images (--data)")
+            return tuple(array for kind in kinds.values() for array in kind().fit(train).to_arrays().values())
+
+        arrays = iter(loaded.kept("fitting " + ", ".join(kinds), fit))
         # By name, frames -> scores [N] of single frames.
-        self.baselines = {name: kind().fit(train).score for name, kind in trivial.items()}
+        self.baselines = {name: kind.from_arrays({part: next(arrays) for part in kind.PARTS}).score
+                          for name, kind in kinds.items()}
 
     def run(self, data: dataset.Dataset, what: str, **options: Any) -> network.Ran:
         """Returns the network's outputs and the baselines' scores of a data set's frames, see `Network.run`."""

@@ -178,6 +178,15 @@ class Network:
         """What the network takes of a sequence's frames uint8 [T, h, w, 3] at its size: they themselves, or stacks."""
         return images if self.motion is None else stacks.of_frames(images, self.motion)
 
+    def kept(self, what: str, make: Callable[[], Tuple[np.ndarray, ...]]) -> Tuple[np.ndarray, ...]:
+        """Returns what `make` returns, of the data alone: made once for all networks where preparations are kept.
+
+        Args:
+          what: the words for it, see `Prepared.work`.
+          make: makes it.
+        """
+        return make() if self._prepared is None else tuple(self._prepared.work(what)(0, make))
+
     def map(self, prepare: Callable[[T], Any], judge: Callable[[tflite_runtime.Runner, Any], R], jobs: List[T],
             what: str, beside: Tuple[str, ...] = ()) -> Iterator[R]:
         """Yields judge(a runner, prepare(job)) of each job, in order, a few jobs ahead.

@@ -82,6 +82,7 @@ def test_sharpness_is_the_variance_of_the_laplacian():
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(kind):
     judge = kind().fit(frames(100))
+    assert tuple(judge.to_arrays()) == kind.PARTS
     np.testing.assert_array_equal(kind.from_arrays(judge.to_arrays()).score(frames(9, seed=2)),
                                   judge.score(frames(9, seed=2)))
 

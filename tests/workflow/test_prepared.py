@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from leanood.data import catalog, frames, stacks
-from leanood.workflow import network, prepared
+from leanood.tflite import bundle
+from leanood.workflow import calibrate, evaluate, network, prepared
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,22 @@ def test_measures_beside_the_frames_are_prepared_once(tiny_tflite, lanes, tmp_pa
     for each in ran:
         np.testing.assert_allclose(each.outputs["light"], expected)
         np.testing.assert_array_equal(each.outputs["mu"], plain.outputs["mu"])
+
+
+def test_what_a_detector_is_compared_with_is_fitted_once(tiny_tflite, tmp_path):
+    data, asked = counting(catalog.open("lanes:frames=400,scene=20"))
+    calibrate.calibrate(tiny_tflite["float32"], data, tmp_path / "detector.tflite",
+                        detector="kl-typical", benign_variants=0)
+    settings = evaluate.Settings(corruptions=("darker",), severities=(3,), stretch_s=1.0, stretches=2)
+    kept, path = prepared.Prepared(tmp_path / "kept"), tmp_path / "detector.tflite"
+    rows = []
+    for folder in (kept.begin(), kept.begin(), None):
+        loaded = network.load(path, trusted=True, prepared=folder)
+        before = len(asked)
+        rows.append(evaluate.score(bundle.load(path), loaded, data, settings).rows)
+        read = np.array(asked[before:], int)
+        assert (folder is None or len(rows) == 1) == bool((data.split[read] == "train").any())
+    assert rows[0] == rows[1] == rows[2]
 
 
 class Garbage:
