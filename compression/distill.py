@@ -66,7 +66,7 @@ class Distiller(tf_keras.Model):
         """The student's outputs."""
         return self.student(images, training=training)
 
-    def taught(self, images: np.ndarray, batch_size: int, scale: str, augment: views.Augment | None = None,
+    def taught(self, images: np.ndarray, batch_size: int, scale: views.Scale, augment: views.Augment | None = None,
                seed: int = 0, epoch: int | None = None) -> dict[str, np.ndarray] | None:
         """The teacher's outputs for each image's view, [N, ...] by name; None if they would take too much room.
 
@@ -127,7 +127,7 @@ class Finetune:
       labels: integers [N] for a distance that wants them.
       repeat: with `augment`: train on so many epochs' views again and again, so that the teacher looks at each once;
         0 makes new ones every epoch.
-      scale: what the model wants of a uint8 image, see `data.input_scales`.
+      scale: (factor, offset) from a uint8 pixel to what the model takes.
       validation: images whose distance chooses the best epoch; None keeps the last.
       validation_labels: integers, where the distance wants labels.
       patience: epochs without improvement on validation after which it stops; 0 never does.
@@ -146,7 +146,7 @@ class Finetune:
     augment: views.Augment | None = None
     labels: np.ndarray | None = None
     repeat: int = 0
-    scale: str = "unit"
+    scale: views.Scale = views.UNIT
     validation: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
     patience: int = 0

@@ -16,7 +16,6 @@ import tensorflow as tf
 import tf_keras
 
 from leanood.compression import distances, distill, views
-from leanood.data import input_scales
 from leanood.models import run, strategy, training
 
 FLOWERS_IMAGES = 1020  # of the official training set, which the paper counts its epochs on
@@ -75,7 +74,7 @@ def flowers_long() -> Settings:
 
 
 def match(student: tf_keras.Model, teacher: tf_keras.Model, images: np.ndarray, settings: Settings, folder: str, *,
-          scale: str = "unit", distance: distances.Distance | None = None,
+          scale: views.Scale = views.UNIT, distance: distances.Distance | None = None,
           distribution: tf.distribute.Strategy | None = None, config: dict[str, Any] | None = None) -> training.Outcome:
     """Trains the student in place, or goes on from the folder's last checkpoint; returns what came of it.
 
@@ -85,13 +84,13 @@ def match(student: tf_keras.Model, teacher: tf_keras.Model, images: np.ndarray, 
       images: uint8 [N, h, w, 3] at the models' size.
       settings: how.
       folder: the run's folder: checkpoints, history, and `student.h5` at the end.
-      scale: what the models want of a uint8 image, see `data.input_scales`.
+      scale: (factor, offset) from a uint8 pixel to what the models take.
       distance: what is minimised; None takes the soft targets at the settings' temperature.
       distribution: a strategy of tf.distribute; None for one device.
       config: what else the run's config.json should know.
     """
     where = distribution or strategy.choose("off")
-    described = {"model": "student", **dataclasses.asdict(settings), "scale": scale, "images": len(images),
+    described = {"model": "student", **dataclasses.asdict(settings), "scale": list(scale), "images": len(images),
                  **(config or {})}
     run_folder = run.Run.create(folder, described, chief=strategy.is_chief(where))
     with run_folder.lock():
@@ -115,11 +114,11 @@ def _optimizer(settings: Settings) -> tf_keras.optimizers.Optimizer:
     return optimizer
 
 
-def _chunk(images: np.ndarray, settings: Settings, scale: str, chunk: int) -> tf.data.Dataset:
+def _chunk(images: np.ndarray, settings: Settings, scale: views.Scale, chunk: int) -> tf.data.Dataset:
     """Returns the views of one checkpoint's steps, the same whenever asked; small data sets are gone through often."""
     count = min(settings.every, settings.steps - chunk * settings.every)
     order = tf.data.Dataset.range(chunk * settings.every, chunk * settings.every + count)
-    factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
+    factor, offset = scale if images.dtype == np.uint8 else (1.0, 0.0)
     kept = tf.constant(images)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tuple[()]]:

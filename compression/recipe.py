@@ -76,7 +76,7 @@ def check_labels(recipe: Sequence[steps.Step], labels: np.ndarray | None) -> Non
                          "folders, one a class")
 
 
-def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray, *, scale: str = "unit",
+def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray, *, scale: views.Scale = views.UNIT,
         epochs: int = 5, batch_size: int = 32, validation: np.ndarray | None = None, seed: int = 0,
         freeze_batch_norm: bool = False,
         folder: str | None = None, decoder: tf_keras.Model | None = None, labels: np.ndarray | None = None,
@@ -88,7 +88,7 @@ def run(recipe: Sequence[steps.Step], model: tf_keras.Model, images: np.ndarray,
       recipe: what `parse` returned.
       model: Functional, its input size fixed; left as it is.
       images: uint8 [N, h, w, c], in-distribution, at the model's size.
-      scale: what the model wants of them, see `data.input_scales`.
+      scale: (factor, offset) from their uint8 pixels to what the model takes.
       epochs: of fine-tuning after each step that doesn't say.
       batch_size: images a step.
       validation: images that choose the best epoch of each fine-tuning.

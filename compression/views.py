@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
 import numpy as np
 import tensorflow as tf
 
-from leanood.data import input_scales, spread
+Scale = Tuple[float, float]  # (factor, offset) from a uint8 pixel to what a model takes
+UNIT: Scale = (1 / 255, 0.0)  # [0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,28 +39,26 @@ class Augment:
 FUNCTION_MATCHING = Augment(crop=0.05, flip=True, mixup=True)
 
 
-def scaled(images: Any, scale: str) -> np.ndarray:
+def scaled(images: Any, scale: Scale = UNIT) -> np.ndarray:
     """Images as a model takes them, float32 [N, h, w, c].
 
     Args:
       images: uint8 [N, h, w, c]; float32 passes as it is.
-      scale: "unit" for [0, 1], "signed" for [-1, 1], "bytes" for [0, 255].
+      scale: (factor, offset), as the model was trained.
     """
-    if scale not in input_scales.SCALES:
-        raise ValueError(f"scale {scale!r} is unknown; it may be {', '.join(input_scales.SCALES)}")
     images = np.asarray(images)
     if images.dtype != np.uint8:
         return images.astype(np.float32)
-    factor, offset = input_scales.of_bytes(scale)
+    factor, offset = scale
     return images.astype(np.float32) * np.float32(factor) + np.float32(offset)
 
 
 def sample(images: np.ndarray, at_most: int) -> np.ndarray:
-    """Images spread evenly over all, [min(N, at_most), h, w, c]."""
-    return images[spread.evenly(len(images), at_most)]
+    """Images spread evenly over all, first and last among them, [min(N, at_most), h, w, c]."""
+    return images[np.linspace(0, len(images) - 1, min(len(images), at_most)).round().astype(np.int64)]
 
 
-def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels: np.ndarray | None = None,
+def batches(images: np.ndarray, batch_size: int, *, scale: Scale = UNIT, labels: np.ndarray | None = None,
             augment: Augment | None = None, seed: int = 0, epoch: int | None = 0,
             taught: Mapping[str, np.ndarray] | None = None) -> tf.data.Dataset:
     """One epoch's batches (views float32 [B, h, w, c], labels int64 [B] or ()), the last one smaller.
@@ -78,7 +77,7 @@ def batches(images: np.ndarray, batch_size: int, *, scale: str = "unit", labels:
     """
     if len(images) == 0:
         raise ValueError("there are no images to train on")
-    factor, offset = input_scales.of_bytes(scale) if images.dtype == np.uint8 else (1.0, 0.0)
+    factor, offset = scale if images.dtype == np.uint8 else (1.0, 0.0)
     targets = tf.constant(labels) if labels is not None else None
     outputs = None if taught is None else {name: tf.constant(value) for name, value in taught.items()}
     if hasattr(images, "gatherer"):  # stacks of flows, which share their flows

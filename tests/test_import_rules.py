@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "ood": set(),
     "data": set(),
     "models": set(),
-    "compression": {"models", "data"},
+    "compression": {"models"},
     "tflite": {"ood", "data"},
     "workflow": {"ood", "data", "models", "compression", "tflite"},
     "tools": {"ood", "data", "models", "compression", "tflite", "workflow"},

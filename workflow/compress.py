@@ -98,8 +98,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     folder = runs.Run.create(os.fspath(out) if out else _named_after(source, recipes.write(steps)),
                              {**config, "data": opened, "compressed": settings})
     with folder.lock():
-        result = recipes.run(steps, original, training, scale=config["input_scale"], epochs=epochs,
-                             batch_size=batch_size, validation=validation, seed=seed,
+        result = recipes.run(steps, original, training, scale=input_scales.of_bytes(config["input_scale"]),
+                             epochs=epochs, batch_size=batch_size, validation=validation, seed=seed,
                              freeze_batch_norm=frozen, labels=labels, validation_labels=_labels(config, judged),
                              keep=keep, folder=folder.file("steps"), checked=True, progress=progress.say,
                              decoder=runs.load(decoder) if os.path.exists(decoder) else None)
@@ -219,7 +219,7 @@ def _layer_errors(result: Any, images: np.ndarray, scale: str) -> List[Any]:
 
     if result.quantize != "int8" or any(layer.name.startswith("quant_") for layer in result.model.layers):
         return []
-    return errors.by_layer(result.model, views.scaled(images[:_COMPARED], scale))
+    return errors.by_layer(result.model, views.scaled(images[:_COMPARED], input_scales.of_bytes(scale)))
 
 
 def _tables(summary: Mapping[str, Any]) -> List[Tuple[Sequence[Sequence[Any]], Sequence[str]]]:

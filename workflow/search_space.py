@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 
 from leanood.compression import space as spaces
-from leanood.data import spread
+from leanood.data import input_scales, spread
 from leanood.files import atomic, lock
 from leanood.workflow import datasets, progress
 
@@ -79,7 +79,7 @@ def _measure(model: Any, config: Dict[str, Any], folder: str, path: str) -> None
     kept = np.memmap(os.path.join(folder, "prepared", "frames"), np.uint8, "r").reshape(-1, *shape)
     done = np.flatnonzero(np.memmap(os.path.join(folder, "prepared", "frames.done"), np.bool_, "r"))
     chosen = done[spread.evenly(len(done), _IMAGES)]
-    images = views.scaled(np.array(kept[chosen]), config.get("input_scale", "unit"))
+    images = views.scaled(np.array(kept[chosen]), input_scales.of_bytes(config.get("input_scale", "unit")))
     wanted = {name: np.asarray(value) for name, value in model(images).items()}
     distance = distances.default(wanted, wanted)
 

@@ -102,7 +102,7 @@ class _Maker:
 
         order = np.random.RandomState(0).permutation(len(self.images))[:_FINETUNED_ON]
         finetune: Callable[..., None] = distill.Finetune(
-            self.images[order], epochs=1, batch_size=32, learning_rate=1e-5, scale="signed")
+            self.images[order], epochs=1, batch_size=32, learning_rate=1e-5, scale=(2 / 255, -1.0))
         ranges = self.images[order[:64]].astype(np.float32) / 127.5 - 1
         base = network
         if pruned:

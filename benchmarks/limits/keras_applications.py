@@ -131,7 +131,7 @@ def _try(path: pathlib.Path) -> None:
     from leanood.tflite import convert, runtime
 
     images = np.random.default_rng(0).integers(0, 256, (4, _SIZE.value, _SIZE.value, 3), dtype=np.uint8)
-    samples = views.scaled(images, "unit")
+    samples = views.scaled(images)
     network: Any = None
 
     def read() -> str:

@@ -7,6 +7,7 @@ import pytest
 import tf_keras
 
 from leanood.compression import rebuild, recipe, views
+from leanood.data import input_scales
 from leanood.models import bvae
 from leanood.tflite import convert, runtime
 
@@ -35,7 +36,7 @@ for path in sys.argv[2:]:
 
 
 def run_and_convert(model, text, images, scale):
-    result = recipe.run(recipe.parse(text), model, images, scale=scale, epochs=0, batch_size=8)
+    result = recipe.run(recipe.parse(text), model, images, scale=input_scales.of_bytes(scale), epochs=0, batch_size=8)
     return result, convert.convert(result.model, quantize=result.quantize, input_scale=scale,
                                    representative=images if result.quantize == "int8" else None)
 
@@ -48,7 +49,7 @@ def check_on_both_runtimes(results, images, scale, python, folder):
         paths[text].write_bytes(flatbuffer)
     command = [python, "-c", CHILD, str(folder / "frames.npy"), *map(str, paths.values())]
     subprocess.run(command, check=True, timeout=300)
-    x = views.scaled(images[:4], scale)
+    x = views.scaled(images[:4], input_scales.of_bytes(scale))
     for text, (result, flatbuffer) in results.items():
         expected = {name: np.asarray(y) for name, y in convert.named(result.model, result.model(x)).items()}
         runner = runtime.load(flatbuffer, trusted=True)
@@ -71,7 +72,7 @@ def test_on_a_beta_vae_s_encoder(python, tmp_path):
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.momentum = 0.5
     for _ in range(20):  # batch normalisation's statistics, which a trained encoder has
-        model(views.scaled(images, "unit"), training=True)
+        model(views.scaled(images), training=True)
     results = {text: run_and_convert(model, text, images, "unit") for text in RECIPES}
     check_on_both_runtimes(results, images, "unit", python, tmp_path)
     for result, _ in results.values():

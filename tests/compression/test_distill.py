@@ -92,7 +92,7 @@ def test_outputs_of_other_shapes_are_left_out_and_none_left_is_an_error():
 def test_the_student_comes_closer_and_the_teacher_s_weights_do_not_move():
     teacher, student = encoder(), encoder(seed=1)
     before = [w.copy() for w in teacher.get_weights()]
-    x = views.scaled(images(), "unit")
+    x = views.scaled(images())
 
     def distance(model):
         return float(distances.GaussianLatents()(distances.Batch(x, teacher(x), model(x))))
@@ -116,7 +116,7 @@ def test_only_the_student_is_trained_and_saved():
 def test_an_ensemble_s_outputs_are_averaged():
     teachers = [encoder(seed=1), encoder(seed=2)]
     targets = []
-    x = views.scaled(images(4), "unit")
+    x = views.scaled(images(4))
 
     def distance(batch):
         targets.append(batch.teacher["mu"])
@@ -134,7 +134,7 @@ def test_features_of_another_width_are_mapped():
                                   features={"act": "act"})
     assert len(distiller.trainable_variables) == len(student.trainable_variables) + 2
     distiller.compile(optimizer=tf_keras.optimizers.Adam(0.02))
-    x = views.scaled(images(), "unit")
+    x = views.scaled(images())
     first, *_, last = (float(distiller.train_on_batch(x)) for _ in range(20))
     assert last < 0.7 * first
     with pytest.raises(ValueError, match="has no layer 'act9'; it has frame, conv"):
@@ -162,7 +162,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_views_repeat_with_their_seed_and_mix_within_the_batch():
-    x = views.scaled(images(6), "unit")
+    x = views.scaled(images(6))
     first, again, other = (views.view(x, views.FUNCTION_MATCHING, tf.constant([1, step])) for step in (2, 2, 3))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1
@@ -184,7 +184,7 @@ def test_batches_cover_every_image_once_in_an_order_of_the_epoch():
     assert sorted(orders[0]) == list(range(10))
     np.testing.assert_array_equal(orders[0], orders[1])
     assert list(orders[0]) != list(orders[2])
-    x, y = next(iter(views.batches(data, 4, labels=labels, scale="signed")))
+    x, y = next(iter(views.batches(data, 4, labels=labels, scale=(2 / 255, -1.0))))
     np.testing.assert_allclose(x[:, 0, 0, 0], y.numpy() / 127.5 - 1, atol=1e-6)
 
 
@@ -193,7 +193,6 @@ def test_batches_cover_every_image_once_in_an_order_of_the_epoch():
     (lambda: distill.Finetune(images(), learning_rate=2.0), r"learning rate 2.0 is not in \(0, 1\)"),
     (lambda: distances.SoftTargets(temperature=0), "temperature 0 is not positive"),
     (lambda: views.Augment(crop=0), r"crop 0 is not in \(0, 1\]"),
-    (lambda: views.scaled(images(), "half"), "scale 'half' is unknown; it may be unit, signed, bytes"),
     (lambda: distill.Distiller(student=encoder(), teacher=[]), "needs a teacher"),
 ])
 def test_wrong_arguments_are_named(make, message):
@@ -211,7 +210,7 @@ def test_frozen_normalisations_keep_what_they_know_of_other_images():
     for model, freeze in ((trained, False), (frozen, True)):
         distill.Finetune(images(), epochs=1, batch_size=8, freeze_batch_norm=freeze)(model, teacher)
         assert all(layer.trainable for layer in model.layers)
-    x = views.scaled(images(), "unit")
+    x = views.scaled(images())
     near, far = (np.abs(model(x)["mu"] - teacher(x)["mu"]).max() for model in (frozen, trained))
     assert 10 * near < far
 
@@ -229,7 +228,7 @@ def test_what_the_teacher_says_of_images_as_they_are_is_worked_out_once():
     student = encoder(seed=1)
     distill.Finetune(images(), epochs=3, batch_size=8)(student, counted)
     assert sum(calls) == 24
-    taught = distill.Distiller(student=student, teacher=teacher).taught(images(), 8, "unit")
+    taught = distill.Distiller(student=student, teacher=teacher).taught(images(), 8, views.UNIT)
     x, _ = next(iter(views.batches(images(), 24, epoch=None)))
     for name, y in teacher(x).items():
         np.testing.assert_allclose(taught[name], y, atol=1e-5)
@@ -255,7 +254,7 @@ def test_what_the_teacher_says_of_repeated_views_is_kept_for_its_other_students(
     assert looked == [0, 1]  # of three epochs and two students
     assert not np.allclose(weights[0][0], weights[1][0])
     distiller = distill.Distiller(student=encoder(8), teacher=teacher)
-    kept = taught.Kept(str(tmp_path), teacher, images(), "unit", views.FUNCTION_MATCHING, 8)
+    kept = taught.Kept(str(tmp_path), teacher, images(), views.UNIT, views.FUNCTION_MATCHING, 8)
     said = kept.get(1, lambda: None)
     for x, _, of_batch in views.batches(images(), 8, augment=views.FUNCTION_MATCHING, epoch=1, taught=said):
         for name, y in distiller._teach(x).items():

@@ -37,7 +37,7 @@ def test_the_published_settings():
 def test_the_student_nears_a_frozen_teacher_and_a_killed_run_ends_alike(tmp_path, monkeypatch):
     grown, fitted = teacher(), student()
     before = [w.copy() for w in grown.get_weights()]
-    outcome = function_matching.match(fitted, grown, IMAGES, SETTINGS, str(tmp_path / "a"), scale="signed")
+    outcome = function_matching.match(fitted, grown, IMAGES, SETTINGS, str(tmp_path / "a"), scale=(2 / 255, -1.0))
     losses = [row["loss"] for row in outcome.history]
     assert len(losses) == 3  # 3 + 3 + 2 steps
     assert losses[-1] < losses[0]
@@ -56,24 +56,24 @@ def test_the_student_nears_a_frozen_teacher_and_a_killed_run_ends_alike(tmp_path
 
     monkeypatch.setattr(function_matching, "_chunk", killed)
     with pytest.raises(Killed):
-        function_matching.match(student(), teacher(), IMAGES, SETTINGS, str(tmp_path / "b"), scale="signed")
+        function_matching.match(student(), teacher(), IMAGES, SETTINGS, str(tmp_path / "b"), scale=(2 / 255, -1.0))
     monkeypatch.setattr(function_matching, "_chunk", real)
     resumed = student()
-    function_matching.match(resumed, teacher(), IMAGES, SETTINGS, str(tmp_path / "b"), scale="signed")
+    function_matching.match(resumed, teacher(), IMAGES, SETTINGS, str(tmp_path / "b"), scale=(2 / 255, -1.0))
     for ours, theirs in zip(resumed.get_weights(), fitted.get_weights()):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_views_are_the_steps_own():
     def chunk(number):
-        return [x.numpy() for x, _ in function_matching._chunk(IMAGES, SETTINGS, "unit", number)]
+        return [x.numpy() for x, _ in function_matching._chunk(IMAGES, SETTINGS, views.UNIT, number)]
 
     np.testing.assert_array_equal(chunk(1)[0], chunk(1)[0])
     assert not np.array_equal(chunk(0)[0], chunk(1)[0])
     assert [len(chunk(number)) for number in range(3)] == [3, 3, 2]
     assert chunk(0)[0].shape == (6, 16, 16, 3)
     many = dataclasses.replace(SETTINGS, batch_size=50)  # more views than images
-    assert next(iter(function_matching._chunk(IMAGES, many, "unit", 0)))[0].shape == (50, 16, 16, 3)
+    assert next(iter(function_matching._chunk(IMAGES, many, views.UNIT, 0)))[0].shape == (50, 16, 16, 3)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():

@@ -9,7 +9,7 @@ from leanood.tflite import convert
 
 L = tf_keras.layers
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
-X = views.scaled(IMAGES, "unit")
+X = views.scaled(IMAGES)
 
 
 def encoder():
