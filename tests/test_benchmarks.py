@@ -1,6 +1,8 @@
 """The benchmarks call what is there: they run for minutes or hours, so what they take of the library is looked up."""
 import ast
+import importlib.util
 import pathlib
+import types
 
 import pytest
 
@@ -57,3 +59,26 @@ def test_what_a_benchmark_takes_of_the_library_is_there(script):
                          ids=lambda path: path.stem)
 def test_each_benchmark_leaves_its_results(script):  # all but what writes the document, and what only trains
     assert "results.write(" in script.read_text(encoding="utf-8").replace("results_.", "results.")
+
+
+def test_who_compares_with_litert_s_tool_is_told_that_it_times_no_gpu(monkeypatch, capsys):
+    path = ROOT / "benchmarks" / "limits" / "tool_agreement.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    try:
+        measured = types.SimpleNamespace(invoke=types.SimpleNamespace(median=1.02e-3))
+        monkeypatch.setattr(script.benchmark, "measure", lambda *_, **__: measured)
+        monkeypatch.setattr(script, "theirs", lambda *_: 1.0)
+        figures = []
+        monkeypatch.setattr(script.results, "write", lambda _, of, *__: figures.extend(of))
+        script.flags.FLAGS(["tool_agreement"])
+        script.main(["tool_agreement", "model.tflite"])
+    finally:
+        for name in ("rounds", "runs"):
+            delattr(script.flags.FLAGS, name)
+    told = capsys.readouterr().out
+    assert "ours / theirs: 1.020" in told
+    assert figures[0].met
+    assert "on the CPU" in figures[0].what
+    assert "on a GPU LiteRT's tool times how long it takes to submit an invocation, not to compute it" in told
