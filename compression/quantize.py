@@ -18,7 +18,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cl
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
     default_8bit_prune_preserve_quantize_scheme as prune_preserve,
 )
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs,
+    default_8bit_quantize_registry,
+)
 
 from leanood.compression import rebuild, views
 
@@ -56,12 +59,17 @@ def qat(model: tf_keras.Model, *, preserve: str = "", exclude: Sequence[str] | N
     def annotate(layer: Any) -> Any:
         if layer.name in left_out:
             return layer
+        if isinstance(layer, tf_keras.layers.AveragePooling2D):
+            # TFLite's int8 pool keeps its input's range. Given one of its own, the converter refuses the model where
+            # the pool's output is concatenated with what is wider.
+            return tfmot.quantization.keras.quantize_annotate_layer(
+                layer, default_8bit_quantize_configs.NoOpQuantizeConfig())
         return tfmot.quantization.keras.quantize_annotate_layer(layer)
 
     # A fresh clone, because tfmot miscounts the weights of models that an earlier wrapper went through.
     annotated = tf_keras.models.clone_model(rebuild.clone(model), clone_function=annotate)
     # It builds the model anew, by the names of its layers' classes.
-    with tf_keras.utils.custom_object_scope({type(layer).__name__: type(layer) for layer in model.layers}):
+    with tfmot.quantization.keras.quantize_scope({type(layer).__name__: type(layer) for layer in model.layers}):
         quantized = tfmot.quantization.keras.quantize_apply(annotated, *([_scheme(preserve)] if preserve else []))
     if images is not None:
         observe_ranges(quantized, images)

@@ -90,6 +90,18 @@ def test_excluded_layers_stay_in_float():
     assert rounded == ["quant_conv0", "quant_conv1", "quant_logvar", "quant_mu"]
 
 
+def test_a_pooled_map_beside_a_wider_one_converts():  # a DenseNet's
+    tf_keras.utils.set_random_seed(0)
+    frame = L.Input((16, 16, 3), name="frame")
+    pooled = L.AveragePooling2D(2, name="pool")(L.Conv2D(4, 3, name="narrow")(frame))
+    wide = L.Conv2D(4, 1, kernel_initializer=tf_keras.initializers.RandomUniform(-3, 3), name="wide")(pooled)
+    both = L.Conv2D(4, 1, name="both")(L.Concatenate(name="joined")([pooled, wide]))
+    model = tf_keras.Model(frame, {"features": L.GlobalAveragePooling2D(name="features")(both)})
+    aware = quantize.qat(model, images=X, exclude=())
+    values = run(convert.convert(aware, quantize="int8"), IMAGES[:4])["features"]
+    assert np.corrcoef(values.ravel(), model(X[:4])["features"].numpy().ravel())[0, 1] > 0.99
+
+
 class Scale(L.Layer):
     """A layer of its own, as ConvNeXt's is."""
 
