@@ -83,7 +83,7 @@ def read_image(path: Any) -> np.ndarray:
     except OSError as error:
         raise FrameError(f"{name}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
-        raise FrameError(f"{name}: not a .npy file of numbers, or a truncated one ({error})") from None
+        raise FrameError(f"{name}: {error}") from None
     return decode(data, name)
 
 

@@ -41,7 +41,7 @@ def header(file: BinaryIO) -> Header:
     magic = file.read(8)
     width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4, b"\x93NUMPY\x03\x00": 4}.get(magic)
     if width is None:
-        raise ValueError("not a .npy file")
+        raise ValueError("not a .npy file of numbers, or a truncated one")
     count = file.read(width)
     length = struct.unpack("<H" if width == 2 else "<I", count)[0] if len(count) == width else _LONGEST + 1
     match = _FORM.fullmatch(file.read(length)) if length <= _LONGEST else None
@@ -50,7 +50,7 @@ def header(file: BinaryIO) -> Header:
     try:
         dtype = np.dtype(match.group(1).decode())
     except TypeError:
-        raise ValueError("not a .npy file of numbers") from None
+        raise ValueError("not a .npy file of numbers, or a truncated one") from None
     shape = tuple(int(n) for n in match.group(3).replace(b" ", b"").split(b",") if n)
     return Header(dtype, shape, match.group(2) == b"True", 8 + width + length)
 
@@ -63,6 +63,6 @@ def read(file: BinaryIO) -> np.ndarray:
     """
     told = header(file)
     if os.fstat(file.fileno()).st_size - told.start != told.size:
-        raise ValueError("not as long as its header says")
+        raise ValueError("not a .npy file of numbers, or a truncated one (it is not as long as its header says)")
     array = np.frombuffer(file.read(told.size), told.dtype)
     return array.reshape(told.shape, order="F" if told.fortran else "C")

@@ -22,6 +22,7 @@ table, printable = tabular.text, tabular.printable
 USER_ERROR = 2  # the user's mistake, or the machine's: a bad flag, a missing file, a full disk, Ctrl-C
 OUR_BUG = 1
 _NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+_REQUIRED = re.compile(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.?")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -46,7 +47,8 @@ def run(main: Callable[[Sequence[str]], Any], example: str) -> NoReturn:
     try:
         argv = flags.FLAGS(sys.argv)
     except flags.Error as error:
-        _fail(f"leanood {verb}: {_line(error)}; `leanood {verb} --help` lists the flags")
+        said = _REQUIRED.sub(r"--\1 is needed", _line(error))
+        _fail(f"leanood {verb}: {said}; `leanood {verb} --help` lists the flags")
     try:
         status = main(argv)
         sys.stdout.flush()

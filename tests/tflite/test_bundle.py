@@ -108,6 +108,14 @@ def test_a_plain_model_is_told_to_be_calibrated(tiny_models):
     assert bundle.flatbuffer(path) == path.read_bytes()
 
 
+def test_a_detector_file_that_was_cut_off_is_no_plain_model(copy, monkeypatch):
+    data = copy.read_bytes()
+    monkeypatch.setattr(appendix, "_MAX_DIRECTORY", 64)  # the cut is far from any header but the first
+    monkeypatch.setattr(appendix, "_AT_ONCE", 100)
+    copy.write_bytes(data[:data.index(b"detector.json") + 200])
+    assert "its ZIP has no end: the file is truncated" in _error(copy)
+
+
 def test_every_bit_flip_and_every_truncation_is_found(tiny_detector, tmp_path):
     data = tiny_detector.read_bytes()
     path = tmp_path / "detector.tflite"

@@ -313,6 +313,7 @@ def test_the_journal_can_be_stdout(tiny_detector, camera):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--source=x"], "leanood monitor takes a detector file, or several"),
+    (["DETECTOR"], "leanood monitor: --source is needed; `leanood monitor --help` lists the flags"),
     (["DETECTOR", "--source=nowhere"], "source nowhere does not exist"),
     (["DETECTOR", "--source=-"], "raw frames on standard input need their size"),
     (["DETECTOR", "--source=-", "--frame_size=big"], "size is 'big'"),

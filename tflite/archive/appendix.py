@@ -16,7 +16,7 @@ _LOCAL_HEADER = struct.Struct("<4s" + _FIELDS)
 _CENTRAL_HEADER = struct.Struct("<4sH" + _FIELDS + "HHHII")
 _END_RECORD = struct.Struct("<4sHHHHIIH")
 _VERSION, _DATE = 20, 0x21  # 2.0; 1 January 1980: the same content makes the same bytes
-_MAX_DIRECTORY = 1 << 16
+_MAX_DIRECTORY, _AT_ONCE = 1 << 16, 1 << 20  # bytes
 
 
 class AppendixError(ValueError):
@@ -61,7 +61,7 @@ def read(file: BinaryIO, size: int, names: Sequence[str], limits: Sequence[int])
       NoAppendix: if the file doesn't end in a ZIP.
       AppendixError: if one byte of the ZIP is not as `build` writes it.
     """
-    count, length, place = _end_record(file, size)
+    count, length, place = _end_record(file, size, names[0])
     if length <= _MAX_DIRECTORY and _is_foreign(file, size, length, names):
         raise NoAppendix("the ZIP behind the model is none of leanood's: labels of TFLite Metadata, for one")
     if length > _MAX_DIRECTORY or place + length + _END_RECORD.size != size:
@@ -84,20 +84,34 @@ def read(file: BinaryIO, size: int, names: Sequence[str], limits: Sequence[int])
     return start, contents
 
 
-def _end_record(file: BinaryIO, size: int) -> Tuple[int, int, int]:
-    """(members, bytes of the directory, its place)."""
+def _end_record(file: BinaryIO, size: int, first: str) -> Tuple[int, int, int]:
+    """(members, bytes of the directory, its place) of a ZIP that begins with the member `first`."""
     tail = _at(file, max(0, size - _MAX_DIRECTORY), min(size, _MAX_DIRECTORY))
     record = tail[-_END_RECORD.size:]
     if len(record) < _END_RECORD.size or record[:4] != _END:
         if _END in tail:
             raise AppendixError("bytes follow its ZIP: the file was padded or joined with another")
-        if _LOCAL in tail or _CENTRAL in tail:
+        if _LOCAL in tail or _CENTRAL in tail or _holds(file, size, first):
             raise AppendixError("its ZIP has no end: the file is truncated")
         raise NoAppendix("no ZIP follows the model")
     _, disk, first_disk, here, count, length, place, comment = _END_RECORD.unpack(record)
     if (disk, first_disk, comment) != (0, 0, 0) or here != count:
         raise AppendixError("its ZIP's last record is damaged")
     return count, length, place
+
+
+def _holds(file: BinaryIO, size: int, name: str) -> bool:
+    """True if the member's local header is anywhere in the file."""
+    word, header = name.encode("ascii"), _LOCAL_HEADER.size
+    overlap = header + len(word)
+    for place in range(0, size, _AT_ONCE):
+        data = _at(file, place, min(_AT_ONCE + overlap, size - place))
+        at = data.find(word, header)
+        while at >= 0:
+            if data[at - header:at - header + len(_LOCAL)] == _LOCAL:
+                return True
+            at = data.find(word, at + 1)
+    return False
 
 
 def _is_foreign(file: BinaryIO, size: int, length: int, names: Sequence[str]) -> bool:
