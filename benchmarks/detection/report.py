@@ -14,7 +14,7 @@ import functools
 import json
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import sets
@@ -23,7 +23,7 @@ from absl import flags
 
 from leanood.data import catalog, corruptions, dataset, frames, lanes, sequences
 from leanood.files import atomic
-from leanood.ood import baselines, detector, events, metrics, statistics, typicality
+from leanood.ood import baselines, detector, events, evidence, metrics, statistics, typicality
 from leanood.tflite import bundle, runtime
 from leanood.tflite.timing import results as results_
 from leanood.tools import command
@@ -37,6 +37,7 @@ WINDOWS = (1, 3, 10)  # frames that a baseline is averaged over on sequences: wh
 PAPER, TWO_SIDED = "kl-topk (the paper's)", "kl-typical"  # of the β-VAE
 MARGIN = 0.01  # of AUROC
 DEFAULT = "typicality"
+FRAMES = "frames alone"  # the default's evidence of each frame by itself, −ln p, beside frames of the baselines
 # What is left of the default when an ingredient is taken away; calibrated as it is. Change is the filter bank's.
 ABLATIONS: Dict[str, Dict[str, Any]] = {
     "without the network": {"features": False}, "without the filter bank": {"bank": False},
@@ -65,6 +66,8 @@ class Set:
         for name, judge in self.detectors.items():
             ran = judge.run(outputs, starts)
             scores[name], scores[f"{name} alarm"] = ran["score"], ran["alarm"]
+            if name == DEFAULT and starts is not None:
+                scores[FRAMES] = evidence.of(ran["p_value"])
         for name, baseline in self.trivial.items():
             values = baseline.score(images)
             for window in WINDOWS:
@@ -228,6 +231,9 @@ def _grouped(set_: Set, parts: List[Dict[str, np.ndarray]], masks: List[np.ndarr
     for name in (DEFAULT, PAPER):
         detections = events.detections(scores[f"{name} alarm"], starts, ood, set_.data.fps)
         row[f"{name} delay"], row[f"{name} hits"] = detections.median_delay, detections.hit_rate
+    single = max(set_.trivial, key=lambda name: row["auroc"][name])
+    row[FRAMES] = {"best": single, **_against(
+        *((scores[name][~ood], scores[name][ood]) for name in (single, FRAMES)), groups[~ood], groups[ood])}
     return row
 
 
@@ -237,12 +243,18 @@ def _row(set_: Set, id_scores: Mapping[str, np.ndarray], ood_scores: Mapping[str
               for name in id_scores if not name.endswith(" alarm")}
     interval = statistics.auroc_interval(id_scores[DEFAULT], ood_scores[DEFAULT], 0.95, id_groups, ood_groups)
     best = max((name for name in id_scores if name.startswith(tuple(set_.trivial))), key=lambda name: aurocs[name])
-    pair = (id_scores[best], ood_scores[best], id_scores[DEFAULT], ood_scores[DEFAULT])
-    delta = statistics.auroc_difference(*pair, confidence=0.95, id_groups=id_groups, ood_groups=ood_groups)
-    return {"auroc": aurocs, "low": interval.low, "high": interval.high, "best": best,
-            "non_inferior": bool(statistics.non_inferior(*pair, MARGIN, 0.95, id_groups, ood_groups)),
-            "inferior": bool(delta.high < -MARGIN), "delta": [float(delta.delta), float(delta.low), float(delta.high)],
+    compared = _against(*((id_scores[name], ood_scores[name]) for name in (best, DEFAULT)), id_groups, ood_groups)
+    return {"auroc": aurocs, "low": interval.low, "high": interval.high, "best": best, **compared,
             "fpr95": metrics.evaluate(id_scores[DEFAULT], ood_scores[DEFAULT]).fpr95}
+
+
+def _against(baseline: Tuple[np.ndarray, np.ndarray], judged: Tuple[np.ndarray, np.ndarray],
+             id_groups: Optional[np.ndarray], ood_groups: Optional[np.ndarray]) -> Dict[str, Any]:
+    """Returns what is shown of one pair of scores, in distribution and out, against another's."""
+    pair = (*baseline, *judged)
+    delta = statistics.auroc_difference(*pair, confidence=0.95, id_groups=id_groups, ood_groups=ood_groups)
+    return {"non_inferior": bool(statistics.non_inferior(*pair, MARGIN, 0.95, id_groups, ood_groups)),
+            "inferior": bool(delta.high < -MARGIN), "delta": [float(delta.delta), float(delta.low), float(delta.high)]}
 
 
 def _fresh(set_: Set) -> Dict[str, Any]:
@@ -263,22 +275,27 @@ def _heading(results: Mapping[str, Any]) -> str:
             f"{first['runtime']}, one thread. AUROC with its 95% interval (sequences: whole stretches resampled); "
             "the best baseline is the best of three (on sequences each averaged over 1, 3 or 10 frames), row by row, "
             "on the same frames; NI: non-inferior to it at a margin of 0.01; inferior: the difference's 95% interval "
-            f"lies below −0.01; otherwise nothing is shown. {DEFAULT} reads the default network, the others a β-VAE.")
+            "lies below −0.01; otherwise nothing is shown. Of driving, the first columns rank frames by the evidence "
+            "that has added up, as the alarm does, the last ones by each frame's own, against baselines of single "
+            "frames. "
+            f"{DEFAULT} reads the default network, the others a β-VAE.")
 
 
 def _table(name: str, result: Mapping[str, Any]) -> List[str]:
     delays = any(f"{DEFAULT} delay" in row for row in result["rows"])
     header = ["set", DEFAULT, "95%", "FPR95", PAPER, TWO_SIDED, "best baseline", "NI"]
     if delays:
-        header += ["median delay, frames", "hits"]
+        header += ["median delay, frames", "hits", FRAMES, "best baseline of frames alone", "NI"]
     lines = ["", f"## {name}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for row in result["rows"]:
         auroc = row["auroc"]
         cells = [row["set"], f"{auroc[DEFAULT]:.3f}", f"{row['low']:.3f}–{row['high']:.3f}", f"{row['fpr95']:.3f}",
                  f"{auroc[PAPER]:.3f}", f"{auroc[TWO_SIDED]:.3f}", f"{row['best']} {auroc[row['best']]:.3f}",
-                 "yes" if row["non_inferior"] else "**inferior**" if row["inferior"] else "not shown"]
-        if f"{DEFAULT} delay" in row:
-            cells += [f"{row[f'{DEFAULT} delay']:g}", f"{row[f'{DEFAULT} hits']:.2f}"]
+                 _shown(row)]
+        if FRAMES in row:
+            single = row[FRAMES]
+            cells += [f"{row[f'{DEFAULT} delay']:g}", f"{row[f'{DEFAULT} hits']:.2f}", f"{auroc[FRAMES]:.3f}",
+                      f"{single['best']} {auroc[single['best']]:.3f}", _shown(single)]
         lines.append("| " + " | ".join(cells) + " |")
     rows = result["rows"]
     better = sum(row["auroc"][DEFAULT] > row["auroc"][row["best"]] for row in rows)
@@ -288,13 +305,30 @@ def _table(name: str, result: Mapping[str, Any]) -> List[str]:
     lines += ["", f"Mean AUROC over {len(rows)} rows: {listed}, the best baseline of each row {trivial:.3f}. Better "
                   f"than the best baseline on {better}, non-inferior on {sum(row['non_inferior'] for row in rows)}, "
                   f"inferior on {sum(row['inferior'] for row in rows)}."]
+    if delays:
+        lines += ["", _of_frames(rows)]
     if "false_alarms" in result:
-        lines += [_alarms(which, "untouched test", alarms) for which, alarms in result["false_alarms"].items()]
+        lines += ["", *(_alarms(which, "untouched test", alarms) for which, alarms in result["false_alarms"].items())]
     else:
         lines.append(f"In-distribution test images flagged: {result['false_positive_rate']:.3f}.")
     if "fresh" in result:
         lines.append(_alarms(DEFAULT, "fresh lane", result["fresh"]))
     return lines
+
+
+def _shown(against: Mapping[str, Any]) -> str:
+    return "yes" if against["non_inferior"] else "**inferior**" if against["inferior"] else "not shown"
+
+
+def _of_frames(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns how the default ranks single frames of driving, beside baselines of single frames."""
+    frames_alone = [row for row in rows if FRAMES in row]
+    mine = [row["auroc"][FRAMES] for row in frames_alone]
+    best = [row["auroc"][row[FRAMES]["best"]] for row in frames_alone]
+    return (f"Frames alone, {len(mine)} rows: {DEFAULT} {np.mean(mine):.3f}, the best baseline of each row "
+            f"{np.mean(best):.3f}; better on {int(np.sum(np.greater(mine, best)))}, non-inferior on "
+            f"{sum(row[FRAMES]['non_inferior'] for row in frames_alone)}, inferior on "
+            f"{sum(row[FRAMES]['inferior'] for row in frames_alone)}.")
 
 
 def _unseen_table(results: Mapping[str, Any]) -> List[str]:
@@ -331,7 +365,8 @@ def _overall(results: Mapping[str, Any]) -> List[str]:
             f"Mean AUROC over all {len(rows)} truly OOD rows: {means}, the best baseline of each row {trivial:.3f}. "
             f"{DEFAULT} is better than the best baseline on {better} rows, shown to be non-inferior on {fine}, and to "
             f"be inferior on {sum(row['inferior'] for row in rows)} (the interval lies below 0 on "
-            f"{sum(row['delta'][2] < 0 for row in rows)}); where both are near 1, a few frames of delay decide."]
+            f"{sum(row['delta'][2] < 0 for row in rows)}); where both are near 1, a few frames of delay decide.", "",
+            "Of driving alone, " + _of_frames(rows)[0].lower() + _of_frames(rows)[1:]]
 
 
 def _alarms(which: str, what: str, alarms: Mapping[str, Any]) -> str:
