@@ -81,8 +81,24 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
 
 
 def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS) -> np.ndarray:
-    """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group."""
-    return evidence.scaled(evidence.of(verdicts.p_value), verdicts.starts, windows)
+    """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group.
+
+    A stream goes on for longer than most recordings: of one that is shorter than a window, but at least half as long as
+    it or as the longest one, the last frame has the mean of the whole, as if the recording went on like that. Counted
+    among ordinary frames, as at a stream's beginning, it would say nothing of what such a window will see.
+    """
+    each = evidence.of(verdicts.p_value)
+    result = evidence.scaled(each, verdicts.starts, windows)
+    first = np.flatnonzero(verdicts.starts)
+    end = np.append(first[1:], len(each))
+    total = np.append(0.0, np.cumsum(each))
+    for row, window in zip(result, windows):
+        short = (end - first < window) & (2 * (end - first) >= min(window, (end - first).max()))
+        begin, after = first[short], end[short]
+        latest = np.maximum(begin, after - evidence.recent(window))
+        row[after - 1] = np.minimum((total[after] - total[begin]) / (after - begin),
+                                    (total[after] - total[latest]) / (after - latest))
+    return result
 
 
 def _at(outputs: Mapping[str, np.ndarray], where: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -2,9 +2,9 @@
 
 Three splits are pooled: train, which statistics are fitted on; calibration and validation, which judge beside it, each
 frame by fits that saw nothing of its group (`left_out`). Every frame comes as it is and, changed by random chains of
-`variants`, as other cameras might have given it: unordered images by a chain each, driving by one for five seconds at a
-time, since a camera doesn't change from frame to frame. They are changed at the network's own size, as a camera of that
-size would hand them on: at a larger size most of a small change is lost on the way down.
+`variants`, as other cameras might have given it: unordered images by a chain each, driving by one for a hundred frames
+at a time, since a camera doesn't change from frame to frame. They are changed at the network's own size, as a camera of
+that size would hand them on: at a larger size most of a small change is lost on the way down.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from leanood.workflow import datasets, network
 
 SPLITS = ("train", "calibration", "validation")
 ENOUGH = 2400  # variants of a split: where there are fewer frames, each has several
-_PIECE_S = 5.0
+_PIECE_S, _PIECE = 5.0, 100  # seconds of driving that share a chain, and frames at least: windows are of frames
 _OF_DRIVING = 3  # copies at least: a hundred frames share a chain
 
 
@@ -140,7 +140,7 @@ class _Change:
 
 
 def _pieces(known: dataset.Dataset) -> np.ndarray:
-    """int64 [N]: the number of each frame's piece of a sequence, five seconds long."""
+    """int64 [N]: the number of each frame's piece of a sequence, five seconds long and a hundred frames."""
     place = np.arange(len(known))
     begins = np.maximum.accumulate(np.where(known.starts, place, 0))
-    return np.cumsum(known.starts | ((place - begins) % max(1, round(_PIECE_S * known.fps)) == 0)) - 1
+    return np.cumsum(known.starts | ((place - begins) % max(_PIECE, round(_PIECE_S * known.fps)) == 0)) - 1

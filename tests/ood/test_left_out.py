@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from leanood.ood import left_out, nonconformity
+from leanood.ood import events, evidence, left_out, nonconformity, scale_thresholds
 
 
 class Distance(nonconformity.Nonconformity):
@@ -74,3 +74,35 @@ def test_what_cannot_be_left_out_is_refused():
     x[7] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite on 1 of 30"):
         left_out.judge(lambda where: Distance(x[where]), {"x": x}, np.ones(30, bool), groups)
+
+
+def _verdicts(each, starts):
+    p = np.exp(-each)
+    return left_out.LeftOut(None, each, p, np.zeros(len(p)), starts)
+
+
+def test_what_is_shorter_than_a_window_counts_as_if_it_went_on():
+    each = np.random.default_rng(2).exponential(size=60 + 200 + 7)
+    starts = np.isin(np.arange(len(each)), (0, 60, 260))
+    padded = evidence.scaled(each, starts)
+    scaled = left_out.scaled(_verdicts(each, starts))
+    last = padded.copy()
+    last[4, 59] = min(each[:60].mean(), each[50:60].mean())  # 80 frames: 60 are more than half
+    np.testing.assert_allclose(scaled, last, rtol=1e-5)  # 160: 60 are fewer; 7 frames are too few for all but 10
+    last = left_out.scaled(_verdicts(each[:67], np.isin(np.arange(67), (0, 60))))
+    assert last[5, 59] == pytest.approx(min(each[:60].mean(), each[40:60].mean()))  # no recording is longer
+    assert last[1, 66] == pytest.approx(min(each[60:67].mean(), each[65:67].mean()))
+
+
+def test_thresholds_of_short_recordings_hold_on_a_long_drive():
+    random = np.random.default_rng(4)
+    each, groups = random.exponential(size=60 * 240), np.repeat(np.arange(12), 60 * 20)
+    starts = np.arange(len(each)) % 60 == 0
+    drive, first = random.exponential(size=20 * 3600 * 10), np.arange(20 * 3600 * 10) == 0
+
+    def an_hour(scaled):
+        tau = np.array(scale_thresholds.choose(scaled, starts, groups, 20.0, 3.0).values)[:, np.newaxis]
+        return events.crossings((evidence.scaled(drive, first) > tau).any(axis=0), first).sum() / 10
+
+    assert an_hour(left_out.scaled(_verdicts(each, starts))) <= 6
+    assert an_hour(evidence.scaled(each, starts)) > 12  # as if the frames before each had been ordinary
