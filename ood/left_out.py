@@ -83,17 +83,21 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
 def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS) -> np.ndarray:
     """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group.
 
-    A stream goes on for longer than most recordings: of one that is shorter than a window, but at least half as long as
-    it or as the longest one, the last frame has the mean of the whole, as if the recording went on like that. Counted
-    among ordinary frames, as at a stream's beginning, it would say nothing of what such a window will see.
+    A stream goes on for longer than most recordings do. Where less than half of the driving is in recordings as long as
+    a window, the last frame of a shorter one, at least half as long as the window or as the longest, has the mean of
+    the whole, as if the recording went on like that. Counted among ordinary frames, as at a stream's beginning, it
+    would say nothing of what such a window will see.
     """
     each = evidence.of(verdicts.p_value)
     result = evidence.scaled(each, verdicts.starts, windows)
     first = np.flatnonzero(verdicts.starts)
     end = np.append(first[1:], len(each))
+    length = end - first
     total = np.append(0.0, np.cumsum(each))
     for row, window in zip(result, windows):
-        short = (end - first < window) & (2 * (end - first) >= min(window, (end - first).max()))
+        if 2 * length[length >= window].sum() >= len(each):
+            continue
+        short = (length < window) & (2 * length >= min(window, length.max()))
         begin, after = first[short], end[short]
         latest = np.maximum(begin, after - evidence.recent(window))
         row[after - 1] = np.minimum((total[after] - total[begin]) / (after - begin),
