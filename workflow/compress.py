@@ -92,11 +92,11 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
     recipes.check_labels(steps, labels)
     validation, judged = _validation(frames, shape, images)
     frozen = config.get("model") == "backbone" if freeze_batch_norm is None else freeze_batch_norm
-    settings = {"recipe": recipes.write(steps), "from": os.path.abspath(source), "epochs": epochs,
+    path = os.fspath(out) if out else _named_after(source, recipes.write(steps))
+    settings = {"recipe": recipes.write(steps), "from": os.path.relpath(source, path), "epochs": epochs,
                 "batch_size": batch_size, "images": len(training), "seed": seed, "freeze_batch_norm": frozen}
     decoder = os.path.join(source, "decoder.h5")
-    folder = runs.Run.create(os.fspath(out) if out else _named_after(source, recipes.write(steps)),
-                             {**config, "data": opened, "compressed": settings})
+    folder = runs.Run.create(path, {**config, "data": opened, "compressed": settings})
     with folder.lock():
         result = recipes.run(steps, original, training, scale=input_scales.of_bytes(config["input_scale"]),
                              epochs=epochs, batch_size=batch_size, validation=validation, seed=seed,

@@ -35,6 +35,8 @@ def test_a_run_becomes_a_smaller_run_with_a_detector(python, tiny_run, tmp_path)
     with open(report["files"]["detector"], "rb") as file:
         assert file.read().startswith(flatbuffer)
     assert "step 1/4: shrink" in done.stderr
+    config = json.loads((tmp_path / "small" / "config.json").read_text())
+    assert (tmp_path / "small" / config["compressed"]["from"]).resolve() == tiny_run.resolve()
     again = leanood(python, *arguments)  # all steps are there: nothing is trained
     assert json.loads(again.stdout)["sizes"] == report["sizes"]
     assert "epoch" not in again.stderr
