@@ -14,6 +14,7 @@ from leanood.data import frames
 
 ROWS = 120  # the frame height at which a density counts drops a pixel
 MAX_DENSITY = 0.05
+_MOST = 1 << 16  # drops of a frame, however wide it is for its height
 _RAIN, _SNOW, _FOG = 11, 12, 13  # tell the random streams of one seed apart
 
 
@@ -101,13 +102,11 @@ def fog(frame: np.ndarray, level: float, seed: int = 0, time: int = 0) -> np.nda
 def _count(level: float, height: int, width: int) -> int:
     if not 0 <= level <= MAX_DENSITY:
         raise ValueError(f"level: a density of {level} is not within [0, {MAX_DENSITY}]")
-    return int(round(level * ROWS * ROWS * width / height))
+    return min(int(round(level * ROWS * ROWS * width / height)), _MOST)
 
 
 def _drops(kind: int, seed: int, count: int) -> np.ndarray:
     """float64 [4, count] within [0, 1): x, y, speed and light of the drops; more drops begin with the same ones."""
-    if count > 1 << 16:
-        raise ValueError(f"frame: it is too wide for its height ({count} drops)")
     return _all_drops(kind, seed, 1 << max(10, (count - 1).bit_length()))[:, :count]
 
 

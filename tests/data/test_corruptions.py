@@ -103,6 +103,12 @@ def test_snow_sinks_slowly():
     assert 2 <= max(shifts, key=shifts.get) <= 10  # 3% to 8% of 120 rows a frame
 
 
+@pytest.mark.parametrize("name", ["rain", "snow"])
+def test_however_wide_a_frame_it_has_weather(name):
+    strip = np.full((1, 800, 3), 60, np.uint8)  # 115,200 drops by its shape
+    assert corruptions.corrupt(name, strip, 5).mean() > 60
+
+
 def test_rain_looks_alike_at_every_size():
     small = cv2.resize(weather.rain(_grey(0, (240, 320)), 0.006, 1, 5), (160, 120), interpolation=cv2.INTER_AREA)
     assert small.mean() == pytest.approx(weather.rain(_grey(0), 0.006, 1, 5).mean(), rel=0.2)
