@@ -80,22 +80,29 @@ def judge(fit: Callable[[np.ndarray], nonconformity.Nonconformity], outputs: Map
     return LeftOut(calibrated, combined, p, logs, begins)
 
 
-def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS) -> np.ndarray:
+def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS,
+           recorded: Optional[np.ndarray] = None) -> np.ndarray:
     """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group.
 
     A stream goes on for longer than most recordings do. Where less than half of the driving is in recordings as long as
     a window, the last frame of a shorter one, at least half as long as the window or as the longest, has the mean of
     the whole, as if the recording went on like that. Counted among ordinary frames, as at a stream's beginning, it
     would say nothing of what such a window will see.
+
+    Args:
+      verdicts: of `judge`.
+      windows: frames.
+      recorded: bool [N], frames as they were recorded, by whose recordings that is decided; None: all.
     """
     each = evidence.of(verdicts.p_value)
     result = evidence.scaled(each, verdicts.starts, windows)
     first = np.flatnonzero(verdicts.starts)
     end = np.append(first[1:], len(each))
     length = end - first
+    driven = length if recorded is None else np.add.reduceat(recorded.astype(int), first)
     total = np.append(0.0, np.cumsum(each))
     for row, window in zip(result, windows):
-        if 2 * length[length >= window].sum() >= len(each):
+        if 2 * driven[length >= window].sum() >= driven.sum():
             continue
         short = (length < window) & (2 * length >= min(window, length.max()))
         begin, after = first[short], end[short]

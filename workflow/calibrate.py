@@ -374,8 +374,9 @@ def _set_scales(detector: detector_.Detector, cross_fitted: left_out.LeftOut, ga
                 settings: Settings, summary: Dict[str, Any]) -> None:
     """Sets a threshold for the evidence at each scale."""
     windows = evidence.WINDOWS if settings.scales else (settings.window or 0,)
-    chosen = scale_thresholds.choose(left_out.scaled(cross_fitted, windows), cross_fitted.starts, gathered.group, fps,
-                                     settings.false_alarms_per_hour, gathered.variant, windows)
+    chosen = scale_thresholds.choose(left_out.scaled(cross_fitted, windows, gathered.variant == 0),
+                                     cross_fitted.starts, gathered.group, fps, settings.false_alarms_per_hour,
+                                     gathered.variant, windows)
     values = [min(value, _LAST_RESORT * tail.cautious(math.inf)) for value in chosen.values]
     if max(values) < max(chosen.values):
         summary["warnings"].append(

@@ -92,8 +92,8 @@ def _split(gathered: material.Material, images: bool, seed: int) -> Dict[str, An
         part = gathered.partition[new]
         return {"said": threshold.left_out_rate, "flagged": float(alarm.mean()),
                 **{str(partition): float(alarm[part == partition].mean()) for partition in np.unique(part)}}
-    chosen = scale_thresholds.choose(left_out.scaled(judged), judged.starts, gathered.group[where], 20.0,
-                                     PER_HOUR, gathered.variant[where])
+    chosen = scale_thresholds.choose(left_out.scaled(judged, recorded=gathered.variant[where] == 0), judged.starts,
+                                     gathered.group[where], 20.0, PER_HOUR, gathered.variant[where])
     judged.detector.use_scales(evidence.WINDOWS, list(chosen.values))
     alarm = judged.detector.run(outputs, gathered.starts[new])["alarm"]
     alarms = events.false_alarms(alarm, gathered.starts[new], 20.0)
