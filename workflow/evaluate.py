@@ -121,8 +121,7 @@ def score(detector: bundle.BundledDetector, loaded: network.Network, data: datas
     """
     scorer = _Scorer(detector, loaded, data)
     test = datasets.split(data, settings.split, settings.at_most)
-    report = _images(scorer, data, test, settings) if detector.detector.window == 0 else _sequences(
-        scorer, data, test, settings)
+    report, readable = (_images if detector.detector.window == 0 else _sequences)(scorer, data, test, settings)
     if report.rows and all(row["constant"] for row in report.rows):
         raise ValueError(f"the detector ({detector.config['detector']}) is broken, not at chance: its score is the same"
                          " on every frame, in-distribution or not; look at what its network puts out")
@@ -130,7 +129,8 @@ def score(detector: bundle.BundledDetector, loaded: network.Network, data: datas
         data=data.description, runtime=loaded.runner.runtime, accelerator=loaded.runner.accelerator,
         detector=detector.config["detector"], threshold=detector.detector.threshold,
         out_of_range_mean_auroc=_mean(report.rows),
-        benign=benign_rows.rows(detector.detector, loaded, test, settings.benign, _promised(detector.config)))
+        benign=benign_rows.rows(detector.detector, loaded, readable if loaded.motion is None else test,
+                                settings.benign, _promised(detector.config)))
     return report
 
 
@@ -183,7 +183,9 @@ class _Scorer:
         return scores
 
 
-def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
+def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset,
+            settings: Settings) -> Tuple[evaluation.Report, dataset.Dataset]:
+    """Returns the report, and those of the test frames that can be read; `_sequences` likewise."""
     ran = scorer.run(test, "scoring test images")
     test, id_scores = ran.frames, scorer.scores(ran.outputs, None)
     rows: List[Dict[str, Any]] = []
@@ -233,10 +235,11 @@ def _images(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, setti
                               "unreadable": len(ran.unreadable),
                               "false_positive_rate": float(id_scores["alarm"].mean()),
                               "false_positive_rate_by_partition": per_partition}, rocs, {}, pictures, spread,
-                             clustered)
+                             clustered), test
 
 
-def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, settings: Settings) -> evaluation.Report:
+def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset,
+               settings: Settings) -> Tuple[evaluation.Report, dataset.Dataset]:
     if not (test.sequence >= 0).all():
         raise ValueError("the detector was calibrated for sequences, but the data set's test frames are unordered "
                          "images; calibrate it with --window=0")
@@ -304,7 +307,7 @@ def _sequences(scorer: _Scorer, data: dataset.Dataset, test: dataset.Dataset, se
                               "mean_hit_rate": _mean(rows, "hit_rate"),
                               "mean_oracle_hit_rate": _mean(rows, "oracle_hit_rate"),
                               "false_alarms": dataclasses.asdict(alarms)}, rocs, example, pictures, spread,
-                             clustered)
+                             clustered), test
 
 
 def stretches(test: dataset.Dataset, settings: Settings) -> Tuple[List[np.ndarray], List[str]]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from leanood.data import catalog, corruptions, sequences
+from leanood.data import catalog, corruptions, frames, sequences
 from leanood.ood import events, evidence, metrics
 from leanood.tflite import bundle
 from leanood.workflow import calibrate, datasets, evaluate, gallery, plots, sensitivity
@@ -233,6 +233,21 @@ def test_corrupt_images_are_named_and_counted(tmp_path, capsys):
         total += len(images)
     assert total == 40
     assert "unreadable, left out: road/040.png" in capsys.readouterr().err
+
+
+def test_what_can_not_be_read_is_told_once_and_plays_no_part_in_benign_changes(file, network, lanes, capsys):
+    broken = np.flatnonzero(lanes.split == "test")[20::40]
+
+    def read(i):
+        if i in broken:
+            raise frames.FrameError(f"{lanes.names[i]}: truncated")
+        return lanes.read(i)
+
+    settings = evaluate.Settings(severities=(5,), corruptions=("darker",), stretch_s=1, stretches=2,
+                                 benign=("exposure_0.97", "exposure_1.03"))
+    report = evaluate.score(bundle.load(file), network, dataclasses.replace(lanes, read=read), settings)
+    assert [row["change"] for row in report.summary["benign"]] == ["exposure_0.97", "exposure_1.03"]
+    assert capsys.readouterr().err.count(f"unreadable, left out: {lanes.names[broken[0]]}: truncated") == 1
 
 
 def test_an_empty_split_is_named(lanes):
