@@ -64,7 +64,8 @@ def by_blocks(group: np.ndarray, names: Sequence[str], seed: int = 0,
         members = np.flatnonzero(number == label)
         size = block_length(len(members))
         blocks = [members[i:i + size] for i in range(0, len(members), size)]
-        blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode()).digest())
+        blocks.sort(key=lambda block: hashlib.sha256(f"{seed}/{names[block[0]]}".encode(
+            errors="surrogateescape")).digest())  # a file's name may be any bytes
         ends = _ends(len(blocks), shares)
         for name, begin, end in zip(NAMES, [0] + ends, ends):
             for block in blocks[begin:end]:

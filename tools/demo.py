@@ -14,7 +14,7 @@ from leanood.tools import command
 from leanood.workflow import demo
 
 flags.DEFINE_string("out", "demo", "the folder for everything that the demo makes")
-flags.DEFINE_integer("frames", 6000, "frames of lane scenes, of which half train", lower_bound=1000)
+flags.DEFINE_integer("frames", 6000, "frames of lane scenes, of which half train", lower_bound=4000)
 flags.DEFINE_integer("trials", 4, "compressions that are tried", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "of the study", lower_bound=0)
 command.define_json()

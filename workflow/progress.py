@@ -5,14 +5,16 @@ import sys
 import time
 from typing import Any, Iterable, Iterator, Optional, TypeVar
 
+from leanood.workflow import tabular
+
 T = TypeVar("T")
 _QUIET_S = 2.0  # nothing is shown before
 _EVERY_S = 15.0  # between lines where there is no terminal
 
 
 def say(line: str) -> None:
-    """Prints a line on stderr: stdout is for results."""
-    print(line, file=sys.stderr, flush=True)
+    """Prints a line on stderr: stdout is for results. What a terminal would obey, as in a file's name, is a "?"."""
+    print(tabular.printable(line.replace("\n", "?")), file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], what: str, total: Optional[int] = None) -> Iterator[T]:

@@ -49,6 +49,11 @@ def test_blocks_depend_on_seed_and_names_only():
     assert (first != splits.by_blocks(np.zeros(500, int), names, seed=2)).any()
 
 
+def test_a_file_s_name_may_be_any_bytes():
+    names = [f"{i}\udcff.jpg" for i in range(40)]  # as os.listdir gives what is no UTF-8
+    assert set(splits.by_blocks(np.zeros(40, int), names)) == set(splits.NAMES)
+
+
 def test_every_partition_is_in_every_split():
     partition = np.repeat(["a", "b", "c"], [40, 300, 5000])
     split = splits.by_blocks(partition, [f"{i}" for i in range(len(partition))])

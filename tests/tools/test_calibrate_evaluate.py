@@ -285,6 +285,7 @@ def test_the_verbs_on_an_image_folder(tiny_tflite, tmp_path):
     (("evaluate",), "name one detector file"),
     (("evaluate", __file__), "not a TFLite file"),
     (("evaluate", "x.tflite", "--severities=7"), "whole numbers from 1 to 5"),
+    (("demo", "--frames=2000"), "--frames=2000"),  # too few for the study's verdict
     (("dance",), "unknown verb 'dance'"),
 ])
 def test_mistakes_end_in_one_line_and_status_2(arguments, message):

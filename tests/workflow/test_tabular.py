@@ -1,7 +1,7 @@
 """Tables for terminals: as wide as they are, or in blocks that fit."""
 import pytest
 
-from leanood.workflow import tabular
+from leanood.workflow import progress, tabular
 
 HEADERS = ["set", "AUROC", "FPR95", "delay", "best baseline"]
 ROWS = [["darker 3", 0.98765, 0.25, 1, "sharpness"], ["rain", None, 0.5, 12, "six colour numbers"]]
@@ -29,3 +29,8 @@ def test_a_long_text_is_wrapped_in_its_column():
     assert max(map(len, table)) <= 40
     assert all(line.startswith(" " * 9) for line in table[3:])
     assert len(table) > 3
+
+
+def test_what_is_said_of_a_file_s_name_is_one_plain_line(capsys):
+    progress.say("unreadable, left out: a\x1b[31m\nb\udcff.jpg")
+    assert capsys.readouterr().err == "unreadable, left out: a?[31m?b?.jpg\n"
