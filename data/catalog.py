@@ -1,13 +1,13 @@
-"""Data sets by a word: `lanes`, an image folder, `sequences:DIR`, a video file, `tfds:NAME`."""
+"""Data sets by a word: `lanes`, an image folder, `sequences:DIR`, a video or a folder of them, `tfds:NAME`."""
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 import numpy as np
 
-from leanood.data import dataset, flowers
+from leanood.data import dataset, flowers, frames
 
 
 def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
@@ -19,12 +19,12 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
       spec: "lanes" or "lanes:frames=20000,seed=1,size=120x160" (procedural driving scenes; a folder of that name is
         "./lanes"); an image folder `<partition>/<image>` (unordered images, unless `times_csv` gives their times);
         "sequences:DIR", a folder whose sub-folders are recordings at `fps` (a gap in the frames' numbers ends a
-        sequence); a folder with Flowers-102's tables; a video file; "tfds:NAME".
+        sequence); a folder with Flowers-102's tables; a video file; a folder of videos, each a recording; "tfds:NAME".
       split_csv: a table `image,split` that fixes the splits; without it they are made by `splits`.
       times_csv: a table `frame,milliseconds` (empty: unknown); more than 0.5 s, or a jump back, starts a new sequence.
         A column `ood` of 0 and 1 says which frames of a folder are out of distribution.
       ood_partitions: partitions that are out of distribution.
-      fps: frames a second of ordered frames (a video file knows its own).
+      fps: frames a second of ordered frames (a video file knows its own; those of a folder must agree).
       seed: of the automatic splits.
       limit: at most about this many frames, an equal share of every partition and split: of unordered images evenly
         spread ones, of recordings their beginning.
@@ -49,13 +49,11 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
         from leanood.data import tfds
         data = tfds.open(rest, seed=seed)
     elif kind == "sequences":
-        from leanood.data import folders
-        data = folders.open(rest, fps=fps, seed=seed, ordered=True, **tables)
+        data = _folder(rest, fps, seed, True, tables)
     elif os.path.isdir(spec) and flowers.is_flowers(spec) and not (split_csv or times_csv):
         data = flowers.open(spec)
     elif os.path.isdir(spec):
-        from leanood.data import folders
-        data = folders.open(spec, fps=fps, seed=seed, ordered=bool(times_csv), **tables)
+        data = _folder(spec, fps, seed, bool(times_csv), tables)
     elif os.path.exists(spec):
         from leanood.data import video
         data = video.open(spec, fps=fps, **tables)
@@ -65,6 +63,20 @@ def open(spec: str, *, split_csv: Optional[str] = None, times_csv: Optional[str]
     data = data if limit is None else _limited(data, limit)
     return dataclasses.replace(data, origin={"spec": spec, **tables, "ood_partitions": list(ood_partitions),
                                              "fps": fps, "seed": seed, "limit": limit})
+
+
+def _folder(folder: str, fps: float, seed: int, ordered: bool, tables: Dict[str, Optional[str]]) -> dataset.Dataset:
+    """A folder's images, or else its videos."""
+    from leanood.data import folders
+
+    try:
+        return folders.open(folder, fps=fps, seed=seed, ordered=ordered, **tables)
+    except folders.NoImagesError:
+        if not folders.files(folder, frames.VIDEO_SUFFIXES):
+            raise
+    from leanood.data import video
+
+    return video.open(folder, fps=fps, **tables)
 
 
 def _mark_ood(data: dataset.Dataset, partitions: Sequence[str]) -> dataset.Dataset:

@@ -17,6 +17,10 @@ _DIGITS = re.compile(r"\d+")
 _WIDTH = 20  # digits of the longest number that is compared as one
 
 
+class NoImagesError(ValueError):
+    """A folder holds no image, nor do its sub-folders."""
+
+
 def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
          fps: float = 20.0, seed: int = 0, ordered: bool = False) -> dataset.Dataset:
     """The data set of an image folder.
@@ -34,7 +38,10 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
     Unless `split_csv` says otherwise, out-of-distribution frames, and whole sequences that have some, are split "ood";
     the frames alone where nothing would be left to train on.
     """
-    names = _image_names(folder)
+    names = files(folder, frames.IMAGE_SUFFIXES)
+    if not names:
+        raise NoImagesError(f"{folder}: it holds no images ({', '.join(frames.IMAGE_SUFFIXES)}), nor do its sub-folders"
+                            f"{others(folder)}")
     directories = [name.rpartition("/")[0] for name in names]
     partition = np.array([directory or "all" for directory in directories])
     ood = np.zeros(len(names), bool)
@@ -76,22 +83,19 @@ def _padded(number: re.Match) -> str:
     return "\1" + number[0].zfill(_WIDTH)
 
 
-def _image_names(folder: str) -> Tuple[str, ...]:
-    """The images' paths within the folder, with slashes, in natural order; links to folders are followed once."""
+def files(folder: str, suffixes: Tuple[str, ...]) -> Tuple[str, ...]:
+    """Paths of such files within the folder, with slashes, in natural order; links to folders are followed once."""
     if not os.path.isdir(folder):
         raise NotADirectoryError(f"{folder}: no such folder")
     names: List[str] = []
     visited: Set[str] = set()
-    for directory, inner, files in os.walk(folder, followlinks=True):
+    for directory, inner, listed in os.walk(folder, followlinks=True):
         visited.add(os.path.realpath(directory))
         inner[:] = [name for name in inner if not name.startswith(".")
                     and os.path.realpath(os.path.join(directory, name)) not in visited]
         inside = os.path.relpath(directory, folder).replace(os.sep, "/")
-        names.extend(name if inside == "." else f"{inside}/{name}" for name in files
-                     if name.lower().endswith(frames.IMAGE_SUFFIXES) and not name.startswith("."))
-    if not names:
-        raise ValueError(f"{folder}: it holds no images ({', '.join(frames.IMAGE_SUFFIXES)}), nor do its sub-folders"
-                         f"{others(folder)}")
+        names.extend(name if inside == "." else f"{inside}/{name}" for name in listed
+                     if name.lower().endswith(suffixes) and not name.startswith("."))
     return tuple(sorted(names, key=natural_key))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from leanood.data import decoder, integrity, npy
 from leanood.files import regular
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".npy")
 _LARGEST = 512 << 20  # bytes of an image file
 

@@ -15,6 +15,7 @@ import numpy as np
 from leanood.data import dataset, splits, tables
 
 BLOCKS = 10  # of a single recording
+_FRAME = re.compile(r"#\d+$")  # of a video, which is a recording
 FITTED = ("train", "calibration", "validation")
 
 
@@ -24,9 +25,9 @@ def of(data: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
     Args:
       data: the data set.
       by: a regular expression to be found in the names, of which the groups in brackets (or all that it matched) name
-        the group; or "FILE.csv:COLUMN", a table `image,COLUMN`. None: a sequence's
-        recording is its folder, and a single recording is cut into BLOCKS by time; unordered images are cut into blocks
-        of consecutive names, partition by partition, as `splits.by_blocks` deals them out.
+        the group; or "FILE.csv:COLUMN", a table `image,COLUMN`. None: a sequence's recording is its folder or its
+        video, and a single recording is cut into BLOCKS by time; unordered images are cut into blocks of consecutive
+        names, partition by partition, as `splits.by_blocks` deals them out.
 
     Raises:
       ValueError: in one line, if a name doesn't match, or all frames are of one group.
@@ -60,7 +61,7 @@ def unit(data: dataset.Dataset, by: Optional[str] = None) -> str:
 
 
 def _folders(used: dataset.Dataset) -> List[str]:
-    return [posixpath.dirname(name) for name in used.names]
+    return [_FRAME.sub("", name) if _FRAME.search(name) else posixpath.dirname(name) for name in used.names]
 
 
 def _blocks(number: np.ndarray, lengths: Sequence[int]) -> List[str]:

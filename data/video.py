@@ -4,14 +4,16 @@ from __future__ import annotations
 import collections
 import os
 import threading
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 import cv2
 import numpy as np
 
-from leanood.data import dataset, frames, splits
+from leanood.data import dataset, folders, frames, splits
 
 _KEPT = 2 * dataset.CHUNK  # decoded frames: two threads read neighbouring chunks of one stream
+_OPEN = 3  # videos of a folder that are open at a time: each keeps its last frames
+_AGREE = 1.02  # frames a second of a folder's videos: 30 and 29.97 are one rate
 _FORWARD = 250  # further ahead than this it pays to seek instead of decoding what lies between
 
 
@@ -80,30 +82,80 @@ class Video:
         return count
 
 
-def open(path: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
-         fps: float = 20.0) -> dataset.Dataset:
-    """The data set of a video file: one recording, cut by time into splits; frames are named "FILE#000123".
+class Films:
+    """Several videos' frames by number, a few of the files open at a time; safe to read from several threads.
 
     Args:
-      path: the file.
+      paths: the files.
+
+    Attributes:
+      counts, rates: of each, as of `Video`.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = list(paths)
+        self._lock = threading.Lock()
+        self._open: Any = collections.OrderedDict()
+        films = [self._film(number) for number in range(len(self._paths))]
+        self.counts, self.rates = [film.count for film in films], [film.fps for film in films]
+        self._begins = np.cumsum([0, *self.counts])
+
+    def read(self, i: int) -> np.ndarray:
+        """Frame i, counted over all files one after another, as of `Video.read`."""
+        number = int(np.searchsorted(self._begins, i, "right")) - 1
+        return self._film(number).read(i - int(self._begins[number]))
+
+    def _film(self, number: int) -> Video:
+        with self._lock:
+            film = self._open.pop(number, None) or Video(self._paths[number])
+            self._open[number] = film
+            if len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+            return film
+
+
+def open(path: str, *, split_csv: Optional[str] = None, times_csv: Optional[str] = None,  # noqa: A001
+         fps: float = 20.0) -> dataset.Dataset:
+    """The data set of a video file or of a folder of them: each a recording, cut by time into splits.
+
+    Frames are named "FILE#000123". A lone video is a partition by its name, in a folder those of a sub-folder are one.
+
+    Args:
+      path: the file or the folder.
       split_csv, times_csv: as for image folders, by those names.
       fps: frames a second where neither the file nor `times_csv` says.
+
+    Raises:
+      ValueError: naming the video that can't be decoded, or two whose frames a second differ.
     """
-    video = Video(path)
-    base = os.path.basename(path)
-    names = tuple(f"{base}#{i:06d}" for i in range(video.count))
-    recording = np.zeros(len(names), np.int64)
-    sequence, rate, seconds = splits.recorded(recording, names, times_csv, video.fps or fps)
+    whole = os.path.isdir(path)
+    labels = folders.files(path, frames.VIDEO_SUFFIXES) if whole else (os.path.basename(path),)
+    root = path if whole else os.path.dirname(path)
+    if os.path.isfile(os.path.join(root, folders.LABELS)) and whole:
+        raise ValueError(f"{path}: {folders.LABELS} is read beside images; of videos, a column `ood` of --times_csv "
+                         "says which frames are out of distribution")
+    films = Films([os.path.join(root, *label.split("/")) for label in labels])
+    rates = np.array([rate or fps for rate in films.rates])
+    if rates.max() > _AGREE * rates.min() and not times_csv:
+        raise ValueError(f"{path}: {labels[rates.argmin()]} has {rates.min():g} frames a second, "
+                         f"{labels[rates.argmax()]} {rates.max():g}; a detector counts in frames: bring them to one "
+                         "rate")
+    names = tuple(f"{label}#{i:06d}" for label, count in zip(labels, films.counts) for i in range(count))
+    recording = np.repeat(np.arange(len(labels)), films.counts)
+    sequence, rate, seconds = splits.recorded(recording, names, times_csv, float(np.median(rates)))
     split = splits.by_time(recording, rate)
     ood = splits.ood_from_csv(times_csv, names) if times_csv else np.zeros(len(names), bool)
     split[np.isin(sequence, sequence[ood])] = "ood"
     if split_csv:
         split = splits.from_csv(split_csv, names)
         ood |= split == "ood"
+    base = os.path.basename(os.path.abspath(path))
+    parts = [os.path.dirname(label) or "all" for label in labels] if whole else [os.path.splitext(base)[0]]
     return dataset.Dataset(
-        names=names, partition=np.full(len(names), os.path.splitext(base)[0]),
+        names=names, partition=np.repeat(parts, films.counts),
         sequence=splits.cut_sequences(sequence, split), split=split, ood=ood, partition_kind="subset",
-        fps=rate, read=video.read, description=f"{base} ({len(names)} frames)", seconds=seconds)
+        fps=rate, read=films.read, seconds=seconds,
+        description=f"{base} ({f'{len(labels)} videos, ' if whole else ''}{len(names)} frames)")
 
 
 def _open(path: str) -> Any:

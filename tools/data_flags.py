@@ -6,7 +6,7 @@ from absl import flags
 
 def define(default: str = "the network's own", required: bool = False) -> None:
     """Defines --data and the flags beside it; their names are `workflow.datasets.OPTIONS`."""
-    flags.DEFINE_string("data", None, "an image folder, sequences:DIR, a video, lanes or tfds:NAME"
+    flags.DEFINE_string("data", None, "an image folder, sequences:DIR, a video, a folder of videos, lanes or tfds:NAME"
                         + ("" if required else f"; default: {default}"), required=required, module_name=__name__)
     flags.DEFINE_string("split_csv", None, "a table image,split instead of the automatic split", module_name=__name__)
     flags.DEFINE_string("times_csv", None, "a table frame,milliseconds that orders frames in time",

@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from leanood.data import catalog, frames, lanes
+from leanood.data import catalog, frames, groups, lanes
 
 
 def _write(path, images, fps=25.0):
@@ -71,3 +71,39 @@ def test_no_video_is_one_clear_line(tmp_path, capfd):
     (tmp_path / "a.mp4").write_bytes(b"no film at all")
     with pytest.raises(ValueError, match="a.mp4: not a video that OpenCV can decode, nor an image folder"):
         catalog.open(str(tmp_path / "a.mp4"))
+
+
+@pytest.fixture(scope="module")
+def clips(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "night").mkdir()
+    for name, begin in (("clip2.avi", 0), ("clip10.AVI", 60), ("night/a.avi", 120), ("night/b.avi", 180)):
+        _write(folder / name, images[begin:begin + 60])
+    (folder / "notes.txt").write_text("of no interest")
+    return folder
+
+
+@pytest.mark.parametrize("spec", ["{}", "sequences:{}"])
+def test_a_folder_of_videos_is_a_recording_each(clips, images, spec):
+    data = catalog.open(spec.format(clips), ood_partitions=["night"])
+    assert (len(data), data.fps, data.description) == (240, 25.0, f"{clips.name} (4 videos, 240 frames)")
+    assert [data.names[i] for i in (0, 60, 239)] == ["clip2.avi#000000", "clip10.AVI#000000", "night/b.avi#000059"]
+    assert set(data.partition) == {"all", "night"}
+    assert data.ood.sum() == 120
+    assert data.starts[[0, 60, 120, 180]].all()
+    assert set(groups.of(data).values()) == {"clip2.avi", "clip10.AVI"}
+    for i in np.random.default_rng(1).permutation(240)[:30].tolist():  # more files than are kept open, in any order
+        assert np.abs(data.read(i).astype(int) - images[i]).mean() < 5  # JPEG
+
+
+def test_videos_of_a_folder_must_agree(clips, images, tmp_path):
+    _write(tmp_path / "slow.avi", images[:30], fps=10.0)
+    _write(tmp_path / "fast.avi", images[:30], fps=30.0)
+    with pytest.raises(ValueError, match=r"slow.avi has 10 frames a second, fast.avi 30; a detector counts in frames"):
+        catalog.open(str(tmp_path))
+    (tmp_path / "slow.avi").write_bytes(b"")
+    with pytest.raises(ValueError, match="slow.avi: not a video that OpenCV can decode"):
+        catalog.open(str(tmp_path))
+    (tmp_path / "labels.csv").write_text("frame,partition,ood\n")
+    with pytest.raises(ValueError, match="labels.csv is read beside images; of videos, a column `ood` of --times_csv"):
+        catalog.open(str(tmp_path))
