@@ -9,6 +9,10 @@ and (untrained: only the time counts) the β-VAE's encoder in int8, and as it is
 kl-topk, too, whose file has no early statistics. Processor time of one thread, OpenCV's too; they take turns in one
 process, ten frames each, as a monitor has its caches to itself. Exits with 1 if the verdict takes more than 0.5 ms with
 the default network in int8, or with half of the β-VAE's channels.
+
+Tried in turns with what is there, and no faster: resizing in strips, or straight into the graph's input; in the filter
+bank, neighbouring pixels as channels, both products in one convolution, the network's pool as three more filters, means
+shared between statistics; a triangular whitening in two blocks; huge pages.
 """
 from __future__ import annotations
 
