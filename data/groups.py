@@ -1,8 +1,8 @@
 """Groups of frames that stand or fall together: recordings, robots, days.
 
 Frames of one recording look alike, so that statistics judged on its other frames flatter: a promise for the next
-recording is tried on each of them left out whole. Where there is one only, ten blocks of it have to do; of unordered
-images, blocks of ten neighbours.
+recording is tried on each of them left out whole. Where there are fewer than five, blocks of them have to do, ten or a
+few more: left out of two, one would have to be known by the other. Of unordered images, blocks of ten neighbours.
 """
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from leanood.data import dataset, splits, tables
 
-BLOCKS = 10  # of a single recording
+BLOCKS = 10  # at least, of few recordings
+FEW = 5  # recordings that are groups by themselves
 _FRAME = re.compile(r"#\d+$")  # of a video, which is a recording
 FITTED = ("train", "calibration", "validation")
 
@@ -26,7 +27,7 @@ def of(data: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
       data: the data set.
       by: a regular expression to be found in the names, of which the groups in brackets (or all that it matched) name
         the group; or "FILE.csv:COLUMN", a table `image,COLUMN`. None: a sequence's recording is its folder or its
-        video, and a single recording is cut into BLOCKS by time; unordered images are cut into blocks of consecutive
+        video, and fewer than FEW are cut into BLOCKS by time; unordered images are cut into blocks of consecutive
         names, partition by partition, as `splits.by_blocks` deals them out.
 
     Raises:
@@ -41,8 +42,11 @@ def of(data: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
             raise ValueError(f"group_by: all frames are of one group, {labels[0]!r}; a promise for the next takes two")
     elif (used.sequence >= 0).all():
         labels = _folders(used)
-        if len(set(labels)) <= 1:
-            labels = _blocks(np.zeros(len(used), int), [-(-len(used) // BLOCKS)])
+        recordings, number, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        if len(recordings) < FEW:
+            blocks = -(-BLOCKS // len(recordings))
+            cut = _blocks(number, [-(-count // blocks) for count in counts])
+            labels = cut if len(recordings) == 1 else [f"{label}, {block}" for label, block in zip(labels, cut)]
     else:
         names, number, counts = np.unique(used.partition, return_inverse=True, return_counts=True)
         labels = [f"{names[part]}, {label}"
@@ -51,13 +55,14 @@ def of(data: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
 
 
 def unit(data: dataset.Dataset, by: Optional[str] = None) -> str:
-    """What `of`'s groups are, in the plural: "recordings", "blocks of one recording", "blocks of images", "groups"."""
+    """What `of`'s groups are, in the plural: "recordings", "blocks of 2 recordings", "blocks of images", "groups"."""
     used = data.where(np.isin(data.split, FITTED) & ~data.ood)
     if by:
         return "groups"
     if not (used.sequence >= 0).all():
         return "blocks of images"
-    return "recordings" if len(set(_folders(used))) > 1 else "blocks of one recording"
+    count = len(set(_folders(used)))
+    return "recordings" if count >= FEW else f"blocks of {'one recording' if count == 1 else f'{count} recordings'}"
 
 
 def _folders(used: dataset.Dataset) -> List[str]:

@@ -88,7 +88,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
       false_positive_rate: images: share of in-distribution images to flag; None: as `sensitivity` says.
       by_partition: typicality: subsets of the data (bright, medium) have means of their own, and one covariance.
       group_by: what a promise has to hold for the next of: a regular expression whose match in a frame's name is its
-        group (a robot, a day), or "FILE.csv:COLUMN" of a table `image,COLUMN`; None: recordings, of a single one ten
+        group (a robot, a day), or "FILE.csv:COLUMN" of a table `image,COLUMN`; None: recordings, of fewer than five ten
         blocks, of unordered images blocks of neighbours.
       benign_variants: variants of a frame, as other cameras and codecs would have given it, to be silent on; fewer
         where there are many frames; 0: none.

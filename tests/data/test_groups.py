@@ -15,11 +15,11 @@ def _dataset(names, sequence=-1, partition="all", split="train"):
 
 
 def test_recordings_are_groups():
-    data = _dataset([f"{drive}/{i}.jpg" for drive in "abc" for i in range(4)], sequence=np.repeat([0, 1, 2], 4))
+    data = _dataset([f"{drive}/{i}.jpg" for drive in "abcde" for i in range(4)], sequence=np.repeat(np.arange(5), 4))
     assert groups.of(data)["b/3.jpg"] == "b"
-    assert len(set(groups.of(data).values())) == 3
+    assert len(set(groups.of(data).values())) == 5
     assert groups.unit(data) == "recordings"
-    assert groups.unit(data, "[a-c]") == "groups"
+    assert groups.unit(data, "[a-e]") == "groups"
     assert len(set(groups.of(catalog.open("lanes:frames=2000,scene=50,size=32x32")).values())) > 20
 
 
@@ -28,6 +28,16 @@ def test_one_recording_is_cut_into_ten():
     labels = groups.of(data)
     assert groups.unit(data) == "blocks of one recording"
     assert [labels[f"drive/{i:03d}.jpg"] for i in (0, 9, 10, 94)] == ["block 0", "block 0", "block 1", "block 9"]
+
+
+def test_few_recordings_are_cut_too():
+    data = _dataset([f"{drive}/{i:03d}.jpg" for drive in "ab" for i in range(48)], sequence=np.repeat([0, 1], 48))
+    labels = groups.of(data)
+    assert groups.unit(data) == "blocks of 2 recordings"
+    assert len(set(labels.values())) == 10
+    assert [labels[name] for name in ("a/009.jpg", "a/010.jpg", "b/047.jpg")] == ["a, block 0", "a, block 1",
+                                                                                 "b, block 4"]
+    assert set(groups.of(data, "[ab]").values()) == {"a", "b"}
 
 
 def test_images_are_cut_into_neighbours_within_their_partition():

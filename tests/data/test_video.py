@@ -91,7 +91,7 @@ def test_a_folder_of_videos_is_a_recording_each(clips, images, spec):
     assert set(data.partition) == {"all", "night"}
     assert data.ood.sum() == 120
     assert data.starts[[0, 60, 120, 180]].all()
-    assert set(groups.of(data).values()) == {"clip2.avi", "clip10.AVI"}
+    assert {label.partition(",")[0] for label in groups.of(data).values()} == {"clip2.avi", "clip10.AVI"}
     for i in np.random.default_rng(1).permutation(240)[:30].tolist():  # more files than are kept open, in any order
         assert np.abs(data.read(i).astype(int) - images[i]).mean() < 5  # JPEG
 
