@@ -109,7 +109,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         from leanood.tflite.rewrite import adopt
 
         flatbuffer = adopt.adopt(flatbuffer, outputs or _output_names(path), input_scale or "unit")
-    converted = datasets.sidecar(path)
+    converted = _converted(path)
     frames, opened = datasets.open(data, data_options, converted.get("data", {}))
     loaded = network.load(flatbuffer, num_threads=num_threads, motion=datasets.motion(converted.get("run") or {}))
     per_hour, share = sensitivity_.rates(sensitivity)
@@ -136,6 +136,19 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
         tables=[sensitivity_.table(alarms)], shown=None if verbose else _SHOWN)
     done.summary["alarms"] = result.summary["alarms"]  # for --json; the table tells a person
     return done
+
+
+def _converted(path: str) -> Dict[str, Any]:
+    """How the network came about: what `leanood.convert` wrote beside it, or what the detector file that it is tells."""
+    beside = datasets.sidecar(path)
+    if beside:
+        return beside
+    try:
+        told = bundle.read(path).detector.get("provenance", {})
+    except bundle.DetectorFileError:
+        return {}
+    told = datasets.seen_from(told, os.path.dirname(path))
+    return {**told.get("network", {}), "data": told.get("data", {})}
 
 
 @dataclasses.dataclass(frozen=True)

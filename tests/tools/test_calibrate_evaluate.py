@@ -62,6 +62,12 @@ def test_calibration_uses_each_split_for_its_part(calibrated, lanes):
     assert np.isfinite(calibrated.detector.threshold)
 
 
+def test_a_detector_file_tells_what_it_was_calibrated_on(file, tmp_path):
+    again = calibrate.calibrate(file, out=tmp_path / "again.tflite", detector="kl-typical", benign_variants=0)
+    told = bundle.read(again.path).detector
+    assert (told["detector"], told["provenance"]["data"]["spec"]) == ("kl-typical", LANES)
+
+
 def test_driving_that_raises_the_thresholds_is_named(lanes, network):
     negative = np.flatnonzero(lanes.split == "calibration")[70:110]
     changed = dataclasses.replace(
@@ -70,7 +76,7 @@ def test_driving_that_raises_the_thresholds_is_named(lanes, network):
     name, = (re.fullmatch(r"the driving around (\S+) raises the thresholds by \d+%: if that is not ordinary, leave it "
                           r"out \(a column `ood` of --times_csv marks frames\) and calibrate again", warning)[1]
              for warning in told["warnings"] if "raises the thresholds" in warning)
-    assert list(lanes.names).index(name) in negative
+    assert np.abs(negative - list(lanes.names).index(name)).min() <= 5  # "around": a window ends a little later
 
 
 def test_calibration_says_what_its_promise_rests_on(calibrated, lanes):
