@@ -139,7 +139,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
 
 
 def _converted(path: str) -> Dict[str, Any]:
-    """How the network came about: what `leanood.convert` wrote beside it, or what the detector file that it is tells."""
+    """How the network came about: what `leanood.convert` wrote beside it, or what a detector file tells."""
     beside = datasets.sidecar(path)
     if beside:
         return beside
