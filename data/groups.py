@@ -43,7 +43,7 @@ def of(data: dataset.Dataset, by: Optional[str] = None) -> Dict[str, str]:
     elif (used.sequence >= 0).all():
         labels = _folders(used)
         recordings, number, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        if len(recordings) < FEW:
+        if 0 < len(recordings) < FEW:
             blocks = -(-BLOCKS // len(recordings))
             cut = _blocks(number, [-(-count // blocks) for count in counts])
             labels = cut if len(recordings) == 1 else [f"{label}, {block}" for label, block in zip(labels, cut)]

@@ -55,6 +55,11 @@ def test_only_what_a_detector_is_made_of_has_a_group():
     assert set(labels) == {f"{i}.jpg" for i in range(20)}
 
 
+@pytest.mark.parametrize("sequence", [-1, 0])
+def test_where_nothing_is_fitted_there_are_no_groups(sequence):
+    assert groups.of(_dataset(["a/1.jpg", "a/2.jpg"], sequence=sequence, split="test")) == {}
+
+
 def test_by_the_names():
     data = _dataset(["m_BR_doort_1.jpg", "m_CR_doort_2.jpg", "m_BR_zgx_3.jpg"])
     assert groups.of(data, r"_[A-Z]+_([a-z]+)_") == {"m_BR_doort_1.jpg": "doort", "m_CR_doort_2.jpg": "doort",
