@@ -35,6 +35,7 @@ from leanood.ood import (
 _NONCONFORMITIES = (kl_topk.KlTopK, kl_typical.KlTypical, typicality.Typicality, classifier_score.ClassifierScore,
                     flow_kl.FlowKl, flow_typicality.FlowTypicality)
 _FRAMES, _BEYOND = 1e6, 1e4  # see `Detector.highest_score`
+_SHARE_OF_SCHEMA_2 = 8  # of a window's frames the latest eighth had to agree
 _RAREST = 1e-9  # a p-value's smoothing is less once in so many frames
 _TABLE, _NONCONFORMITY = "calibration.", "nonconformity."  # prefixes of the arrays' names
 
@@ -134,15 +135,16 @@ class Detector:
             tables.append(conformal.table(scores[members, column]))
         return cls(nonconformity, tables, partition_kind=partition_kind, window=window, seed=seed)
 
-    def use_scales(self, windows: Sequence[int], thresholds: Sequence[float]) -> None:
+    def use_scales(self, windows: Sequence[int], thresholds: Sequence[float],
+                   latest: Optional[Sequence[int]] = None) -> None:
         """Compares the evidence at several scales from now on; a new sequence begins. The alarm is on above 1.
 
         Args:
-          windows, thresholds: as of `evidence.Scales`.
+          windows, thresholds, latest: as of `evidence.Scales`.
         """
         if not self.window:
             raise ValueError("single images (window 0) have no scales: their score is of one frame")
-        self.scales = evidence.Scales(windows, thresholds)
+        self.scales = evidence.Scales(windows, thresholds, latest)
         self.decay, self.threshold = math.inf, 1.0
         self.reset()
 
@@ -258,7 +260,8 @@ class Detector:
         combined = partitions.combine(alphas, self.partition_kind)
         p_value = partitions.combine_p_values(p, self.partition_kind)
         if self.scales:
-            score = evidence.scores(evidence.of(p_value), begins, self.scales.windows, self.scales.thresholds)
+            score = evidence.scores(evidence.of(p_value), begins, self.scales.windows, self.scales.thresholds,
+                                    self.scales.latest)
         else:
             score = cusum.scores(log_martingale, begins, [self.decay])[0] if self.window else combined
         return {"score": score, "p_value": p_value,
@@ -291,7 +294,7 @@ class Detector:
         return {"detector": self.nonconformity.name, "partitions": list(self.partitions),
                 "partition_kind": self.partition_kind, "window": self.window, "seed": self.seed,
                 "decay": _finite(self.decay), "threshold": _finite(self.threshold),
-                "scales": self.scales and {"windows": self.scales.windows,
+                "scales": self.scales and {"windows": self.scales.windows, "latest": self.scales.latest,
                                            "thresholds": [_finite(threshold) for threshold in self.scales.thresholds]}}
 
     def to_arrays(self) -> Dict[str, np.ndarray]:
@@ -326,7 +329,11 @@ class Detector:
                            window=int(config["window"]), seed=int(config["seed"]))
             scales = config.get("scales")  # files of schema 1 have none
             if scales:
-                detector.use_scales(scales["windows"], [_infinite(threshold) for threshold in scales["thresholds"]])
+                latest = scales.get("latest")
+                if latest is None:  # files of schema 2
+                    latest = [evidence.latest_of(window, _SHARE_OF_SCHEMA_2) for window in scales["windows"]]
+                detector.use_scales(scales["windows"], [_infinite(threshold) for threshold in scales["thresholds"]],
+                                    latest)
             detector.decay, detector.threshold = _infinite(config["decay"]), _infinite(config["threshold"])
         except KeyError as error:
             raise ValueError(f"the detector lacks {error}: calibrate it again with this version") from error

@@ -3,11 +3,11 @@
 A short window sees what is plainly odd at once; a long one sees what is slightly odd for long, which a short one can't
 tell from chance. With e_t = −ln p_t a frame's evidence, in nats, the evidence at scale s is
 
-  S_s(t) = min(mean of the last s of e, mean of the last ⌈s/8⌉ of e),
+  S_s(t) = min(mean of the last s of e, mean of the last ⌈s/16⌉ of e),
 
-that is, a window counts only as far as its most recent eighth agrees: so an alarm ends within s/8 frames, twenty at the
-longest scale, of the end of its cause, although the window remembers it for longer. The score is S = max_s S_s / τ_s,
-and the alarm is on above 1. A bank of windows instead of one: Lai, "Sequential change-point detection in quality
+that is, a window counts only as far as its most recent sixteenth agrees: so an alarm ends within s/16 frames, ten at
+the longest scale, of the end of its cause, although the window remembers it for longer. The score is S = max_s S_s /
+τ_s, and the alarm is on above 1. A bank of windows instead of one: Lai, "Sequential change-point detection in quality
 control and dynamical systems", J. Royal Statistical Society B 57 (1995) 613-658, section 3; on evidence from p-values
 as in Shin, Ramdas & Rinaldo, "E-detectors", arXiv 2203.03532.
 
@@ -22,7 +22,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 WINDOWS = (5, 10, 20, 40, 80, 160)  # frames; a quarter of a second to eight seconds at 20 frames/s
-RECENT = 8  # the share of a window that has to agree is 1/8
+_SHARE = 16  # the part of a window that has to agree is 1/16
 ORDINARY = 1.0  # nats: what −ln p is on average in-distribution, and what frames before a sequence's first count as
 _UNIT = 1 << 20  # a nat
 _MOST = 1e6  # nats a frame: sums stay below 2⁵³ units, which floats still hold exactly
@@ -34,17 +34,18 @@ class Scales:
     Args:
       windows: numbers of frames, ascending, ≥ 1.
       thresholds: τ of each, in nats, > 0; infinite: this scale never alarms.
+      latest: of each window the most recent frames that have to agree with the whole; None: as `latest` has them.
     """
 
-    def __init__(self, windows: Sequence[int], thresholds: Sequence[float]):
-        self.windows, self.thresholds = check(windows, thresholds)
+    def __init__(self, windows: Sequence[int], thresholds: Sequence[float], latest: Optional[Sequence[int]] = None):
+        self.windows, self.thresholds, self.latest = check(windows, thresholds, latest)
         self.memory = max(self.windows)  # frames: older ones play no part
-        lengths = sorted({*self.windows, *(recent(window) for window in self.windows)})
+        lengths = sorted({*self.windows, *self.latest})
         # Each length's sum is a plain integer: faster than NumPy for so few.
         self._lengths = lengths
         self._weights = [1.0 / (length * _UNIT) for length in lengths]
-        self._pairs = [(lengths.index(window), lengths.index(recent(window)), threshold)
-                       for window, threshold in zip(self.windows, self.thresholds)]
+        self._pairs = [(lengths.index(window), lengths.index(part), threshold)
+                       for window, part, threshold in zip(self.windows, self.latest, self.thresholds)]
         self._ring = [0] * self.memory
         self._sums = [0] * len(lengths)
         self.reset()
@@ -71,26 +72,31 @@ class Scales:
                 score = mean / threshold
         return score
 
+    def scaled(self, evidence: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Returns the evidence of whole sequences at these scales, in nats, float64 [S, N]; see the function."""
+        return scaled(evidence, starts, self.windows, self.latest)
+
 
 def of(p: np.ndarray) -> np.ndarray:
     """Returns the evidence −ln p, in nats, float64 [N], of p-values in (0, 1], [N], as `Scales` is given it."""
     return np.array([-math.log(value) for value in p.tolist()])  # NumPy's logarithm rounds otherwise
 
 
-def scores(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int],
-           thresholds: Sequence[float]) -> np.ndarray:
+def scores(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int], thresholds: Sequence[float],
+           latest: Optional[Sequence[int]] = None) -> np.ndarray:
     """Returns what `Scales` says of each frame of whole sequences, the largest S_s / τ_s, float64 [N].
 
     Args:
       evidence: −ln p of each frame, in nats, ≥ 0, [N].
       starts: bool [N], true on the first frame of each sequence.
-      windows, thresholds: as of `Scales`.
+      windows, thresholds, latest: as of `Scales`.
     """
-    windows, thresholds = check(windows, thresholds)
-    return (scaled(evidence, starts, windows) / np.array(thresholds)[:, np.newaxis]).max(axis=0)
+    windows, thresholds, latest = check(windows, thresholds, latest)
+    return (scaled(evidence, starts, windows, latest) / np.array(thresholds)[:, np.newaxis]).max(axis=0)
 
 
-def scaled(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int] = WINDOWS) -> np.ndarray:
+def scaled(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int] = WINDOWS,
+           latest: Optional[Sequence[int]] = None) -> np.ndarray:
     """Returns the evidence at each scale, S_s, in nats, float64 [S, N]; arguments as of `scores`."""
     evidence = np.asarray(evidence, dtype=np.float64)
     starts = np.array(starts, dtype=bool)
@@ -103,36 +109,34 @@ def scaled(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int] = WI
     total = np.concatenate([[0], np.cumsum(units)])
     after = np.arange(1, len(units) + 1)
     begin = np.maximum.accumulate(np.where(starts, after - 1, 0))
+    agreeing = [latest_of(window) for window in windows] if latest is None else latest
     means = {}
-    for length in {*windows, *(recent(window) for window in windows)}:
+    for length in {*windows, *agreeing}:
         before = np.maximum(after - length, begin)
         absent = length - (after - before)
         means[length] = (total[after] - total[before] + absent * _units(ORDINARY)) * (1.0 / (length * _UNIT))
-    return np.stack([np.minimum(means[window], means[recent(window)]) for window in windows])
+    return np.stack([np.minimum(means[window], means[part]) for window, part in zip(windows, agreeing)])
 
 
-def recent(window: int) -> int:
-    """Returns the number of most recent frames, of a window's, that have to agree with the whole: ⌈window / 8⌉."""
-    return -(-window // RECENT)
+def latest_of(window: int, share: int = _SHARE) -> int:
+    """Returns the number of most recent frames, of a window's, that have to agree with the whole: ⌈window / share⌉."""
+    return -(-window // share)
 
 
-def deciding(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int],
-             thresholds: Sequence[float]) -> np.ndarray:
-    """Returns the scale that decides on each frame, its number of frames, int64 [N]; arguments as in `scores`."""
-    windows, thresholds = check(windows, thresholds)
-    ratios = scaled(evidence, starts, windows) / np.array(thresholds)[:, np.newaxis]
-    return np.array(windows)[ratios.argmax(axis=0)]
-
-
-def check(windows: Optional[Sequence[int]], thresholds: Optional[Sequence[float]]) -> Tuple[List[int], List[float]]:
-    """Returns windows and thresholds as lists; raises ValueError unless they fit each other."""
+def check(windows: Optional[Sequence[int]], thresholds: Optional[Sequence[float]],
+          latest: Optional[Sequence[int]] = None) -> Tuple[List[int], List[float], List[int]]:
+    """Returns windows, thresholds and latest as lists; raises ValueError unless they fit each other."""
     windows, thresholds = list(windows or ()), [float(threshold) for threshold in thresholds or ()]
     if not windows or any(type(window) is not int or not 1 <= window <= 1 << 12 for window in windows) \
             or windows != sorted(set(windows)):
         raise ValueError(f"the scales' windows are numbers of frames from 1 to 4096, ascending, not {windows}")
     if len(thresholds) != len(windows) or not all(threshold > 0 for threshold in thresholds):
         raise ValueError(f"{len(windows)} scales need as many positive thresholds, not {thresholds}")
-    return windows, thresholds
+    latest = [latest_of(window) for window in windows] if latest is None else list(latest)
+    if len(latest) != len(windows) or any(type(part) is not int or not 1 <= part <= window
+                                          for part, window in zip(latest, windows)):
+        raise ValueError(f"of windows of {windows} frames as many latest parts have to agree, not {latest}")
+    return windows, thresholds, latest
 
 
 def _units(evidence: float) -> int:

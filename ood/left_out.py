@@ -106,7 +106,7 @@ def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS,
             continue
         short = (length < window) & (2 * length >= min(window, length.max()))
         begin, after = first[short], end[short]
-        latest = np.maximum(begin, after - evidence.recent(window))
+        latest = np.maximum(begin, after - evidence.latest_of(window))
         row[after - 1] = np.minimum((total[after] - total[begin]) / (after - begin),
                                     (total[after] - total[latest]) / (after - latest))
     return result

@@ -174,7 +174,7 @@ class _Scorer:
             scores["frame"] = evidence.of(ran["p_value"])
         scales = self.arithmetic.scales
         if scales is not None and starts is not None:
-            scores["scaled"] = evidence.scaled(scores["frame"], starts, scales.windows).T
+            scores["scaled"] = scales.scaled(scores["frame"], starts).T
             scores["scale"] = np.array(scales.windows)[(scores["scaled"] / np.array(scales.thresholds)).argmax(axis=1)]
         for name in self.baselines:
             scores[name] = np.asarray(outputs[name])

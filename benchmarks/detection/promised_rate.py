@@ -118,7 +118,7 @@ def _alarms(detector: detector_.Detector, ran: network.Ran,
     judged, starts = detector.run(ran.outputs, ran.frames.starts), ran.frames.starts
     counted = events.false_alarms(judged["alarm"], starts, ran.frames.fps,
                                   ood=None if in_distribution is None else ~in_distribution)
-    scaled = evidence.scaled(evidence.of(judged["p_value"]), starts, detector.scales.windows)
+    scaled = detector.scales.scaled(evidence.of(judged["p_value"]), starts)
     return {"count": counted.count, "minutes": 60 * counted.hours, "low": counted.low, "high": counted.high}, scaled
 
 
@@ -139,7 +139,7 @@ def _rows(detector: detector_.Detector, loaded: network.Network, test: dataset.D
     def judge(outputs: network.Outputs) -> Tuple[np.ndarray, np.ndarray]:
         begins = np.arange(length) == 0
         judged = detector.run(outputs, begins)
-        scaled = evidence.scaled(evidence.of(judged["p_value"]), begins, detector.scales.windows)
+        scaled = detector.scales.scaled(evidence.of(judged["p_value"]), begins)
         return judged["alarm"], (scaled > ideal[:, np.newaxis]).any(axis=0)
 
     jobs = [(name, severity, seed, where) for name, severity in kinds for seed, where in enumerate(chosen)]

@@ -106,6 +106,16 @@ def test_steps_equal_runs_at_several_scales(kind):
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
+def test_files_that_name_no_latest_parts_keep_their_eighths():
+    judge = calibrated("subset")
+    judge.use_scales(evidence.WINDOWS, [5.0, 4.0, 3.5, 3.0, 2.5, 2.0])
+    config = judge.config()
+    assert config["scales"].pop("latest") == [1, 1, 2, 3, 5, 10]
+    again = detector.Detector.from_arrays(config, judge.to_arrays())
+    assert again.scales.latest == [1, 2, 3, 5, 10, 20]
+    assert again.config()["scales"]["latest"] == [1, 2, 3, 5, 10, 20]
+
+
 def test_single_images_have_no_scales():
     with pytest.raises(ValueError, match="single images \\(window 0\\) have no scales"):
         calibrated(window=0).use_scales((5,), (3.0,))

@@ -89,8 +89,8 @@ def test_what_is_shorter_than_a_window_counts_as_if_it_went_on():
     np.testing.assert_array_equal(scaled, padded)  # most of the driving is in a recording as long as any window
     short = left_out.scaled(_verdicts(each[:67], np.isin(np.arange(67), (0, 60))))
     expected = padded[:, :67].copy()
-    expected[4, 59] = min(each[:60].mean(), each[50:60].mean())  # 80 frames
-    expected[5, 59] = min(each[:60].mean(), each[40:60].mean())  # 160; seven frames are too few
+    expected[4, 59] = min(each[:60].mean(), each[55:60].mean())  # 80 frames
+    expected[5, 59] = min(each[:60].mean(), each[50:60].mean())  # 160; seven frames are too few
     np.testing.assert_allclose(short, expected, rtol=1e-5)
     recorded = np.arange(len(each)) < 60  # the long one is a variant
     np.testing.assert_allclose(left_out.scaled(_verdicts(each, starts), recorded=recorded)[:, 59], expected[:, 59],

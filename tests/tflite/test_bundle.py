@@ -169,8 +169,8 @@ def test_an_edited_description_is_found(copy):
 
 
 def test_a_newer_schema_asks_for_an_upgrade(copy):
-    _rewritten(copy, edit=lambda fields: fields.update(schema=3))
-    assert "written by a newer leanood (schema 3; this one reads up to 2): upgrade leanood" in _error(copy)
+    _rewritten(copy, edit=lambda fields: fields.update(schema=4))
+    assert "written by a newer leanood (schema 4; this one reads up to 3): upgrade leanood" in _error(copy)
 
 
 @pytest.mark.parametrize(("change", "message"), [

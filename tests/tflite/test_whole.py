@@ -53,7 +53,7 @@ def _calibrated(file, nonconformity, window=10, scales=True, kind="subset", part
                                         starts=np.arange(len(CALIBRATION)) % 50 == 0 if window else None,
                                         partition_kind=kind, window=window)
     if window and scales:
-        judge.use_scales([5, 10, 20], [2.2, 1.8, np.inf])
+        judge.use_scales([5, 10, 20], [2.2, 1.8, np.inf], latest=[1, 3, 5])
     else:
         judge.threshold = float(np.quantile(judge.run(calibration, None)["score"], 0.9))
     return judge

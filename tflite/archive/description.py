@@ -2,9 +2,10 @@
 
 Fields that the device relies on: `kind`; `input` {`size` [height, width], …}; `outputs`, names; `partitions`, names;
 `partition_kind`; `window`; `decay` (null: nothing is carried over); `threshold` (null: never an alarm); from schema 2
-on `scales`, null or {`windows` [frames], `thresholds` [nats, null: never an alarm]}. Others are kept as they are:
-`fps`, `map` {`cells` [rows, columns]}, `calibration`, `metrics`, `provenance`, …. Files of schema 1 are read as they
-are: one window, one threshold.
+on `scales`, null or {`windows` [frames], `thresholds` [nats, null: never an alarm], from schema 3 on `latest` [frames
+of each window that have to agree with it]}. Others are kept as they are: `fps`, `map` {`cells` [rows, columns]},
+`calibration`, `metrics`, `provenance`, …. Files of schema 1 are read as they are: one window, one threshold; of those
+of schema 2 an eighth of each window has to agree.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import json
 import math
 from typing import Any, Dict, List, Mapping, Tuple
 
-SCHEMA = 2
+SCHEMA = 3
 LIMIT = 4 << 20
 _ZEROS = "0" * 64
 _DIGESTS = ("model", "arrays", "detector")
@@ -91,7 +92,7 @@ def check(fields: Mapping[str, Any]) -> None:
         if key not in fields or fields[key] is not None and not _is_number(fields[key]):
             wrong.append(f"{key}, a number or null")
     if not _are_scales(fields.get("scales")):
-        wrong.append("scales, null or windows and as many thresholds")
+        wrong.append("scales, null or windows, as many thresholds and their latest parts")
     if wrong:
         raise ValueError(f"detector.json lacks or misstates: {'; '.join(wrong)}")
 
@@ -99,9 +100,13 @@ def check(fields: Mapping[str, Any]) -> None:
 def _are_scales(value: Any) -> bool:
     if value is None:
         return True
-    windows, thresholds = (value.get("windows"), value.get("thresholds")) if isinstance(value, dict) else (None, None)
-    return (isinstance(windows, (list, tuple)) and isinstance(thresholds, (list, tuple))
-            and 0 < len(windows) == len(thresholds) and all(_is_int(window) and window > 0 for window in windows)
+    if not isinstance(value, dict):
+        return False
+    windows, thresholds, latest = (value.get(name) for name in ("windows", "thresholds", "latest"))
+    latest = windows if latest is None else latest  # schema 2 has none
+    return (all(isinstance(each, (list, tuple)) for each in (windows, thresholds, latest))
+            and 0 < len(windows) == len(thresholds) == len(latest)
+            and all(_is_int(frames) and frames > 0 for frames in (*windows, *latest))
             and all(threshold is None or _is_number(threshold) and threshold > 0 for threshold in thresholds))
 
 

@@ -163,7 +163,7 @@ def _at_scales(ring: tf.Tensor, scales: evidence.Scales) -> tf.Tensor:
             weights[memory - length:, column] = 1.0 / length
         return tf.matmul(ring, _constant(weights)) + evidence.ORDINARY
 
-    both = tf.minimum(means(scales.windows), means([evidence.recent(window) for window in scales.windows]))
+    both = tf.minimum(means(scales.windows), means(scales.latest))
     inverse = [0.0 if math.isinf(threshold) else 1.0 / threshold for threshold in scales.thresholds]
     return tf.nn.relu(tf.reduce_max(both * _constant(inverse), axis=1, keepdims=True))
 
