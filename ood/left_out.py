@@ -85,9 +85,9 @@ def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS,
     """Returns the evidence at each scale, S_s, float64 [S, N], of frames judged without their group.
 
     A stream goes on for longer than most recordings do. Where less than half of the driving is in recordings as long as
-    a window, the last frame of a shorter one, at least half as long as the window or as the longest, has the mean of
-    the whole, as if the recording went on like that. Counted among ordinary frames, as at a stream's beginning, it
-    would say nothing of what such a window will see.
+    a window, the last frame of a shorter one, at least half as long as the window or as the longest recording, has the
+    mean of the whole, as if the recording went on like that. Counted among ordinary frames, as at a stream's beginning,
+    it would say nothing of what such a window will see.
 
     Args:
       verdicts: of `judge`.
@@ -104,7 +104,7 @@ def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS,
     for row, window in zip(result, windows):
         if 2 * driven[length >= window].sum() >= driven.sum():
             continue
-        short = (length < window) & (2 * length >= min(window, length.max()))
+        short = (length < window) & (2 * length >= min(window, driven.max()))
         begin, after = first[short], end[short]
         latest = np.maximum(begin, after - evidence.latest_of(window))
         row[after - 1] = np.minimum((total[after] - total[begin]) / (after - begin),
