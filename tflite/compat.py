@@ -21,7 +21,6 @@ _ADVICE = {
     "SLICE": "slice with int32 bounds",
     "RANGE": "compute constant ranges before conversion",
     "TOPK_V2": "leave sorting to NumPy after the network",
-    "CUSTOM": "replace the layer by built-in ones, or load the library that implements it",
 }
 _SHAPE = "give every layer a fixed shape: build the model for one image size and batch 1"
 
@@ -67,8 +66,13 @@ def problems_of(model: bytes, runtime: str) -> List[str]:
             key = (operator.name, operator.version)
             lacking[key] = lacking.get(key, 0) + 1
     custom = {operator.name for operator in graph.operators if operator.custom}
-    problems = [_problem(name, version, count, runtime, name in custom)
-                for (name, version), count in sorted(lacking.items())]
+    problems = [_problem(name, version, count, runtime) for (name, version), count in sorted(lacking.items())
+                if name not in custom]
+    unknown = [f"{name}{_times(count)}" for (name, _), count in sorted(lacking.items()) if name in custom]
+    if unknown:
+        problems.append(f"{TITLES[runtime]} lacks {', '.join(unknown)}, which the model's maker has added to "
+                        "TensorFlow Lite: replace the layers by built-in ones, or name the library that computes them "
+                        "(--delegate)")
     if runtime == "gpu":
         problems += _gpu_problems(graph)
     return problems
@@ -81,22 +85,25 @@ def summary(model: bytes) -> Dict[str, List[str]]:
 
 def _runs(operator: flatbuffer.Operator, runtime: str) -> bool:
     if operator.custom:
-        return False
+        return operator.name in operators.CUSTOM_KNOWN.get(runtime, ())
     if runtime == "gpu":
         return operator.name in operators.GPU
     return operator.version <= operators.VERSIONS[runtime].get(operator.name, 0)
 
 
-def _problem(name: str, version: int, count: int, runtime: str, custom: bool) -> str:
-    times = f" (×{count})" if count > 1 else ""
-    advice = _ADVICE["CUSTOM"] if custom else _ADVICE.get(name, "")
+def _problem(name: str, version: int, count: int, runtime: str) -> str:
+    advice = _ADVICE.get(name, "")
     if runtime == "gpu":
-        text = f"{TITLES[runtime]} does not compute {name}{times}"
+        text = f"{TITLES[runtime]} does not compute {name}{_times(count)}"
         return f"{text}: {advice or 'replace it by layers that it does, or let the CPU take a part (--allow_cpu)'}"
-    known = 0 if custom else operators.VERSIONS[runtime].get(name, 0)
+    known = operators.VERSIONS[runtime].get(name, 0)
     knows = f"knows versions up to {known}" if known else "does not know it at all"
-    what = f"the custom operator {name}" if custom else f"{name} version {version}"
-    return f"{what}{times}: {TITLES[runtime]} {knows}; {advice or 'use other layers or another quantization'}"
+    return (f"{name} version {version}{_times(count)}: {TITLES[runtime]} {knows}; "
+            f"{advice or 'use other layers or another quantization'}")
+
+
+def _times(count: int) -> str:
+    return f" (×{count})" if count > 1 else ""
 
 
 def _gpu_problems(graph: flatbuffer.Graph) -> List[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from leanood.data import flow, frames, inputs
 from leanood.ood import detector as ood_detector
 from leanood.tflite import runtime
+from leanood.tflite.archive import description
 
 _UINT8 = np.dtype(np.uint8)
 
@@ -38,6 +39,7 @@ class BundledDetector:
 
     Attributes:
       config: detector.json.
+      identity: 16 hexadecimal digits that tell it from other detectors; the monitor's journal names it by them.
       runner: the network.
       detector: the arithmetic behind it.
       size: (height, width) that frames of other sizes are resized to.
@@ -61,6 +63,7 @@ class BundledDetector:
         if missing:
             raise ValueError(f"its graph lacks the outputs {', '.join(missing)} (it has {', '.join(runner.outputs)})")
         self.config: Dict[str, Any] = dict(config)
+        self.identity = description.identity(config)
         self.runner = runner
         self.detector = detector
         self.stages_s: Dict[str, float] = {"preprocess": 0.0, "invoke": 0.0, "detect": 0.0}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -86,7 +87,7 @@ def build(source: Union[str, bytes], name: str, num_threads: int, load: Tuple[An
     try:
         return interpreter_class(num_threads=num_threads, experimental_delegates=list(load) or None, **where)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{describe(name)} cannot load {_called(source)}: {single_line(error)}") from None
+        raise ValueError(_refused(describe(name), source, error)) from None
 
 
 def delegate(name: str, library: str, options: Optional[Dict[str, str]] = None) -> Any:
@@ -111,7 +112,7 @@ class Backend:
         try:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{self.runtime} cannot load {_called(source)}: {single_line(error)}") from None
+            raise ValueError(_refused(self.runtime, source, error)) from None
         self.accelerator = "cpu"
         self.placement = f"cpu: the whole graph, {num_threads} thread{'s' if num_threads > 1 else ''}"
         self.inputs, self.outputs = named_tensors(self._interpreter)
@@ -181,6 +182,18 @@ def _tensor(name: str, detail: Dict[str, Any]) -> tensors.Tensor:
 def single_line(error: BaseException) -> str:
     """The error's message without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refused(runtime: str, source: Union[str, bytes], error: BaseException) -> str:
+    """Why a runtime does not load a model; of operators that it lacks, with what to do in place of a link."""
+    said = single_line(error)
+    custom = re.search(r"unresolved custom op: (\S+?)\.? ", f"{said} ")
+    if custom:
+        said = (f"it lacks {custom[1]}, which the model's maker has added to TensorFlow Lite: replace that layer by "
+                "built-in ones, or name the library that computes it (--delegate)")
+    elif "Select TensorFlow op" in said:
+        said = "it holds operators of TensorFlow itself: convert it again with TensorFlow Lite's built-in ones alone"
+    return f"{runtime} cannot load {_called(source)}: {said}"
 
 
 def _called(source: Union[str, bytes]) -> str:

@@ -46,6 +46,10 @@ STABLEHLO_CASE:0,1
 _NEW_IN_2_14 = {"CONCATENATION": 3, "STRIDED_SLICE": 6, "SLICE": 5, "RANGE": 1}  # -> the newest version in 2.13
 CUSTOM = "CUSTOM"
 
+# Custom operators that come with the runtimes; the last three LiteRT hands to XNNPACK, for MediaPipe's files.
+_CUSTOM = "AudioSpectrogram Mfcc NumericVerify TFLite_Detection_PostProcess"
+_CUSTOM_IN_LITERT = "Convolution2DTransposeBias MaxPoolingWithArgmax2D MaxUnpooling2D"
+
 # What the GPU delegate of TensorFlow Lite computes, by and large whatever the versions; shapes and types decide too.
 _GPU = """
 ABS ADD ADD_N ATAN2 AVERAGE_POOL_2D BATCH_MATMUL CAST CEIL CONCATENATION CONV_2D COS CUMSUM DENSIFY DEPTHWISE_CONV_2D
@@ -75,3 +79,5 @@ def _versions(runtime: str) -> Dict[str, int]:
 NAMES = _names()
 GPU = frozenset(_GPU.split())
 VERSIONS = {runtime: _versions(runtime) for runtime in ("tflite-runtime-2.13", "tflite-runtime-2.14", "litert-2.3")}
+CUSTOM_KNOWN = {runtime: frozenset(_CUSTOM.split() + (_CUSTOM_IN_LITERT.split() if runtime == "litert-2.3" else []))
+                for runtime in VERSIONS}

@@ -25,6 +25,7 @@ class Together:
       detectors: as given.
       verdicts: what each said of the last frame.
       config: `threshold`, 1, and `detector`, their names joined by "+".
+      identity: theirs, joined likewise.
       stages_s: of the last frame, their sums.
     """
 
@@ -36,6 +37,7 @@ class Together:
             raise ValueError("a detector of single images has no sequence to watch with others; calibrate it on "
                              "recordings")
         self.detectors = list(detectors)
+        self.identity = "+".join(bundled.identity for bundled in detectors)
         self.config: Dict[str, Any] = {"detector": "+".join(names), "threshold": 1.0}
         self.runner = detectors[0].runner
         self.stages_s: Dict[str, float] = dict(detectors[0].stages_s)

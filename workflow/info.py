@@ -8,6 +8,7 @@ import os
 from typing import Any, Dict, List, Mapping, Tuple, Union
 
 from leanood.tflite import bundle, compat, flatbuffer, interpreters, probe
+from leanood.tflite.archive import description
 from leanood.workflow import tabular
 
 
@@ -118,6 +119,7 @@ def _general(summary: Mapping[str, Any]) -> List[Tuple[str, str]]:
     threshold = "none: it never alarms" if detector.get("threshold") is None else f"{detector['threshold']:.6g}"
     decay = "none: nothing is carried over" if detector.get("decay") is None else f"{detector['decay']:.6g}"
     rows += [("kind", f"{detector['kind']} ({detector.get('detector', '-')})"), ("schema", str(detector["schema"])),
+             ("known in journals as", description.identity(detector)),
              ("frame", f"{detector['input']['size'][0]} x {detector['input']['size'][1]}, "
               f"{detector['input'].get('channels', 'RGB')}"), ("reads outputs", ", ".join(detector["outputs"])),
              ("partitions", f"{', '.join(detector['partitions'])} ({detector['partition_kind']})"),

@@ -126,6 +126,11 @@ def resume(detector: Detector, source: stream.Stream, path: str) -> Past:
     past = read(path, max(_KEPT, 2 * memory))
     if not past.frames:
         return past
+    then = past.tail[-1].get("detector", detector.identity)  # journals of older versions don't say
+    if then != detector.identity:
+        raise ValueError(f"{path}: its frames were judged by the detector {then}, this one is {detector.identity} "
+                         "(leanood info shows which is which): go on with that file, give --jsonl another name, or "
+                         "begin anew without --resume")
     # The martingale sums its window anew whenever it wraps around: begun at such a place, sums are the same to the bit.
     earliest = past.frames - len(past.tail)
     # The first valid frame is judged without the one before it: it has to lie further back than the score looks.

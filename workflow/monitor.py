@@ -151,7 +151,7 @@ class Watch:
             "p_value": verdict.p_value, "log_martingale": verdict.log_martingale,
             "nonconformity": verdict.nonconformity, "alarm": verdict.alarm,
             "raised": verdict.alarm and not self._alarm, "partition": verdict.partition,
-            "invalid": verdict.invalid, "problem": problem,
+            "invalid": verdict.invalid, "problem": problem, "detector": self._detector.identity,
             "latency_ms": 1e3 * latency, "read_ms": 1e3 * (begin - item.captured),
             **{f"{stage}_ms": 1e3 * seconds for stage, seconds in stages.items()},
             "deadline_missed": self._deadline_s is not None and latency > self._deadline_s, "dropped": item.dropped}

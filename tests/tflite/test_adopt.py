@@ -137,6 +137,22 @@ def test_a_file_with_tflite_metadata_is_a_plain_model(tiny_models, tmp_path, com
     assert set(runtime.load(path).outputs) == {"mu", "logvar"}
 
 
+def test_metadata_without_labels_leaves_a_zip_of_no_members(tiny_models, tiny_detector, tmp_path):
+    path = tmp_path / "face_detection_short_range.tflite"  # as MediaPipe 0.10 ships it
+    model = (tiny_models / "latent_float32.tflite").read_bytes()
+    path.write_bytes(model + b"PK\5\6" + bytes(12) + len(model).to_bytes(4, "little") + bytes(2))
+    with zipfile.ZipFile(path) as archive:
+        assert not archive.namelist()
+    with pytest.raises(bundle.DetectorFileError) as caught:
+        bundle.load(path)
+    assert bundle.is_plain(caught.value)
+    assert set(runtime.load(path).outputs) == {"mu", "logvar"}
+    damaged = tiny_detector.read_bytes()[:-22]
+    path.write_bytes(damaged + b"PK\5\6" + bytes(12) + len(damaged).to_bytes(4, "little") + bytes(2))
+    with pytest.raises(bundle.DetectorFileError, match="its ZIP's directory is damaged"):
+        bundle.load(path)
+
+
 def test_a_detector_behind_metadata_is_a_detector(tiny_detector, tmp_path):
     parts = bundle.read(tiny_detector)
     labels = io.BytesIO()

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 
-from leanood.tflite import compat, flatbuffer, operators
+from leanood.tflite import compat, flatbuffer, operators, runtime
 
 NAMES = ["latent_float32", "latent_float16", "latent_int8", "classifier_float32", "two_inputs", "int8_ends", "dense_12"]
 
@@ -111,9 +111,9 @@ def test_a_calibration_behind_the_model_does_not_matter(tiny_detector):
 def test_a_newer_operator_is_named_with_what_to_change(tiny_models):
     model = (tiny_models / "dense_12.tflite").read_bytes()
     assert compat.uses(model) == [compat.Use("FULLY_CONNECTED", 12, 2)]
-    for target, runtime in (("generic", "2.14"), ("jetson-nano", "2.13")):
+    for target, version in (("generic", "2.14"), ("jetson-nano", "2.13")):
         (problem,) = compat.check(model, target)
-        assert problem.startswith(f"FULLY_CONNECTED version 12 (×2): tflite-runtime {runtime} knows versions up to 10; "
+        assert problem.startswith(f"FULLY_CONNECTED version 12 (×2): tflite-runtime {version} knows versions up to 10; "
                                   "quantize dense layers per tensor")
     assert compat.check(model, "gpu") == []
     assert compat.summary(model)["LiteRT 2.3"] == []
@@ -148,8 +148,52 @@ def test_custom_operators_run_nowhere(tiny_models):
 
     model = _changed(tiny_models, change)
     (problem,) = compat.check(model, "generic")
-    assert problem == ("the custom operator FlexErf (×2): tflite-runtime 2.14 does not know it at all; replace the "
-                       "layer by built-in ones, or load the library that implements it")
+    assert problem == ("tflite-runtime 2.14 lacks FlexErf (×2), which the model's maker has added to TensorFlow "
+                       "Lite: replace the layers by built-in ones, or name the library that computes them (--delegate)")
+
+
+_PREPARE = """
+import importlib, sys
+try:
+    importlib.import_module(sys.argv[1]).Interpreter(model_content=sys.stdin.buffer.read()).allocate_tensors()
+except (ValueError, RuntimeError) as error:
+    sys.exit("LACKS" if "unresolved custom op" in str(error) else "knows")
+"""
+
+
+@pytest.mark.parametrize(("module", "runtime"), [("ai_edge_litert.interpreter", "litert-2.3"),
+                                                 ("tflite_runtime.interpreter", "tflite-runtime-2.14")])
+@pytest.mark.parametrize("custom", ["TFLite_Detection_PostProcess", "Landmarks2TransformMatrix"])
+def test_custom_operators_that_runtimes_bring(tiny_models, module, runtime, custom):
+    pytest.importorskip(module.split(".")[0])
+
+    def change(model):
+        for code in model.operatorCodes:
+            code.builtinCode = code.deprecatedBuiltinCode = BuiltinOperator.CUSTOM
+            code.customCode = custom
+
+    model = _changed(tiny_models, change)
+    child = subprocess.run([sys.executable, "-c", _PREPARE, module], input=model, capture_output=True)
+    known = custom in operators.CUSTOM_KNOWN[runtime]
+    assert (b"LACKS" not in child.stderr) == known  # one that is there may well crash on what it is given
+    assert (compat.problems_of(model, runtime) == []) == known
+
+
+def test_a_file_of_mediapipes_runs_where_litert_has_its_operators(tiny_models):
+    def named(custom):
+        def change(model):
+            model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = BuiltinOperator.CUSTOM
+            model.operatorCodes[0].customCode = custom
+
+        return _changed(tiny_models, change)
+
+    summary = compat.summary(named("Convolution2DTransposeBias"))
+    assert summary["LiteRT 2.3"] == []
+    assert summary["tflite-runtime 2.14"][0].startswith("tflite-runtime 2.14 lacks Convolution2DTransposeBias")
+    with pytest.raises(ValueError, match=r"cannot load the model: it lacks TransformLandmarks, .* \(--delegate\)$"):
+        runtime.load(named("TransformLandmarks"), trusted=True)
+    with pytest.raises(ValueError, match="holds operators of TensorFlow itself: convert it again with TensorFlow Lite"):
+        runtime.load(named("FlexErf"), trusted=True)
 
 
 def test_the_gpu_wants_fixed_shapes_and_batch_1(tiny_models):

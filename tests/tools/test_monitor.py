@@ -233,6 +233,26 @@ def test_resuming_with_another_journal_is_refused(tiny_detector, camera, tmp_pat
         journal.resume(bundle.load(tiny_detector), source, str(path))
 
 
+def test_resuming_with_another_detector_is_refused(tiny_detector, camera, tmp_path):
+    path, other = tmp_path / "a.jsonl", tmp_path / "other.tflite"
+    monitor.monitor(tiny_detector, str(camera[1]), jsonl=str(path))
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[:30]))
+    parts = bundle.read(tiny_detector)
+    fields = {name: value for name, value in parts.detector.items() if name not in ("schema", "sha256")}
+    bundle.write(other, parts.model, {**fields, "threshold": fields["threshold"] + 1e-6}, parts.arrays)
+    known = [bundle.load(file).identity for file in (tiny_detector, other)]
+    with pytest.raises(ValueError, match=f"judged by the detector {known[0]}, this one is {known[1]} .*go on with tha"):
+        monitor.monitor(other, str(camera[1]), jsonl=str(path), resume=True)  # its p-values are the same
+    assert len(_lines(path)) == 30
+    bundle.write(other, parts.model, {**fields, "metrics": [{"auroc": 0.9}]}, parts.arrays)  # evaluated meanwhile
+    monitor.monitor(other, str(camera[1]), jsonl=str(path), resume=True)
+    assert [[line[key] for key in SAME] for line in _lines(path)] == [
+        [line[key] for key in SAME] for line in map(json.loads, whole.splitlines())]
+    path.write_text("".join(f"{json.dumps({key: line[key] for key in SAME})}\n" for line in _lines(path)[:30]))
+    monitor.monitor(tiny_detector, str(camera[1]), jsonl=str(path), resume=True)  # a journal from before it was told
+
+
 def test_infinity_is_null_in_the_journal(tmp_path):
     lines = journal.Journal(str(tmp_path / "a.jsonl"))
     lines.write({"frame": 0, "nonconformity": float("inf"), "score": float("nan"), "p_value": 0.5})

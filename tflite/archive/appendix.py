@@ -62,7 +62,7 @@ def read(file: BinaryIO, size: int, names: Sequence[str], limits: Sequence[int])
       AppendixError: if one byte of the ZIP is not as `build` writes it.
     """
     count, length, place = _end_record(file, size, names[0])
-    if length <= _MAX_DIRECTORY and _is_foreign(file, size, length, names):
+    if length <= _MAX_DIRECTORY and _is_foreign(file, size, (count, length, place), names):
         raise NoAppendix("the ZIP behind the model is none of leanood's: labels of TFLite Metadata, for one")
     if length > _MAX_DIRECTORY or place + length + _END_RECORD.size != size:
         raise AppendixError("its ZIP's directory is damaged, or bytes were inserted or cut out")
@@ -114,11 +114,18 @@ def _holds(file: BinaryIO, size: int, name: str) -> bool:
     return False
 
 
-def _is_foreign(file: BinaryIO, size: int, length: int, names: Sequence[str]) -> bool:
-    """True if a sound directory names none of a detector file's members; damage doesn't spoil all names at once."""
-    if length > size - _END_RECORD.size or not length:
+def _is_foreign(file: BinaryIO, size: int, record: Tuple[int, int, int], names: Sequence[str]) -> bool:
+    """True if a sound directory names none of a detector file's members; damage doesn't spoil all names at once.
+
+    Metadata without labels leaves a ZIP of no members (MediaPipe's face_detection_short_range.tflite, for one).
+    """
+    count, length, place = record
+    end = size - _END_RECORD.size
+    if not length:
+        return (count, place) == (0, end) and not _holds(file, size, names[0])
+    if length > end:
         return False
-    directory = _at(file, size - _END_RECORD.size - length, length)
+    directory = _at(file, end - length, length)
     return directory[:4] == _CENTRAL and not any(name.encode("ascii") in directory for name in names)
 
 
