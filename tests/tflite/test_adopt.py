@@ -51,6 +51,81 @@ def test_a_channels_first_file_becomes_one_that_takes_frames(foreign):
     np.testing.assert_allclose(results["features"], np.mean(maps, (1, 2)), atol=1e-5)
 
 
+def _constants_behind(model):
+    """The file with its constants behind the flatbuffer, as ai-edge-quantizer writes it."""
+    def moved(places):
+        def edit(base, graph):
+            for number, buffer in enumerate(base.buffers):
+                if buffer.data is not None:
+                    buffer.data, (buffer.offset, buffer.size) = None, places.get(number, (1 << 32, 1))
+
+        return edit
+
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    data = {number: bytes(buffer.data) for number, buffer in enumerate(
+        flatbuffer_utils.convert_bytearray_to_object(bytearray(model)).buffers) if buffer.data is not None}
+    end, places, behind = len(_edited(model, moved({}))), {}, b""
+    for number, content in data.items():
+        behind += bytes(-(end + len(behind)) % 16)
+        places[number] = (end + len(behind), len(content))
+        behind += content
+    return _edited(model, moved(places)) + behind
+
+
+def test_constants_behind_the_flatbuffer_come_along(foreign, tmp_path):
+    model, network = foreign
+    behind = _constants_behind(model)
+    name = next(iter(runtime.load(behind, trusted=True).outputs))
+    adopted = adopt.adopt(behind, {"logits": name, "features": _maps_tensor(model)}, "imagenet")
+    expected = runtime.load(adopt.adopt(model, {"logits": name, "features": _maps_tensor(model)}, "imagenet"),
+                            trusted=True).each(IMAGES)
+    for output, values in runtime.load(adopted, trusted=True).each(IMAGES).items():
+        np.testing.assert_array_equal(values, expected[output])
+    with pytest.raises(ValueError, match=r"the flatbuffer is corrupt \(.*\): copy or convert it anew"):
+        adopt.adopt(behind[:-16], {"logits": name})
+
+
+def test_a_quantized_file_with_channels_first_takes_frames(foreign):
+    _, network = foreign
+    function = tf.function(lambda args_0: network(args_0)[1],
+                           input_signature=[tf.TensorSpec((1, 3, 16, 20), tf.float32, name="args_0")])
+    concrete = function.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    scaled = ((IMAGES / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(0, 3, 1, 2).astype(np.float32)
+    converter.representative_dataset = lambda: ([x[None]] for x in scaled)
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    model = bytes(converter.convert())
+    original = runtime.load(model, trusted=True)
+    name = next(iter(original.outputs))
+    adopted = runtime.load(adopt.adopt(model, {"logits": name}, "imagenet"), trusted=True)
+    (tensor,) = adopted.inputs.values()
+    assert (tensor.shape, tensor.quantized) == ((1, 16, 20, 3), False)
+    step = original.outputs[name].scale
+    np.testing.assert_allclose(adopted.each(IMAGES)["logits"], original.each(scaled)[name], atol=1.01 * step)
+
+
+def test_a_transformers_tokens_are_averaged_and_what_is_flat_is_refused():
+    conv = keras.layers.Conv2D(6, 4, strides=4)
+
+    def network(x):
+        tokens = tf.reshape(conv(tf.transpose(x, [0, 2, 3, 1])), [1, 20, 6])
+        return {"tokens": tf.nn.softmax(tf.matmul(tokens, tokens, transpose_b=True)) @ tokens,
+                "flat": tf.reshape(tokens, [-1])}
+
+    function = tf.function(network, input_signature=[tf.TensorSpec((1, 3, 16, 20), tf.float32, name="args_0")])
+    concrete = function.get_concrete_function()
+    converted = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
+    names = {tensor.shape: name for name, tensor in runtime.load(converted, trusted=True).outputs.items()}
+    adopted = runtime.load(adopt.adopt(converted, {"features": names[1, 20, 6]}), trusted=True)
+    expected = [network(tf.constant(x.transpose(2, 0, 1)[None] / 255, tf.float32))["tokens"].numpy().mean((0, 1))
+                for x in IMAGES]
+    np.testing.assert_allclose(adopted.each(IMAGES)["features"], expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"'features' is \[120\]; a score reads \[1, D\], or \[1, n, C\] and"):
+        adopt.adopt(converted, {"features": names[(120,)]})
+
+
 @pytest.mark.parametrize(("shape", "size", "first", "axes"), [
     ([1, 7, 9, 6], (16, 20), True, [1, 2]), ([1, 6, 7, 9], (16, 20), True, [2, 3]), ([1, 64, 56, 56], (224, 224), True,
                                                                                       [2, 3]),

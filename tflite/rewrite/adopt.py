@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
 from leanood.tflite.rewrite import graft
 
@@ -29,8 +28,9 @@ def adopt(model: bytes, outputs: Mapping[str, str], input_scale: str = "unit") -
     Args:
       model: a TFLite file with one image input; float, or uint8 and int8 with a scale.
       outputs: name -> the file's own: an output of its signature, or any tensor of its graph. Maps [1, h, w, C] are
-        averaged over the image.
-      input_scale: what a float model was trained on: one of `SCALES`.
+        averaged over the image, a transformer's tokens [1, n, C] over all of them.
+      input_scale: what the model was trained on: one of `SCALES`. Of a quantized one, too: its own scale only says how
+        real values become whole numbers.
 
     Raises:
       ValueError: naming what the file lacks, and what it has.
@@ -38,7 +38,7 @@ def adopt(model: bytes, outputs: Mapping[str, str], input_scale: str = "unit") -
     if input_scale not in SCALES:
         raise ValueError(f"input_scale is {input_scale!r}, but should be one of {', '.join(SCALES)}")
     try:
-        base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+        base = graft.tree(model)
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the flatbuffer is corrupt ({error}): copy or convert it anew") from error
     if len(base.subgraphs) != 1:
@@ -96,11 +96,13 @@ def _expose(base: Any, name: str, place: int, size: Sequence[int], channels_firs
     if graph.tensors[place].type != schema.TensorType.FLOAT32:
         raise ValueError(f"the tensor for {name!r} is no float32 and not quantized; name another")
     shape = [int(n) for n in graph.tensors[place].shape]
-    if len(shape) not in (2, 4):
-        raise ValueError(f"the tensor for {name!r} is {shape}; a score reads [1, D], or [1, h, w, C] averaged")
+    if len(shape) not in (2, 3, 4):
+        raise ValueError(f"the tensor for {name!r} is {shape}; a score reads [1, D], or [1, n, C] and [1, h, w, C] "
+                         "averaged")
+    axes = [1] if len(shape) == 3 else _averaged(shape, size, channels_first) if len(shape) == 4 else []
 
     def vector(x: tf.Tensor) -> List[tf.Tensor]:
-        return [tf.reduce_mean(x, axis=_averaged(shape, size, channels_first)) if len(shape) == 4 else x * 1.0]
+        return [tf.reduce_mean(x, axis=axes) if axes else x * 1.0]
 
     graft.append(base, graft.head(vector, [tf.TensorSpec(shape, tf.float32, name="x")]), [place], [name], name)
 
@@ -121,32 +123,40 @@ def _averaged(shape: List[int], size: Sequence[int], channels_first: bool) -> Li
 
 def _dequantized(base: Any, place: int, name: str) -> int:
     """A new float32 tensor with a quantized one's real values."""
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 2
-    base.operatorCodes.append(code)
-    graph = base.subgraphs[0]
-    real = schema.TensorT()
+    real = _real(base, place, name)
+    base.subgraphs[0].operators.append(_converting(base, schema.BuiltinOperator.DEQUANTIZE, 2, place, real))
+    return real
+
+
+def _real(base: Any, place: int, name: str) -> int:
+    """A new float32 tensor of another's shape."""
+    graph, real = base.subgraphs[0], schema.TensorT()
     real.name, real.shape, real.type, real.buffer = f"{name}/real".encode(), graph.tensors[place].shape, 0, 0
     graph.tensors.append(real)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(base.operatorCodes) - 1
-    operator.inputs, operator.outputs = np.array([place], np.int32), np.array([len(graph.tensors) - 1], np.int32)
-    graph.operators.append(operator)
     return len(graph.tensors) - 1
+
+
+def _converting(base: Any, builtin: int, version: int, source: int, target: int) -> Any:
+    """An operator from one tensor to another, not yet in the graph."""
+    code, operator = schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = version
+    base.operatorCodes.append(code)
+    operator.opcodeIndex = len(base.operatorCodes) - 1
+    operator.inputs, operator.outputs = np.array([source], np.int32), np.array([target], np.int32)
+    return operator
 
 
 def _front(base: Any, shape: List[int], channels_first: bool, input_scale: str) -> None:
     """Puts scaling and transposition before the graph, where they are needed."""
     graph = base.subgraphs[0]
     place = int(graph.inputs[0])
-    if graph.tensors[place].type != schema.TensorType.FLOAT32:
-        if input_scale != "unit" or channels_first:
-            raise ValueError("the file's input is quantized: its own scale says what it takes; it can't be given "
-                             "another, or channels first")
-        return
     if input_scale == "unit" and not channels_first:
-        return
+        return  # a quantized input is given real values by the runtime
+    if graph.tensors[place].type != schema.TensorType.FLOAT32:
+        real = _real(base, place, "frame")
+        graph.operators.insert(0, _converting(base, schema.BuiltinOperator.QUANTIZE, 1, real, place))
+        graph.inputs[0] = base.signatureDefs[0].inputs[0].tensorIndex = place = real
     scale, offset = SCALES[input_scale]
     size = [1, *shape[2:], 3] if channels_first else shape
 

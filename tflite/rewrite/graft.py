@@ -14,9 +14,29 @@ from leanood.tflite import silence
 
 def open(model: bytes) -> Any:  # noqa: A001
     """The flatbuffer's object tree; raises ValueError unless it has one graph and a signature."""
-    base = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    base = tree(model)
     if not base.signatureDefs or len(base.subgraphs) != 1:
         raise ValueError("the file has no signature, or more than one graph; convert it with leanood convert")
+    return base
+
+
+def tree(model: bytes) -> Any:
+    """The flatbuffer's object tree; constants behind it, where ai-edge-quantizer leaves them, are brought in.
+
+    Raises:
+      ValueError: if a constant lies outside the file; struct.error, IndexError or TypeError: if it is corrupt.
+    """
+    data = bytearray(model)
+    base = flatbuffer_utils.convert_bytearray_to_object(data)
+    for buffer in base.buffers:
+        if buffer.offset:
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    for operator in (operator for graph in base.subgraphs for operator in graph.operators):
+        if operator.largeCustomOptionsOffset:
+            operator.customOptions = np.frombuffer(data, np.uint8, operator.largeCustomOptionsSize,
+                                                   operator.largeCustomOptionsOffset)
+            operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
     return base
 
 
