@@ -3,6 +3,8 @@ images and videos.
 """
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import time
@@ -52,16 +54,17 @@ def gaps(paths: Sequence[str]) -> List[bool]:
     return [False] + [jump or other for jump, other in zip(jumps, moved)] if paths else []
 
 
-class Folder(Files):
-    """A folder's images, sub-folders too, in natural order (2 before 10)."""
-
-    def __init__(self, folder: str) -> None:
-        paths = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names
-                 if name.lower().endswith(frames.IMAGE_SUFFIXES)]
-        if not paths:
-            raise ValueError(f"source {folder} has no images ({' '.join(frames.IMAGE_SUFFIXES)})"
-                             f"{folders.others(folder)}")
-        super().__init__(sorted(paths, key=folders.natural_key))
+def folder(path: str) -> stream.Stream:
+    """A folder's images, or else its videos, sub-folders too, in natural order (2 before 10)."""
+    paths = sorted((os.path.join(where, name) for where, _, names in os.walk(path) for name in names
+                    if name.lower().endswith(frames.IMAGE_SUFFIXES + frames.VIDEO_SUFFIXES)), key=folders.natural_key)
+    images = [name for name in paths if name.lower().endswith(frames.IMAGE_SUFFIXES)]
+    if images:
+        return Files(images)
+    if paths:
+        return Videos(paths)
+    raise ValueError(f"source {path} has no images ({' '.join(frames.IMAGE_SUFFIXES)}) and no videos "
+                     f"({' '.join(frames.VIDEO_SUFFIXES)}){folders.others(path)}")
 
 
 class Stack(stream.Stream):
@@ -136,3 +139,44 @@ class Video(stream.Stream):
 
     def close(self) -> None:
         self._capture.release()
+
+
+class Videos(stream.Stream):
+    """Video files one after another; a file that can't be read is one invalid frame."""
+
+    def __init__(self, paths: List[str]) -> None:
+        decoder.required("videos")
+        self._paths = paths
+        lengths = [_length(path) for path in paths]
+        self.length = None if None in lengths else sum(length or 0 for length in lengths)
+
+    def items(self, start: int = 0) -> Iterator[Optional[stream.Item]]:
+        return itertools.islice(self._all(), start, None)  # how many frames a file has is known when it has been read
+
+    def _all(self) -> Iterator[Optional[stream.Item]]:
+        for number, path in enumerate(self._paths):
+            try:
+                film = _film(path)
+            except ValueError as error:
+                yield stream.Item(path, None, str(error), time.perf_counter())
+                continue
+            with contextlib.closing(film):
+                begins = number > 0
+                for item in film.items():
+                    yield item._replace(gap=begins) if item else item
+                    begins = False
+
+
+def _length(path: str) -> Optional[int]:
+    """The number of items of a video file, None where it doesn't say."""
+    try:
+        with contextlib.closing(_film(path)) as film:
+            return film.length
+    except ValueError:
+        return 1  # that says so
+
+
+def _film(path: str) -> Video:
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"source {path} is no file")
+    return Video(path)

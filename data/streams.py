@@ -12,8 +12,8 @@ def open(spec: str, *, frame_size: Optional[Tuple[int, int]] = None,  # noqa: A0
     """The source that `spec` names.
 
     Args:
-      spec: a folder of images or `.npy` frames, a `.npy` file [N, H, W, 3], a video file, a camera's number, or "-":
-        raw frames on standard input.
+      spec: a folder of images or `.npy` frames, or of videos; a `.npy` file [N, H, W, 3], a video file, a camera's
+        number, or "-": raw frames on standard input.
       frame_size: (height, width) of raw frames.
       pixel_format: of raw frames, one of live.PIXEL_FORMATS.
       stall_s: a live source that gives nothing for so long gives an item without a frame.
@@ -30,7 +30,7 @@ def open(spec: str, *, frame_size: Optional[Tuple[int, int]] = None,  # noqa: A0
             raise ValueError("raw frames on standard input need their size: --frame_size=HEIGHTxWIDTH")
         return live.Raw(0, frame_size, stall_s, pixel_format)
     if os.path.isdir(spec):
-        return playback.Folder(spec)
+        return playback.folder(spec)
     if not os.path.exists(spec):
         raise FileNotFoundError(f"source {spec} does not exist (it can be a folder, a .npy file, a video, a camera's "
                                 "number, or - for raw frames)")

@@ -16,8 +16,8 @@ from absl import flags
 from leanood.tools import command
 from leanood.workflow import monitor
 
-flags.DEFINE_string("source", None, "a folder of images or .npy frames, a .npy stack [N, H, W, 3], a video, "
-                    "a camera's number, or - for raw frames on standard input", required=True)
+flags.DEFINE_string("source", None, "a folder of images or .npy frames, or of videos; a .npy stack [N, H, W, 3], a "
+                    "video, a camera's number, or - for raw frames on standard input", required=True)
 command.define_size("frame_size", "HEIGHTxWIDTH of raw frames")
 flags.DEFINE_enum("pixel_format", "rgb", ["rgb", "yuv420"],
                   "of raw frames: rows of RGB, or planar 4:2:0 (BT.601, FFmpeg's yuv420p)")

@@ -38,8 +38,8 @@ def monitor(detector: Union[_Path, List[_Path], Tuple[_Path, ...]], source: str,
     Args:
       detector: a detector file; or several, such as one of appearance and one of motion, which judge each frame
         together.
-      source: a folder of images or .npy frames, a .npy stack [N, H, W, 3], a video, a camera's number, or "-" for raw
-        frames on standard input.
+      source: a folder of images or .npy frames, or of videos; a .npy stack [N, H, W, 3], a video, a camera's number, or
+        "-" for raw frames on standard input.
       frame_size: (height, width) of raw frames.
       pixel_format: of raw frames: "rgb", rows of RGB, or "yuv420", planar 4:2:0 (BT.601, FFmpeg's yuv420p).
       jsonl: write a line of JSON a frame to this file ("-" is stdout).

@@ -98,6 +98,26 @@ def test_videos_are_read_and_their_damage_is_told(tmp_path):
         streams.open(str(tmp_path / "b.avi"))
 
 
+def test_a_folder_of_videos_is_watched_one_after_another(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    for name, level, count in (("10.avi", 200, 4), ("9.avi", 40, 6)):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter_fourcc(*"MJPG"), 20, (32, 24))
+        for _ in range(count):
+            writer.write(np.full((24, 32, 3), level, np.uint8))
+        writer.release()
+    (tmp_path / "9b.avi").write_bytes(b"no video")
+    os.mkfifo(tmp_path / "11.mp4")  # nobody writes into it
+    source = streams.open(str(tmp_path))
+    items = list(source.items())
+    assert source.length == len(items) == 12
+    assert [os.path.basename(item.name) for item in items[5:8]] == ["9.avi[5]", "9b.avi", "10.avi[0]"]
+    assert [round(item.frame.mean(), -1) for item in (items[5], items[7])] == [40, 200]
+    assert [number for number, item in enumerate(items) if item.gap] == [7]  # no motion from one to the next
+    assert items[6].problem.endswith("9b.avi is no video that OpenCV can read")
+    assert items[11].problem.endswith("11.mp4 is no file")
+    assert [item.name for item in source.items(8)] == [item.name for item in items[8:]]
+
+
 @pytest.mark.parametrize(("spec", "options", "message"), [
     ("nowhere", {}, "source nowhere does not exist"),
     ("-", {}, "raw frames on standard input need their size: --frame_size=HEIGHTxWIDTH"),
@@ -109,7 +129,7 @@ def test_sources_that_are_none_are_refused(spec, options, message):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has no images"):
+    with pytest.raises(ValueError, match=r"has no images \(.*\) and no videos"):
         streams.open(str(tmp_path))
 
 
