@@ -38,7 +38,10 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
     Unless `split_csv` says otherwise, out-of-distribution frames, and whole sequences that have some, are split "ood";
     the frames alone where nothing would be left to train on.
     """
-    names = files(folder, frames.IMAGE_SUFFIXES)
+    listed = files(folder, frames.IMAGE_SUFFIXES + frames.VIDEO_SUFFIXES)
+    names = tuple(name for name in listed if name.lower().endswith(frames.IMAGE_SUFFIXES))
+    films = len(listed) - len(names)
+    besides = f"; unread videos: {films}" if films else ""
     if not names:
         raise NoImagesError(f"{folder}: it holds no images ({', '.join(frames.IMAGE_SUFFIXES)}), nor do its sub-folders"
                             f"{others(folder)}")
@@ -69,7 +72,7 @@ def open(folder: str, *, split_csv: Optional[str] = None, times_csv: Optional[st
         names=names, partition=partition, sequence=splits.cut_sequences(sequence, split), split=split, ood=ood,
         partition_kind="subset", fps=fps,
         read=lambda i: frames.read_image(os.path.join(folder, *names[i].split("/"))),
-        description=f"{os.path.basename(os.path.abspath(folder))} ({len(names)} images)", seconds=seconds)
+        description=f"{os.path.basename(os.path.abspath(folder))} ({len(names)} images{besides})", seconds=seconds)
 
 
 def natural_key(name: str) -> str:

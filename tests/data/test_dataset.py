@@ -51,6 +51,11 @@ def test_images_at_the_top_and_deep_folders_have_partitions_too(tmp_path):
     assert dict(zip(data.names, data.partition)) == {"top.png": "all", "a/b/deep.png": "a/b"}
 
 
+def test_videos_beside_images_are_counted_not_read(folder):
+    (folder / "drive.MP4").write_bytes(b"")
+    assert catalog.open(str(folder)).description == "set (60 images; unread videos: 1)"
+
+
 def test_links_to_folders_are_followed_but_not_around_in_circles(folder, tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "linked").symlink_to(folder / "day")
