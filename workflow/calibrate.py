@@ -47,6 +47,7 @@ DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
 WIDEST = 4096  # numbers of an output: a Gaussian of them is 130 MB
 DECISIVE = 1.25  # thresholds that one group raises so much are worth a look
+TOLD = 0.2  # false alarms that driving should have room for, at the rate asked for: four minutes at three an hour
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
 _SHOWN = ("out", "frames", "promise", "warnings", "alarm_threshold")  # what the table tells without `verbose`
 _STRETCHES = 4  # validation sequences a corruption
@@ -395,6 +396,11 @@ def _set_scales(detector: detector_.Detector, cross_fitted: left_out.LeftOut, ga
         summary["warnings"].append(
             f"{chosen.groups} groups are too few to promise {settings.false_alarms_per_hour:g} false alarms an hour; "
             "thresholds lie as high as evidence goes, calibrate on more")
+    elif chosen.hours * settings.false_alarms_per_hour < TOLD:
+        summary["warnings"].append(
+            f"{60 * chosen.hours:.1f} minutes of driving can't tell {settings.false_alarms_per_hour:g} false alarms an "
+            "hour from many: the next drive may raise more; calibrate on ten minutes and more, of several places and "
+            "times of day")
     detector.use_scales(windows, values)
     where, raised = str(gathered.name[chosen.decisive.frame]), chosen.decisive.raised
     summary["decisive"] = {"frame": where, "raised": raised}

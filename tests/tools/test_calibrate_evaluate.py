@@ -92,6 +92,17 @@ def test_calibration_says_what_its_promise_rests_on(calibrated, lanes):
     assert calibrated.detector.threshold == 1.0
 
 
+def test_too_little_driving_for_the_rate_is_told(network, lanes):
+    def warned(per_hour):
+        told = calibrate.fit(network, lanes, calibrate.Settings(false_alarms_per_hour=per_hour, benign_variants=0))
+        return [warning for warning in told.summary["warnings"] if re.match(
+            rf"[\d.]+ minutes of driving can't tell {per_hour} false alarms an hour from many: the next", warning)]
+
+    hours = float(np.isin(lanes.split, ("train", "calibration", "validation")).sum()) / lanes.fps / 3600
+    assert hours * 3 < 0.2 < hours * 60
+    assert (len(warned(3)), len(warned(60))) == (1, 0)
+
+
 def test_one_window_is_to_be_had_by_its_number(network, lanes):
     calibration = calibrate.fit(
         network, lanes, calibrate.Settings(window=10, false_alarms_per_hour=60, benign_variants=0))
