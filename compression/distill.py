@@ -186,7 +186,7 @@ class Finetune:
             layer.trainable = not self.freeze_batch_norm
         distiller = Distiller(student=model, teacher=teacher, distance=self.distance, features=self.features)
         rate = tf_keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps, alpha=0.01)
-        distiller.compile(optimizer=tf_keras.optimizers.Adam(rate, clipnorm=1.0), weighted_metrics=[])  # none: no warning
+        distiller.compile(optimizer=tf_keras.optimizers.Adam(rate, clipnorm=1.0), weighted_metrics=[])
         with self._run() as (folder, kept):
             held = None
             if self.validation is not None and len(self.validation) and not callbacks:
