@@ -35,13 +35,18 @@ def demo(out: Union[str, os.PathLike] = "demo", *, frames: int = 6000, trials: i
       frames: of driving, of which half train.
       trials: compressions that are tried.
       seed: of the study.
+
+    Raises:
+      ValueError: if the folder's run was trained on another number of frames.
     """
     begun = time.monotonic()
     folder = os.fspath(out)
     os.makedirs(folder, exist_ok=True)
     run, searched = os.path.join(folder, "run"), os.path.join(folder, "study")
     data = f"lanes:frames={frames},scene={_SCENE}"
-    if not os.path.exists(os.path.join(run, "encoder.h5")):
+    if os.path.exists(os.path.join(run, "encoder.h5")):
+        _refuse_other(run, data)
+    else:
         progress.say(f"$ leanood train --data={data} --out={run}")
         train.train(data, run)
     # Minutes of driving carry no promise of three false alarms an hour: thresholds would lie too high to see much.
@@ -60,6 +65,14 @@ def demo(out: Union[str, os.PathLike] = "demo", *, frames: int = 6000, trials: i
         "out": folder, "recommended": verdict["recipe"], **verdict["said"], **driven, "detector": done.detector,
         "report": page.path, "seconds": round(time.monotonic() - begun)},
         [done.tables[0], _judged(os.path.join(searched, "evaluation", "evaluation.json"))])
+
+
+def _refuse_other(run: str, data: str) -> None:
+    """Raises ValueError if a run that is there already was trained on other data."""
+    with open(os.path.join(run, "config.json"), encoding="utf-8") as text:
+        known = json.load(text)["data"]["spec"]
+    if known != data:
+        raise ValueError(f"{run} was trained on {known}, not on {data}: give --frames as then, or another --out")
 
 
 def _drive(detector: str, path: str, folder: str) -> Dict[str, Any]:

@@ -1,21 +1,33 @@
-"""The demo in a smaller size: every step of the journey, what it leaves, and nothing done twice."""
+"""The demo in a smaller size: every step of the journey, what it leaves, and nothing done twice, interrupted or not."""
 import json
 import os
 
 import pytest
 
 from leanood.tflite import bundle
-from leanood.workflow import demo
+from leanood.workflow import demo, study
 
 pytest.importorskip("optuna")
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_the_journey_from_training_to_a_drive_into_the_rain(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "_KINDS", ("darker",))
     monkeypatch.setattr(demo, "_BENIGN", ("yuv420",))
     monkeypatch.setattr(demo, "_STRETCH_S", 1.0)
-    done = demo.demo(tmp_path, frames=1000, trials=1)
+    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+        once.setattr(study, "_verdict", interrupted)
+        demo.demo(tmp_path, frames=1000, trials=1)
     told = capsys.readouterr().err
+    assert "$ leanood report " not in told
+    done = demo.demo(tmp_path, frames=1000, trials=1)
+    rest = capsys.readouterr().err
+    assert "the search goes on after" in rest
+    assert "$ leanood train " not in rest
+    told += rest
     for verb in ("train", "study", "report", "monitor"):
         assert f"$ leanood {verb} " in told
     assert bundle.read(done["detector"]).detector["certificate"]["recipe"] == done["recommended"]
@@ -29,5 +41,10 @@ def test_the_journey_from_training_to_a_drive_into_the_rain(tmp_path, monkeypatc
     assert (tmp_path / "drive.png").read_bytes().startswith(b"\x89PNG")
     assert "darker 4" in str(done)
     again = demo.demo(tmp_path, frames=1000, trials=1)
-    assert again["seconds"] < done["seconds"]
-    assert "epoch" not in capsys.readouterr().err
+    assert {name: again[name] for name in again.summary if name != "seconds"} == {
+        name: done[name] for name in done.summary if name != "seconds"}
+    told = capsys.readouterr().err
+    assert "epoch" not in told
+    assert "step " not in told
+    with pytest.raises(ValueError, match="run was trained on lanes:frames=1000,scene=100, not on lanes:frames=1001,sc"):
+        demo.demo(tmp_path, frames=1001, trials=1)
