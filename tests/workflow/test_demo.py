@@ -18,9 +18,10 @@ def test_the_journey_from_training_to_a_drive_into_the_rain(tmp_path, monkeypatc
     monkeypatch.setattr(demo, "_KINDS", ("darker",))
     monkeypatch.setattr(demo, "_BENIGN", ("yuv420",))
     monkeypatch.setattr(demo, "_STRETCH_S", 1.0)
-    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as once:
         once.setattr(study, "_verdict", interrupted)
-        demo.demo(tmp_path, frames=1000, trials=1)
+        with pytest.raises(KeyboardInterrupt):
+            demo.demo(tmp_path, frames=1000, trials=1)
     told = capsys.readouterr().err
     assert "$ leanood report " not in told
     done = demo.demo(tmp_path, frames=1000, trials=1)
