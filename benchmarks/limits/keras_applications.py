@@ -91,7 +91,8 @@ def missing(cells: Dict[str, str]) -> List[str]:
 def _child(path: pathlib.Path) -> None:
     """Tries what is missing in a process of its own; what ends that process is what the step came to that it was at."""
     most = int(_MEMORY.value * 2**30)
-    command = [sys.executable, __file__, f"--child={path}", f"--size={_SIZE.value}", f"--step_s={_STEP.value}"]
+    command = [sys.executable, __file__, f"--child={path}", f"--size={_SIZE.value}", f"--step_s={_STEP.value}",
+               f"--memory_gb={_MEMORY.value}"]
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(command, stderr=errors, text=True,
                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)))
