@@ -140,10 +140,13 @@ class Detector:
         """Compares the evidence at several scales from now on; a new sequence begins. The alarm is on above 1.
 
         Args:
-          windows, thresholds, latest: as of `evidence.Scales`.
+          windows, thresholds: as of `evidence.Scales`.
+          latest: likewise; None: as the nonconformity's `share` has it.
         """
         if not self.window:
             raise ValueError("single images (window 0) have no scales: their score is of one frame")
+        if latest is None:
+            latest = [evidence.latest_of(window, self.nonconformity.share) for window in windows]
         self.scales = evidence.Scales(windows, thresholds, latest)
         self.decay, self.threshold = math.inf, 1.0
         self.reset()

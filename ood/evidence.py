@@ -6,10 +6,11 @@ tell from chance. With e_t = −ln p_t a frame's evidence, in nats, the evidence
   S_s(t) = min(mean of the last s of e, mean of the last ⌈s/16⌉ of e),
 
 that is, a window counts only as far as its most recent sixteenth agrees: so an alarm ends within s/16 frames, ten at
-the longest scale, of the end of its cause, although the window remembers it for longer. The score is S = max_s S_s /
-τ_s, and the alarm is on above 1. A bank of windows instead of one: Lai, "Sequential change-point detection in quality
-control and dynamical systems", J. Royal Statistical Society B 57 (1995) 613-658, section 3; on evidence from p-values
-as in Shin, Ramdas & Rinaldo, "E-detectors", arXiv 2203.03532.
+the longest scale, of the end of its cause, although the window remembers it for longer. (Of motion it is an eighth:
+what shakes or stutters is ordinary now and then.) The score is S = max_s S_s / τ_s, and the alarm is on above 1. A bank
+of windows instead of one: Lai, "Sequential change-point detection in quality control and dynamical systems", J. Royal
+Statistical Society B 57 (1995) 613-658, section 3; on evidence from p-values as in Shin, Ramdas & Rinaldo,
+"E-detectors", arXiv 2203.03532.
 
 Sums are kept in whole units of 2⁻²⁰ nats: they are exact, so that frame by frame and whole sequences agree to the last
 bit, nothing drifts, and a sequence can be resumed from its last 160 frames.
@@ -22,7 +23,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 WINDOWS = (5, 10, 20, 40, 80, 160)  # frames; a quarter of a second to eight seconds at 20 frames/s
-_SHARE = 16  # the part of a window that has to agree is 1/16
+SHARE = 16  # the part of a window that has to agree is 1/16, unless the nonconformity says otherwise
 ORDINARY = 1.0  # nats: what −ln p is on average in-distribution, and what frames before a sequence's first count as
 _UNIT = 1 << 20  # a nat
 _MOST = 1e6  # nats a frame: sums stay below 2⁵³ units, which floats still hold exactly
@@ -34,7 +35,7 @@ class Scales:
     Args:
       windows: numbers of frames, ascending, ≥ 1.
       thresholds: τ of each, in nats, > 0; infinite: this scale never alarms.
-      latest: of each window the most recent frames that have to agree with the whole; None: as `latest` has them.
+      latest: of each window the most recent frames that have to agree with the whole; None: as `latest_of`.
     """
 
     def __init__(self, windows: Sequence[int], thresholds: Sequence[float], latest: Optional[Sequence[int]] = None):
@@ -118,7 +119,7 @@ def scaled(evidence: np.ndarray, starts: np.ndarray, windows: Sequence[int] = WI
     return np.stack([np.minimum(means[window], means[part]) for window, part in zip(windows, agreeing)])
 
 
-def latest_of(window: int, share: int = _SHARE) -> int:
+def latest_of(window: int, share: int = SHARE) -> int:
     """Returns the number of most recent frames, of a window's, that have to agree with the whole: ⌈window / share⌉."""
     return -(-window // share)
 

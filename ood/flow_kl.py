@@ -28,6 +28,7 @@ class FlowKl(nonconformity.Nonconformity):
     partitions = ("horizontal", "vertical")
     partition_kind = "factor"
     extrapolates = True
+    share = 8
 
     def fit(self, outputs: Mapping[str, np.ndarray], partition: Optional[np.ndarray] = None,
             starts: Optional[np.ndarray] = None, variants: Optional[Variants] = None) -> FlowKl:

@@ -95,20 +95,21 @@ def scaled(verdicts: LeftOut, windows: Sequence[int] = evidence.WINDOWS,
       recorded: bool [N], frames as they were recorded, by whose recordings that is decided; None: all.
     """
     each = evidence.of(verdicts.p_value)
-    result = evidence.scaled(each, verdicts.starts, windows)
+    latest = [evidence.latest_of(window, verdicts.detector.nonconformity.share) for window in windows]
+    result = evidence.scaled(each, verdicts.starts, windows, latest)
     first = np.flatnonzero(verdicts.starts)
     end = np.append(first[1:], len(each))
     length = end - first
     driven = length if recorded is None else np.add.reduceat(recorded.astype(int), first)
     total = np.append(0.0, np.cumsum(each))
-    for row, window in zip(result, windows):
+    for row, window, part in zip(result, windows, latest):
         if 2 * driven[length >= window].sum() >= driven.sum():
             continue
         short = (length < window) & (2 * length >= min(window, driven.max()))
         begin, after = first[short], end[short]
-        latest = np.maximum(begin, after - evidence.latest_of(window))
+        agreeing = np.maximum(begin, after - part)
         row[after - 1] = np.minimum((total[after] - total[begin]) / (after - begin),
-                                    (total[after] - total[latest]) / (after - latest))
+                                    (total[after] - total[agreeing]) / (after - agreeing))
     return result
 
 

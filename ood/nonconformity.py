@@ -6,6 +6,8 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeV
 
 import numpy as np
 
+from leanood.ood import evidence
+
 _Self = TypeVar("_Self", bound="Nonconformity")
 
 
@@ -25,6 +27,7 @@ class Nonconformity:
     partitions: Tuple[str, ...]  # names of its columns, known once fitted
     partition_kind: Optional[str] = None  # of columns that are its own, not the data set's partitions ("factor")
     extrapolates: bool = False  # its α has a tail worth following beyond the calibration frames (see `tail`)
+    share: int = evidence.SHARE  # a window's evidence counts as far as its latest 1/share agrees
     highest: float = math.inf  # what α can't exceed, where that is known
     warnings: Tuple[str, ...] = ()  # one sentence for each thing that the user should know of the fit
 

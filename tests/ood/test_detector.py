@@ -106,6 +106,13 @@ def test_steps_equal_runs_at_several_scales(kind):
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
+def test_the_nonconformity_says_how_much_of_a_window_has_to_agree(monkeypatch):
+    judge = calibrated("subset")
+    monkeypatch.setattr(type(judge.nonconformity), "share", 8)
+    judge.use_scales(evidence.WINDOWS, [5.0, 4.0, 3.5, 3.0, 2.5, 2.0])
+    assert judge.scales.latest == [1, 2, 3, 5, 10, 20]
+
+
 def test_files_that_name_no_latest_parts_keep_their_eighths():
     judge = calibrated("subset")
     judge.use_scales(evidence.WINDOWS, [5.0, 4.0, 3.5, 3.0, 2.5, 2.0])

@@ -1,4 +1,6 @@
 """Groups left out in turn: no frame is judged by its own group, and new groups look like the left-out ones."""
+import types
+
 import numpy as np
 import pytest
 
@@ -77,8 +79,8 @@ def test_what_cannot_be_left_out_is_refused():
 
 
 def _verdicts(each, starts):
-    p = np.exp(-each)
-    return left_out.LeftOut(None, each, p, np.zeros(len(p)), starts)
+    p, judge = np.exp(-each), types.SimpleNamespace(nonconformity=nonconformity.Nonconformity)
+    return left_out.LeftOut(judge, each, p, np.zeros(len(p)), starts)
 
 
 def test_what_is_shorter_than_a_window_counts_as_if_it_went_on():
@@ -95,6 +97,13 @@ def test_what_is_shorter_than_a_window_counts_as_if_it_went_on():
     recorded = np.arange(len(each)) < 60  # the long one is a variant
     np.testing.assert_allclose(left_out.scaled(_verdicts(each, starts), recorded=recorded)[:, 59], expected[:, 59],
                                rtol=1e-5)
+
+
+def test_the_nonconformitys_share_of_a_window_has_to_agree(monkeypatch):
+    each, starts = np.random.default_rng(3).exponential(size=300), np.arange(300) == 0
+    monkeypatch.setattr(nonconformity.Nonconformity, "share", 8)
+    np.testing.assert_array_equal(left_out.scaled(_verdicts(each, starts)), evidence.scaled(
+        each, starts, latest=[1, 2, 3, 5, 10, 20]))
 
 
 def test_thresholds_of_short_recordings_hold_on_a_long_drive():
