@@ -110,8 +110,9 @@ def _are_scales(value: Any) -> bool:
         return True
     if not isinstance(value, dict):
         return False
-    windows, thresholds, latest = (value.get(name) for name in ("windows", "thresholds", "latest"))
-    latest = windows if latest is None else latest  # schema 2 has none
+    windows: Any = value.get("windows")
+    thresholds: Any = value.get("thresholds")
+    latest: Any = windows if value.get("latest") is None else value["latest"]  # schema 2 has none
     return (all(isinstance(each, (list, tuple)) for each in (windows, thresholds, latest))
             and 0 < len(windows) == len(thresholds) == len(latest)
             and all(_is_int(frames) and frames > 0 for frames in (*windows, *latest))
