@@ -56,8 +56,8 @@ def gaps(paths: Sequence[str]) -> List[bool]:
 
 def folder(path: str) -> stream.Stream:
     """A folder's images, or else its videos, sub-folders too, in natural order (2 before 10)."""
-    paths = sorted((os.path.join(where, name) for where, _, names in os.walk(path) for name in names
-                    if name.lower().endswith(frames.IMAGE_SUFFIXES + frames.VIDEO_SUFFIXES)), key=folders.natural_key)
+    paths = [os.path.join(path, *name.split("/"))
+             for name in folders.files(path, frames.IMAGE_SUFFIXES + frames.VIDEO_SUFFIXES)]
     images = [name for name in paths if name.lower().endswith(frames.IMAGE_SUFFIXES)]
     if images:
         return Files(images)

@@ -107,6 +107,7 @@ def test_a_folder_of_videos_is_watched_one_after_another(tmp_path):
         writer.release()
     (tmp_path / "9b.avi").write_bytes(b"no video")
     os.mkfifo(tmp_path / "11.mp4")  # nobody writes into it
+    (tmp_path / ".9.avi").write_bytes(b"hidden")
     source = streams.open(str(tmp_path))
     items = list(source.items())
     assert source.length == len(items) == 12
