@@ -16,8 +16,8 @@ shared between statistics; a triangular whitening in two blocks; huge pages; Lit
 Interpreter (300 µs an invocation against 294); OpenCV's INTER_LINEAR_EXACT (92 µs a halving against 97). Halving four
 channels or one is quicker, but turning three into four takes longer than halving them, and cameras' pictures aren't
 planar. By themselves, in a loop, the parts take 130 µs (resize), 296 (graph: the bank 159) and 29 (arithmetic), 455 in
-all: a picture is 0.9 MB, the second cache of the machine that this was measured on 1.25 MB, and what one part evicts
-the next fetches again, for 0.1 ms.
+all, 0.1 ms less than one after another: likely the cache (a picture is 0.9 MB, the second cache of the machine that
+this was measured on 1.25 MB), which nobody has counted.
 """
 from __future__ import annotations
 
