@@ -1,4 +1,4 @@
-"""What training any of our classifiers shares: a run's folder around the loop, labelled batches, shifts and flips."""
+"""What training any of our classifiers shares: a run's folder around the loop, batches and what varies them."""
 from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional, Protocol, Sequence, Tuple
@@ -32,6 +32,13 @@ class Batching(Protocol):
     @property
     def flip(self) -> bool:
         """Whether every other image is mirrored."""
+
+    @property
+    def cutout(self) -> int:
+        """Pixels, of 32: the side of a square that each image loses; 0: none."""
+
+    def size_in(self, epoch: int) -> Tuple[int, int]:
+        """(height, width) of that epoch's images, from 0."""
 
 
 def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, np.ndarray], classes: Sequence[str],
@@ -75,12 +82,13 @@ def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, 
 
 
 def augmented(images: np.ndarray, labels: np.ndarray, settings: Batching, epoch: int) -> tf.data.Dataset:
-    """That epoch's shuffled, shifted and flipped batches (float32 [B, h, w, 3] in [0, 1], labels [B]).
+    """That epoch's batches (float32 [B, h, w, 3] in [0, 1], labels [B]): shuffled, shifted, flipped, cut out.
 
     The same ones whenever asked for the same epoch: what is drawn follows from seed, epoch and position alone.
     """
     order = np.random.default_rng((settings.seed, epoch)).permutation(len(images))
-    shift = round(settings.shift * settings.size[0] / 32)
+    shift, hole = (round(pixels * settings.size[0] / 32) for pixels in (settings.shift, settings.cutout))
+    size = settings.size_in(epoch)
     chosen_of, kept_labels = _gatherer(images), tf.constant(np.asarray(labels, np.int64))
 
     def batch(positions: tf.Tensor, chosen: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -89,7 +97,12 @@ def augmented(images: np.ndarray, labels: np.ndarray, settings: Batching, epoch:
         pixels = shifted(chosen_of(chosen), tf.cast(drawn[:, :2] * (2 * shift + 1), tf.int32), shift)
         if settings.flip:
             pixels = tf.where(drawn[:, 2, None, None, None] < 0.5, pixels[:, :, ::-1], pixels)
-        return tf.cast(pixels, tf.float32) / 255.0, tf.gather(kept_labels, chosen)
+        if hole:
+            pixels = cut_out(pixels, tf.random.stateless_uniform([tf.shape(chosen)[0], 2], seed + 1), hole)
+        pixels = tf.cast(pixels, tf.float32) / 255.0
+        if size != settings.size:
+            pixels = tf.image.resize(pixels, size, tf.image.ResizeMethod.AREA)
+        return pixels, tf.gather(kept_labels, chosen)
 
     return (tf.data.Dataset.from_tensor_slices((np.arange(len(order), dtype=np.int64), order))
             .batch(settings.batch_size).map(batch).prefetch(2))
@@ -104,6 +117,23 @@ def shifted(images: tf.Tensor, offsets: tf.Tensor, most: int) -> tf.Tensor:
     rows = offsets[:, 0, None] + tf.range(height)
     columns = offsets[:, 1, None] + tf.range(width)
     return tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+def cut_out(images: tf.Tensor, centres: tf.Tensor, side: int) -> tf.Tensor:
+    """Images [N, h, w, 3], each without a square, black, that may reach over its border (cutout, arXiv 1708.04552).
+
+    Args:
+      images: of any type.
+      centres: float32 [N, 2] in [0, 1), the square's row and column as shares of the image's.
+      side: of the square, in pixels.
+    """
+    def inside(length: int, centre: tf.Tensor) -> tf.Tensor:  # bool [N, length]
+        first = tf.cast(centre * length, tf.int32)[:, None] - side // 2
+        places = tf.range(length)[None]
+        return (places >= first) & (places < first + side)
+
+    hole = inside(images.shape[1], centres[:, 0])[:, :, None] & inside(images.shape[2], centres[:, 1])[:, None]
+    return tf.where(hole[..., None], tf.zeros((), images.dtype), images)
 
 
 def batches(images: np.ndarray, labels: np.ndarray, size: int) -> tf.data.Dataset:

@@ -22,6 +22,7 @@ class Settings:
       learning_rate: at the start.
       shift: pixels (at 32×32; scaled with the size) by which a training image is moved at most.
       flip: mirror every other training image left to right.
+      cutout: side of a square, in pixels at 32×32, that each training image loses; 0: none.
       seed: of weights, order and augmentation.
       precision: "float32" or "bf16".
     """
@@ -34,6 +35,7 @@ class Settings:
     learning_rate: float = 1e-3
     shift: int = 0
     flip: bool = False
+    cutout: int = 0
     seed: int = 0
     precision: str = "float32"
 
@@ -43,6 +45,10 @@ class Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}, but should be 1 or more")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate is {self.learning_rate}, but should lie between 0 and 1")
+
+    def size_in(self, epoch: int) -> Tuple[int, int]:
+        """(height, width) of that epoch's training images: always the same."""
+        return self.size
 
 
 def train(images: np.ndarray, labels: np.ndarray, validation: Tuple[np.ndarray, np.ndarray], classes: Sequence[str],

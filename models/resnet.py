@@ -1,7 +1,7 @@
 """ResNet-18 as a Functional model with named outputs (He et al., arXiv 1512.03385, table 1 and section 4.2)."""
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 import tf_keras as keras
 
@@ -9,7 +9,7 @@ STEMS = ("cifar", "imagenet")
 _WIDTHS = (64, 128, 256, 512)
 
 
-def resnet18(size: Tuple[int, int] = (32, 32), classes: int = 10, *, stem: str = "cifar",
+def resnet18(size: Tuple[Optional[int], Optional[int]] = (32, 32), classes: int = 10, *, stem: str = "cifar",
              width: float = 1.0) -> keras.Model:
     """Returns a Functional model `frame` float32 [N, h, w, 3] in [0, 1] -> {"features", "logits"}.
 
@@ -17,7 +17,7 @@ def resnet18(size: Tuple[int, int] = (32, 32), classes: int = 10, *, stem: str =
     `block1` … `block8` (after its ReLU).
 
     Args:
-      size: (height, width) in pixels.
+      size: (height, width) in pixels; None where it is open.
       classes: number of logits.
       stem: "cifar" (3×3 convolution at full resolution: 11.2 M parameters with 10 classes) or "imagenet" (7×7 with
         stride 2, then 3×3 maxima with stride 2).

@@ -49,10 +49,16 @@ flags.DEFINE_float("warm_up", 0.25, "share of the epochs over which beta grows f
                    upper_bound=1.0)
 flags.DEFINE_integer("warm_up_epochs", None, "resnet18: epochs over which the learning rate grows; default 1",
                      lower_bound=0)
+flags.DEFINE_integer("cutout", None, "resnet18: side of a square, in pixels at 32x32, that each training image loses; "
+                     "default 8", lower_bound=0)
+flags.DEFINE_float("label_smoothing", None, "resnet18: share of a label that goes to all classes alike; default 0: it "
+                   "makes logits less telling of what is OOD", lower_bound=0.0, upper_bound=0.99)
+flags.DEFINE_float("progressive_resizing", None, "resnet18: share of the epochs, the first ones, whose images have "
+                   "three quarters of the size; default 0.5", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_list("augment", [], "bvae: what varies in training besides the images, words of light, colour, rain, "
                   "flip, benign; a latent sees only what varied")
 
-flags.DEFINE_integer("epochs", None, "at most so many epochs; bvae 40, flow_vae 20, resnet18 200, cnn 10",
+flags.DEFINE_integer("epochs", None, "at most so many epochs; bvae 40, flow_vae 20, resnet18 30, cnn 10",
                      lower_bound=1)
 flags.DEFINE_integer(
     "patience", 10, "bvae, flow_vae: stop after so many epochs without a better validation loss; 0: never",
@@ -62,8 +68,8 @@ flags.DEFINE_integer("batch_size", None, "images a step, over all devices; bvae 
                      lower_bound=1)
 flags.DEFINE_float("learning_rate", None, "Adam's (bvae, cnn: 0.001), or the peak of SGD's (resnet18: 0.1)")
 flags.DEFINE_integer("seed", 0, "seed of weights, order and noise", lower_bound=0)
-flags.DEFINE_enum("precision", "float32", ["float32", "bf16", "auto"],
-                  "what to compute in; auto takes bf16 where the hardware has it")
+flags.DEFINE_enum("precision", None, ["float32", "bf16", "auto"], "what to compute in; auto takes bf16 where the "
+                  "hardware has it; resnet18 auto, others float32")
 flags.DEFINE_boolean("deterministic", False, "bitwise repeatable, and slower")
 flags.DEFINE_enum("distribution_strategy", "off", ["off", "mirrored", "multi_worker_mirrored"],
                   "one device, all GPUs here, or the machines that TF_CONFIG names")

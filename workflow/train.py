@@ -26,7 +26,8 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
           beta: Optional[float] = None, reconstruction: str = "bce", warm_up: float = 0.25,
           warm_up_epochs: Optional[int] = None, augment: Sequence[str] = (), epochs: Optional[int] = None,
           patience: int = 10, batch_size: Optional[int] = None, learning_rate: Optional[float] = None, seed: int = 0,
-          precision: str = "float32", deterministic: bool = False, distribution_strategy: str = "off",
+          precision: Optional[str] = None, cutout: Optional[int] = None, label_smoothing: Optional[float] = None,
+          progressive_resizing: Optional[float] = None, deterministic: bool = False, distribution_strategy: str = "off",
           flow_method: str = "dis", flow_reach: float = 32.0, optimal_prior: bool = False, every: int = 3,
           **data_options: Any) -> outcome.Outcome:
     """Trains a network on the data's split "train"; returns its run's folder, which the next steps take.
@@ -63,14 +64,18 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
       reconstruction: bvae: loss of the pixels, "bce" or "mse", summed over an image.
       warm_up: share of the epochs over which beta grows from 0.
       warm_up_epochs: resnet18: epochs over which the learning rate grows; None: 1.
+      cutout: resnet18: side of a square, in pixels at 32×32, that each training image loses; None: 8.
+      label_smoothing: resnet18: share of a label that goes to all classes alike; None: 0.
+      progressive_resizing: resnet18: share of the epochs, the first ones, whose images have three quarters of the
+        size; None: 0.5.
       augment: bvae: what varies in training besides the images: words of "light", "colour", "rain", "flip",
         "benign"; a latent sees only what varied.
-      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 200, cnn 10; a backbone takes none.
+      epochs: at most so many; None: bvae 40, flow_vae 20, resnet18 30, cnn 10; a backbone takes none.
       patience: bvae, flow_vae: stop after so many epochs without a better validation loss; 0: never.
       batch_size: images a step, over all devices; None: bvae 32, flow_vae 16, resnet18 128, cnn 64.
       learning_rate: Adam's (bvae, cnn: 0.001, flow_vae: 0.0005), or the peak of SGD's (resnet18: 0.1).
       seed: of weights, order and noise.
-      precision: "float32", "bf16", or "auto": bf16 where the hardware has it.
+      precision: "float32", "bf16", or "auto": bf16 where the hardware has it; None: resnet18 auto, others float32.
       deterministic: bitwise repeatable, and slower.
       distribution_strategy: "off", "mirrored" (all GPUs here) or "multi_worker_mirrored" (the machines in TF_CONFIG).
       flow_method: flow_vae: "dis", or the paper's "farneback", which takes longer and loses fast motion.
@@ -87,6 +92,10 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
     if model not in ("resnet18", "backbone") and warm_up_epochs is not None:
         raise ValueError("--warm_up_epochs is resnet18's" + ("" if model == "cnn" else f"; a {model}'s is --warm_up, a "
                                                              "share of the epochs"))
+    recipe = {"cutout": cutout, "label_smoothing": label_smoothing, "progressive_resizing": progressive_resizing}
+    if model != "resnet18" and any(value is not None for value in recipe.values()):
+        name = next(name for name, value in recipe.items() if value is not None)
+        raise ValueError(f"--{name} is resnet18's; leave it out, or give --model=resnet18")
     if model == "backbone":
         _refuse_architecture(widths=widths, latents=latents, beta=beta, augment=augment or None,
                              warm_up_epochs=warm_up_epochs)
@@ -115,11 +124,12 @@ def train(data: datasets.Data, out: Union[str, os.PathLike], *, model: str = "ba
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     distribution = strategy.choose(distribution_strategy)  # before TensorFlow computes anything
-    shared = {"size": tuple(size or _SIZES[model]), "seed": seed, "precision": precision_.resolve(precision), **{
+    shared = {"size": tuple(size or _SIZES[model]), "seed": seed,
+              "precision": precision_.resolve(precision or ("auto" if model == "resnet18" else "float32")), **{
         name: value for name, value in (("epochs", epochs), ("batch_size", batch_size),
                                         ("learning_rate", learning_rate), ("warm_up_epochs", warm_up_epochs),
                                         ("widths", None if widths is None else tuple(widths)), ("latents", latents),
-                                        ("beta", beta))
+                                        ("beta", beta), *recipe.items())
         if value is not None and name not in _IDLE.get(model, ())}}
     if model == "bvae":
         folder, result, unreadable, carried = _bvae(images, validation, opened, os.fspath(out), distribution, dict(

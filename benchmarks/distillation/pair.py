@@ -87,8 +87,16 @@ class Pair:
 
     def shifted(self, seed: int, epochs: int, rate: float) -> str:
         """The folder of a student that learns labels alone, from images shifted and flipped."""
-        return self._trained(f"shifted-{epochs}-{rate:g}-{seed}", seed, epochs, cnn.STUDENT, learning_rate=rate,
-                             shift=4, flip=True)
+        def train(data: dataset.Dataset, out: str) -> None:  # no verb's business
+            from leanood.models import cnn_training
+
+            learnt, held = self._part("train"), self._part("validation")
+            settings = cnn_training.Settings(self.size, cnn.STUDENT, epochs=epochs, batch_size=_BATCH, seed=seed,
+                                             learning_rate=rate, shift=4, flip=True)
+            cnn_training.train(learnt.frames, learnt.labels, (held.frames, held.labels), [str(i) for i in range(10)],
+                               settings, out)
+
+        return self.trained(f"shifted-{epochs}-{rate:g}-{seed}", train)
 
     def student(self, teacher: str, distil: str, seed: int) -> str:
         """The folder of a student, trained by the recipe's step `distil` towards the teacher of a folder."""
@@ -178,23 +186,18 @@ class Pair:
         with open(path, encoding="utf-8") as file:
             return dict(json.load(file))
 
-    def _trained(self, name: str, seed: int, epochs: int, widths: Tuple[int, ...], **more: Any) -> str:
+    def trained(self, name: str, train: Callable[[dataset.Dataset, str], Any]) -> str:
+        """The folder of that name with a trained `classifier.h5`; `train`: (data, folder), goes on in a begun one."""
         self._clock.check()
         folder = os.path.join(self._work, name)
         if not os.path.exists(os.path.join(folder, "classifier.h5")):
             print(f"{self.name}: {name}", file=sys.stderr, flush=True)
-            if "shift" in more:  # no verb's business
-                from leanood.models import cnn_training
-
-                learnt, held = self._part("train"), self._part("validation")
-                settings = cnn_training.Settings(self.size, widths, epochs=epochs, batch_size=_BATCH, seed=seed,
-                                                 **more)
-                cnn_training.train(learnt.frames, learnt.labels, (held.frames, held.labels),
-                                   [str(i) for i in range(10)], settings, folder)
-            else:
-                leanood.train(self._data(), folder, model="cnn", size=self.size, widths=widths, epochs=epochs,
-                              batch_size=_BATCH, seed=seed, **more)
+            train(self._data(), folder)
         return folder
+
+    def _trained(self, name: str, seed: int, epochs: int, widths: Tuple[int, ...], **more: Any) -> str:
+        return self.trained(name, lambda data, out: leanood.train(
+            data, out, model="cnn", size=self.size, widths=widths, epochs=epochs, batch_size=_BATCH, seed=seed, **more))
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         if name not in self._kept:

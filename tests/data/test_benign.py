@@ -113,7 +113,8 @@ def test_denoising_takes_noise_and_leaves_edges():
     assert out[:, 82:].mean() - out[:, :78].mean() == pytest.approx(120, abs=1)
     assert out[:, 80].mean() - out[:, 79].mean() > 90  # a blur of 1.2 pixels alone would leave 39
     taken = [np.abs(sensor.denoised(noisy, level).astype(int) - noisy).max() for level in (0.0, 1.0, 2.0, 4.0)]
-    assert taken == sorted(taken) and taken[0] == 0 < taken[1] < taken[3]
+    assert taken == sorted(taken)
+    assert taken[0] == 0 < taken[1] < taken[3]
     with pytest.raises(ValueError, match="level: -1 is negative"):
         sensor.denoised(picture, -1)
     assert sensor.denoised(picture[:1], 2.0).shape == (1, 160, 3)

@@ -1,4 +1,6 @@
 """ResNet-18: its size, its outputs, its training's repeatability; any saved classifier with the outputs scores need."""
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,6 +42,7 @@ def data(count=30):
 
 
 SETTINGS = resnet_training.Settings(size=(16, 16), width=0.125, epochs=2, batch_size=10, learning_rate=0.02)
+PLAIN = dataclasses.replace(SETTINGS, cutout=0, progressive_resizing=0.0)
 
 
 def test_epochs_are_repeatable_and_differ():
@@ -72,6 +75,51 @@ def test_shift_moves_the_image_and_fills_with_black():
     np.testing.assert_array_equal(moved, [[0, 5, 6, 7], [0, 9, 10, 11], [0, 13, 14, 15], [0, 0, 0, 0]])
     same = classifier_training.shifted(tf.constant(image), tf.constant([[1, 1]]), 1)
     np.testing.assert_array_equal(same, image)
+
+
+def test_cutout_takes_one_square_of_each_image():
+    images = tf.ones((3, 16, 12, 3), tf.uint8)
+    out = classifier_training.cut_out(images, tf.constant([[0.5, 0.5], [0.0, 0.0], [0.99, 0.25]]), 4).numpy()
+    expected = np.ones((3, 16, 12, 3))
+    expected[0, 6:10, 4:8] = expected[1, :2, :2] = expected[2, 13:, 1:5] = 0
+    np.testing.assert_array_equal(out, expected)
+    whole = next(iter(classifier_training.augmented(*data(), PLAIN, 1)))[0].numpy()
+    holed = next(iter(classifier_training.augmented(*data(), dataclasses.replace(PLAIN, cutout=8), 1)))[0].numpy()
+    lost = (holed != whole).any(axis=-1)
+    assert (holed[lost] == 0).all()
+    assert lost.sum(axis=(1, 2)).min() > 0
+    assert lost.sum(axis=(1, 2)).max() <= 16  # 4 × 4 of 16 × 16
+
+
+def test_smaller_images_come_first():
+    settings = dataclasses.replace(SETTINGS, epochs=10, progressive_resizing=0.4)
+    assert [settings.size_in(epoch) for epoch in range(10)] == [(12, 12)] * 4 + [(16, 16)] * 6
+    for epoch, side in ((3, 12), (4, 16)):
+        x, _ = next(iter(classifier_training.augmented(*data(), settings, epoch)))
+        assert x.shape == (10, side, side, 3)
+        assert x.numpy().min() >= 0
+        assert x.numpy().max() <= 1
+    x, _ = next(iter(classifier_training.augmented(*data(), PLAIN, 0)))
+    half = dataclasses.replace(PLAIN, progressive_resizing=1.0)
+    small, _ = next(iter(classifier_training.augmented(*data(), half, 0)))
+    np.testing.assert_allclose(small.numpy().mean(axis=(1, 2)), x.numpy().mean(axis=(1, 2)), atol=1e-3)
+
+
+def test_smoothed_labels_cost_the_cross_entropy_of_the_mixture():
+    model = resnet_training.build(dataclasses.replace(SETTINGS, label_smoothing=0.3), 3, 1)
+    logits, labels = np.random.RandomState(0).randn(5, 3), np.array([0, 1, 2, 1, 0])
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = 0.7 * np.eye(3)[labels] + 0.1
+    np.testing.assert_allclose(model.loss(tf.constant(labels), tf.constant(logits)), -(wanted * log_p).sum(axis=1),
+                               rtol=1e-6)
+
+
+@pytest.mark.parametrize(("change", "text"), [({"cutout": -1}, "cutout is -1"),
+                                              ({"label_smoothing": 1.0}, "label_smoothing is 1.0, but should lie"),
+                                              ({"progressive_resizing": 1.5}, "progressive_resizing is 1.5")])
+def test_refused_recipes(change, text):
+    with pytest.raises(ValueError, match=text):
+        resnet_training.Settings(**change)
 
 
 def test_training_learns_resumes_and_ends_alike(tmp_path):

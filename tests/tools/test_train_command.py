@@ -37,6 +37,8 @@ def test_help_is_no_failure(leanood, verb):
      "--latents is of networks that are trained, and a backbone is frozen; add --model=bvae"),
     (["train", "--data=lanes", "--out=x", "--model=bvae", "--local"], "--local is a backbone's map"),
     (["train", "--data=lanes", "--out=x", "--model=bvae", "--warm_up_epochs=1"], "--warm_up_epochs is resnet18's"),
+    (["train", "--data=lanes", "--out=x", "--model=cnn", "--cutout=4"], "--cutout is resnet18's; leave it out, or"),
+    (["train", "--data=lanes", "--out=x", "--label_smoothing=0.1"], "--label_smoothing is resnet18's"),
     (["train", "--data=lanes", "--out=x", "--model=cnn", "--warm_up_epochs=1"], "--warm_up_epochs is resnet18's"),
     (["train", "--data=lanes:frames=100", "--out=x", "--model=bvae", "--augment=light,fire"],
      "should be words of light, colour, rain"),
