@@ -8,6 +8,16 @@ import numpy as np
 from leanood.ood import nonconformity, scores
 
 
+def named(names: str) -> ClassifierScore:
+    """Returns the unfitted nonconformity of a score, or of several fused.
+
+    Args:
+      names: of `scores.NAMES`, joined by "+".
+    """
+    members = [scores.by_name(name)() for name in names.split("+")]
+    return ClassifierScore(members[0] if len(members) == 1 else scores.Fusion(members))
+
+
 class ClassifierScore(nonconformity.Nonconformity):
     """α = what a score of `leanood.ood.scores` says of the frame.
 

@@ -17,8 +17,9 @@ from leanood.workflow import calibrate, sensitivity
 flags.DEFINE_string("out", None, "the detector file; default: detector_<name>.tflite beside the network's file")
 flags.DEFINE_string(
     "detector", None, "typicality: leanood's (default for encoders); kl-topk: the paper's; kl-typical: all latents, "
-    "two-sided; of motion flow (default) or flow-kl, the published one; of a classifier a score (energy "
-    "is the default) or several joined by +: " + ", ".join(calibrate.DETECTORS[len(calibrate.WINDOWS):]))
+    "two-sided; of motion flow (default) or flow-kl, the published one; of a classifier a score or "
+    "several joined by + (default: of logits energy, of features mahalanobis, of both the one that tells validation "
+    "frames best from changed copies of them): " + ", ".join(calibrate.DETECTORS[len(calibrate.WINDOWS):]))
 command.define_pairs("outputs", "of a file that leanood didn't convert: which output, or tensor of its graph, is what, "
                      "e.g. logits=Identity,features=NAME; features alone will do")
 flags.DEFINE_enum("input_scale", None, ["unit", "signed", "bytes", "imagenet"], "of such a file: what it was trained "

@@ -7,19 +7,18 @@ cheapest.
 """
 from __future__ import annotations
 
-import functools
 import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from leanood.data import content_changes, corruptions, dataset, frames, input_scales, leaves, spread, variants
+from leanood.data import content_changes, dataset, frames, input_scales, spread, variants
 from leanood.ood import gaussian, metrics, typicality
-from leanood.workflow import datasets, outcome, progress
+from leanood.workflow import datasets, outcome, progress, stand_ins
 
 # One of each kind, faint ones: strong ones any cut sees.
-CORRUPTIONS = (("darker", 1), ("brighter", 1), ("rain", 1), ("fog", 1), ("motion_blur", 1), ("noise", 1),
-               ("dead_pixels", 1), ("glare", 1), ("occlusion", 5))
+CORRUPTIONS = ("darker 1", "brighter 1", "rain 1", "fog 1", "motion_blur 1", "noise 1", "dead_pixels 1", "glare 1",
+               "occlusion 5")
 TOLERANCE = 0.005
 DOWNSCALE = 3  # at 120×160 no slower than a β-VAE of 64, and worth more; docs/detection.md has the figures
 _FIT, _JUDGE = 400, 80  # frames at most
@@ -109,8 +108,8 @@ def choose(model: Any, input_scale: str, size: Tuple[int, int], images: dataset.
                          f"to choose the cut by ({_FEWEST} and one are the least); give more, or name a layer: --cut")
     fitted = features(shown)
     varied = features(np.stack([variants.draw((seed, i))(frame, seed, i) for i, frame in enumerate(shown)]))
-    kinds = _kinds(judged, size, seed)
-    ood = {kind: features(make()) for kind, make in progress.track(list(kinds.items()), "choosing the cut")}
+    kinds = (*CORRUPTIONS, *content_changes.NAMES)
+    ood = {kind: features(_changed(judged, kind, size, seed)) for kind in progress.track(kinds, "choosing the cut")}
     in_distribution = features(ordinary)
     candidates = []
     for layer in layers:
@@ -126,27 +125,10 @@ def choose(model: Any, input_scale: str, size: Tuple[int, int], images: dataset.
     return candidates
 
 
-def _kinds(judged: dataset.Dataset, size: Tuple[int, int], seed: int) -> Dict[str, Callable[[], np.ndarray]]:
-    """By kind, what makes the judged frames of that kind, uint8 [N, h, w, 3]."""
-    def every(change: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
-        return np.stack([frames.resize(change(judged.read(i), seed + i), size) for i in range(len(judged))])
-
-    def content(name: str) -> np.ndarray:
-        shift = max(1, len(judged) // 3)
-
-        def other(i: int, like: np.ndarray) -> np.ndarray:
-            if name != "blended":
-                return leaves.image((64, 64), seed + i)
-            return frames.resize(judged.read((i + shift) % len(judged)), (like.shape[0], like.shape[1]))
-
-        return every(lambda frame, frame_seed: content_changes.change(
-            name, frame, frame_seed, other(frame_seed - seed, frame)))
-
-    def corrupted(name: str, severity: int) -> np.ndarray:
-        return every(lambda frame, frame_seed: corruptions.corrupt(name, frame, severity, seed=frame_seed))
-
-    return {**{f"{name} {severity}": functools.partial(corrupted, name, severity) for name, severity in CORRUPTIONS},
-            **{name: functools.partial(content, name) for name in content_changes.NAMES}}
+def _changed(judged: dataset.Dataset, kind: str, size: Tuple[int, int], seed: int) -> np.ndarray:
+    """The judged frames as stand-ins of a kind, uint8 [N, h, w, 3]."""
+    change = stand_ins.change(kind, judged, seed)
+    return np.stack([frames.resize(change(judged.read(i), i), size) for i in range(len(judged))])
 
 
 def _spread(data: dataset.Dataset, count: int) -> dataset.Dataset:

@@ -37,11 +37,12 @@ from leanood.ood import (
 from leanood.ood import detector as detector_
 from leanood.tflite import bundle, silence
 from leanood.tflite import runtime as tflite_runtime
-from leanood.workflow import datasets, material, network, outcome, progress
+from leanood.workflow import datasets, material, network, outcome, progress, score_choice
 from leanood.workflow import sensitivity as sensitivity_
 
 # By detector: frames that the martingale looks back on.
 WINDOWS = {"typicality": 10, "kl-topk": 20, "kl-typical": 10, "flow": 10, "flow-kl": 10}
+AUTO = "auto"  # the detector that suits the network's outputs
 DETECTORS = (*WINDOWS, *(name for name in scores.NAMES if name != "fusion"))
 # Corruptions of validation sequences that the decay is tuned on: one of each kind, outside any declared ID range.
 TUNING = (("darker", 3), ("rain", 3), ("fog", 3), ("motion_blur", 3), ("noise", 3), ("occlusion", 3))
@@ -49,7 +50,8 @@ WIDEST = 4096  # numbers of an output: a Gaussian of them is 130 MB
 DECISIVE = 1.25  # thresholds that one group raises so much are worth a look
 TOLD = 0.2  # false alarms that driving should have room for, at the rate asked for: four minutes at three an hour
 _STRETCH_S = 10.0  # length of a validation sequence in seconds
-_SHOWN = ("out", "frames", "promise", "warnings", "alarm_threshold")  # what the table tells without `verbose`
+# What the table tells without `verbose`.
+_SHOWN = ("out", "detector", "chosen_by", "frames", "promise", "warnings", "alarm_threshold")
 _STRETCHES = 4  # validation sequences a corruption
 _LAST_RESORT = 0.99  # of the most evidence that a frame can have
 
@@ -72,7 +74,8 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
       out: the detector file; None: detector_<name>.tflite beside the network's.
       detector: "typicality", leanood's (the default for encoders); "kl-topk", the paper's; "kl-typical", all
         latents, two-sided; of a network of motion "flow" (its default) or "flow-kl", the published one; of a classifier
-        a score ("energy" is the default; of features alone "mahalanobis") or several joined by "+".
+        a score, or several joined by "+" (the default: of logits "energy", of features "mahalanobis"; of both the one
+        that tells validation frames best from changed copies of them, see `score_choice`).
       outputs: of a file that leanood didn't convert: name -> its own output, or a tensor of its graph, e.g.
         {"logits": "Identity", "features": "model/avg_pool/Mean"}.
       input_scale: of such a file, if it takes floats: "unit" x/255, "signed" x/127.5−1, "bytes" x or "imagenet"
@@ -115,7 +118,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     loaded = network.load(flatbuffer, num_threads=num_threads, motion=datasets.motion(converted.get("run") or {}))
     per_hour, share = sensitivity_.rates(sensitivity)
     result = fit(loaded, frames, Settings(
-        detector=detector or default_detector(loaded.runner.outputs), top_k=top_k, rank_by=rank_by, window=window,
+        detector=detector or AUTO, top_k=top_k, rank_by=rank_by, window=window,
         seed=seed, false_alarms_per_hour=per_hour if false_alarms_per_hour is None else false_alarms_per_hour,
         false_positive_rate=share if false_positive_rate is None else false_positive_rate, group_by=group_by,
         by_partition=by_partition, benign_variants=benign_variants))
@@ -123,6 +126,7 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
                                sequences.OF_MOTION if loaded.motion else corruptions.NAMES)
     summary = dict(result.summary)
     result.summary["alarms"] = [alarm._asdict() for alarm in alarms]
+    candidates = summary.pop("candidates", None)
     out = os.fspath(out) if out else os.path.join(
         os.path.dirname(path), f"detector_{os.path.splitext(os.path.basename(path))[0]}.tflite")
     if fold == "full":
@@ -134,8 +138,10 @@ def calibrate(model: Union[str, os.PathLike], data: Optional[datasets.Data] = No
     done = outcome.Outcome(out, {
         "out": out, "bytes": os.path.getsize(out), "runtime": loaded.runner.runtime, **summary,
         "decay": result.detector.decay, "alarm_threshold": result.detector.threshold},
-        tables=[sensitivity_.table(alarms)], shown=None if verbose else _SHOWN)
-    done.summary["alarms"] = result.summary["alarms"]  # for --json; the table tells a person
+        tables=[*([result.choice.table()] if result.choice and candidates else []), sensitivity_.table(alarms)],
+        shown=None if verbose else _SHOWN)
+    # For --json; the tables tell a person.
+    done.summary.update(alarms=result.summary["alarms"], **({"candidates": candidates} if candidates else {}))
     return done
 
 
@@ -156,7 +162,7 @@ def _converted(path: str) -> Dict[str, Any]:
 class Settings:
     """How to calibrate."""
 
-    detector: str = "typicality"
+    detector: str = "typicality"  # or AUTO
     top_k: int = 1  # latents a partition, for kl-topk
     rank_by: str = "variance"  # how kl-topk ranks them; of `ranking.BY`
     window: Optional[int] = None  # p-values in the martingale; images: 0; None: 10, for kl-topk 20
@@ -177,6 +183,7 @@ class Calibration:
     detector: detector_.Detector
     summary: Dict[str, Any]
     validation: dataset.Dataset  # the readable frames of that split
+    choice: Optional[score_choice.Choice] = None  # of a classifier's scores, if there was one
 
 
 def write(path: str, flatbuffer: bytes, result: Calibration, loaded: network.Network, fps: float, *,
@@ -220,6 +227,8 @@ def fields(result: Calibration, loaded: network.Network, fps: float, *, data: Ma
 def default_detector(outputs: Collection[str]) -> str:
     """Returns the detector for a network with these outputs: energy for a classifier, flow of motion, or typicality.
 
+    With both logits and features energy is what others are compared with (`score_choice`).
+
     Raises:
       ValueError: if the outputs' names say nothing.
     """
@@ -255,8 +264,7 @@ def unfitted(settings: Settings) -> nonconformity.Nonconformity:
         return typicality.Typicality(by_partition=settings.by_partition)
     names = settings.detector.split("+")
     if all(name in DETECTORS and name in scores.NAMES for name in names):
-        members = [scores.by_name(name)() for name in names]
-        return classifier_score.ClassifierScore(members[0] if len(members) == 1 else scores.Fusion(members))
+        return classifier_score.named(settings.detector)
     raise ValueError(f"detector is {settings.detector!r}; it can be {', '.join(DETECTORS)}")
 
 
@@ -270,9 +278,14 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
       settings: how to calibrate.
       gathered: what it says of that data (`material.gather`), where it was asked before; None: it is asked.
     """
+    automatic = settings.detector == AUTO
+    if automatic:
+        settings = dataclasses.replace(settings, detector=default_detector(loaded.runner.outputs))
     if settings.window is None:
         settings = dataclasses.replace(settings, scales=True, window=WINDOWS.get(settings.detector, 0))
     classifier = settings.detector not in WINDOWS
+    if classifier and settings.window and (data.sequence >= 0).any():
+        raise ValueError(f"window is {settings.window}, but a classifier's score judges single images: leave it out")
     missing = [name for name in unfitted(settings).inputs if name not in loaded.runner.outputs]
     if missing and settings.detector in ("kl-topk", "kl-typical", "flow-kl"):  # others say more themselves
         raise ValueError(f"the detector {settings.detector!r} reads the outputs {', '.join(missing)}, which the "
@@ -286,8 +299,12 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
         settings = dataclasses.replace(settings, window=0)
     if data.partition_kind != "subset":  # of factors a frame is typical in each
         settings = dataclasses.replace(settings, by_partition=False)
+    choice = _choice(loaded, gathered, settings) if automatic else None
+    if choice:
+        settings = dataclasses.replace(settings, detector=choice.detector)
     silent = _silent(gathered.outputs, unfitted(settings).inputs)
-    summary: Dict[str, Any] = {"frames": gathered.count(), "ordered": gathered.ordered,
+    summary: Dict[str, Any] = {"detector": settings.detector, **(choice.summary() if choice else {}),
+                               "frames": gathered.count(), "ordered": gathered.ordered,
                                "groups": len(np.unique(gathered.group))}
     if classifier:
         detector, score = _held_out(gathered, data.partition_kind, settings)
@@ -307,7 +324,18 @@ def fit(loaded: network.Network, data: dataset.Dataset, settings: Settings,
         _set_scales(detector, cross_fitted, gathered, data.fps, settings, summary)
     else:
         _set_decay(detector, loaded, cross_fitted, gathered, data.fps, settings, summary)
-    return Calibration(detector, summary, gathered.validation)
+    return Calibration(detector, summary, gathered.validation, choice)
+
+
+def _choice(loaded: network.Network, gathered: material.Material, settings: Settings) -> Optional[score_choice.Choice]:
+    """Returns the score of a classifier that has several, else None."""
+    if settings.detector != score_choice.DEFAULT or not set(score_choice.READS) <= set(gathered.outputs):
+        return None
+    try:
+        _check_widths(loaded, score_choice.READS)
+    except ValueError as error:
+        return score_choice.Choice(score_choice.DEFAULT, f"the default: {error}")
+    return score_choice.choose(loaded, gathered, settings.seed)
 
 
 def _check_widths(loaded: network.Network, names: Sequence[str]) -> None:

@@ -91,6 +91,7 @@ class Candidates:
         path = self.path(recipe)
         if os.path.exists(path):
             return path
+        calibration = self._settled(recipe)
         work = self._file("steps", os.path.splitext(os.path.basename(path))[0])
         with lock.exclusive(f"{work}.lock", wait=True):  # another worker may have drawn the same recipe
             if os.path.exists(path):
@@ -102,10 +103,17 @@ class Candidates:
                                            early="early" in self._calibration.detector.split("+") or None)
             flatbuffer = bundle.flatbuffer(compressed["files"]["tflite"])
             loaded = network.load(flatbuffer, motion=self._motion, prepared=self._prepared("calibration"))
-            result = calibrate.fit(loaded, self._data, self._calibration)
+            result = calibrate.fit(loaded, self._data, calibration)
             converted = {**datasets.sidecar(compressed["files"]["tflite"]), "data": self._origin}
             calibrate.write(path, flatbuffer, result, loaded, self._data.fps, data=self._origin, converted=converted)
         return path
+
+    def _settled(self, recipe: str) -> calibrate.Settings:
+        """How a recipe's file is calibrated: a detector that is chosen is the baseline's, and all have that."""
+        if recipe == BASELINE or self._calibration.detector != calibrate.AUTO:
+            return self._calibration
+        chosen = bundle.read(self.make(BASELINE)).detector["calibration"]["detector"]
+        return dataclasses.replace(self._calibration, detector=chosen)
 
     def refuse_few(self, least: int) -> None:
         """Raises ValueError if the test split has too few stretches for a verdict; before anything is worked out."""

@@ -118,7 +118,8 @@ def study(run: Optional[Union[str, os.PathLike]] = None, data: Optional[datasets
       finalists: so many are judged on the test split at most.
       deadline_ms: from frame to verdict; slower candidates are not recommended.
       max_kb: of the detector file; larger ones are not recommended.
-      detector, window, sensitivity: as of `leanood.calibrate`.
+      detector, window, sensitivity: as of `leanood.calibrate`; a score that is chosen is the baseline's, and all
+        candidates have that.
       corruptions: what candidates are judged on; None: CORRUPTIONS, of networks of motion its changes.
       severities, benign, stretch_s, stretches: likewise, as of `leanood.evaluate`.
       images: training images of each fine-tuning.
@@ -255,11 +256,11 @@ def _open(folder: str, settings: _Settings, data: Optional[datasets.Data],
     frames, opened = datasets.open(data, options, run.config.get("data", {}))
     motion = datasets.motion(run.config)
     # Filter bank or motion statistics join an encoder's outputs when it is converted.
-    outputs = ("logits",) if run.part == "classifier" else ("mu_h",) if motion else ("early",)
+    default = calibrate.AUTO if run.part == "classifier" else calibrate.default_detector(
+        ("mu_h",) if motion else ("early",))
     per_hour, share = sensitivity_.rates(settings.sensitivity)
-    calibration = calibrate.Settings(detector=settings.detector or calibrate.default_detector(outputs),
-                                     window=settings.window, seed=settings.seed, false_alarms_per_hour=per_hour,
-                                     false_positive_rate=share)
+    calibration = calibrate.Settings(detector=settings.detector or default, window=settings.window,
+                                     seed=settings.seed, false_alarms_per_hour=per_hour, false_positive_rate=share)
     chosen = settings.corruptions or (sequences.OF_MOTION if motion else CORRUPTIONS)
     judging = evaluate.Settings(severities=settings.severities, corruptions=chosen,
                                 benign=settings.benign, stretch_s=settings.stretch_s, stretches=settings.stretches,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from leanood.ood import scores
+from leanood.ood import classifier_score, scores
 from leanood.tflite import convert, runtime
 from leanood.tflite.rewrite import fold
 
@@ -78,8 +78,9 @@ def test_folded_files_load_on_older_runtimes(files, outputs, tmp_path, runtime_n
 @pytest.mark.skipif(not os.path.exists(SWIFTSHADER), reason="no software Vulkan driver (Debian's chromium has one)")
 def test_folded_scores_run_fully_on_the_gpu_accelerator(files, outputs, tmp_path):
     np.save(tmp_path / "images.npy", IMAGES[:4])
-    for name in fold.FOLDABLE:
-        score = scores.by_name(name)().fit(outputs["float32"])
+    names = (*fold.FOLDABLE, "energy+relative_mahalanobis")
+    for name in names:
+        score = classifier_score.named(name).wrapped.fit(outputs["float32"])
         (tmp_path / f"{name}.tflite").write_bytes(fold.fold(files["float32"], score))
         np.save(tmp_path / f"{name}.npy", score.score(outputs["float32"])[:4])
     code = ("import sys, numpy as np; from leanood.tflite import runtime\n"
@@ -89,13 +90,13 @@ def test_folded_scores_run_fully_on_the_gpu_accelerator(files, outputs, tmp_path
             "    found = np.concatenate([runner(image)['ood_score'] for image in images])\n"
             "    np.testing.assert_allclose(found, np.load(name + '.npy'), rtol=2e-4, atol=2e-4, err_msg=name)")
     environment = dict(os.environ, VK_ICD_FILENAMES=SWIFTSHADER, XDG_RUNTIME_DIR=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code, *fold.FOLDABLE], cwd=tmp_path, env=environment,
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=tmp_path, env=environment,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_refusals(files, outputs):
-    with pytest.raises(ValueError, match="knn cannot be folded into a graph; these can: msp, "):
+    with pytest.raises(ValueError, match="the score knn has no form in TFLite's operators; these have: msp, "):
         fold.fold(files["float32"], scores.KNN().fit(outputs["float32"]))
     with pytest.raises(ValueError, match="has no statistics yet"):
         fold.fold(files["float32"], scores.ViM())

@@ -138,11 +138,13 @@ def test_typical_latents(files):
     _check(ours, theirs, len(CALIBRATION))
 
 
-@pytest.mark.parametrize("name", ["energy", "mahalanobis", "vim"])
+@pytest.mark.parametrize("name", ["energy", "mahalanobis", "vim", "energy+mahalanobis"])
 def test_a_classifiers_score_on_single_images(files, name):
-    judge = _calibrated(files["int8"], classifier_score.ClassifierScore(scores.by_name(name)()), window=0)
+    judge = _calibrated(files["int8"], classifier_score.named(name), window=0)
     ours, theirs = _both(files["int8"], judge, _frames())
-    _check(ours, theirs, len(CALIBRATION))
+    if "+" not in name:  # the few values of a small fusion's tables make ties, which random numbers part
+        _check(ours, theirs, len(CALIBRATION))
+    np.testing.assert_array_equal(theirs["alarm"], ours["alarm"])
     finite = np.isfinite(ours["score"])
     np.testing.assert_allclose(theirs["score"][finite], ours["score"][finite], rtol=1e-3, atol=1e-3)
 
@@ -163,8 +165,11 @@ def test_what_has_no_form_in_the_graph_is_refused(files):
     with pytest.raises(ValueError, match="a martingale over one window cannot be put into a graph"):
         whole.fold_all(files["float32"], judge)
     knn = _calibrated(files["float32"], classifier_score.ClassifierScore(scores.KNN()), window=0)
-    with pytest.raises(ValueError, match="KNN has no form in TFLite's operators; these have: msp"):
+    with pytest.raises(ValueError, match="knn has no form in TFLite's operators; these have: msp"):
         whole.fold_all(files["float32"], knn)
+    fused = _calibrated(files["float32"], classifier_score.named("energy+knn"), window=0)
+    with pytest.raises(ValueError, match="the score knn has no form in TFLite's operators; these have: msp"):
+        whole.fold_all(files["float32"], fused)
     folded = whole.fold_all(files["float32"], _calibrated(files["float32"], typicality.Typicality()))
     with pytest.raises(ValueError, match="has the inputs frame, state, but should have one"):
         whole.fold_all(folded, _calibrated(files["float32"], typicality.Typicality()))

@@ -5,13 +5,15 @@ the last bit, quantized or not, and so the statistics can first be fitted on wha
 """
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from leanood.ood import scores
+from leanood.ood import scores, tail
 from leanood.tflite.rewrite import graft
 
 NAME = "ood_score"
@@ -23,14 +25,13 @@ def fold(model: bytes, score: scores.Score, name: str = NAME) -> bytes:
 
     Args:
       model: a converted file with a signature and the float32 outputs that the score reads.
-      score: fitted (where it learns) on outputs of this file; see `FOLDABLE`.
+      score: fitted (where it learns) on outputs of this file; of FOLDABLE, or several of them fused.
       name: of the new output.
 
     Raises:
       ValueError: if the score is no matrix arithmetic, or the file lacks its inputs.
     """
-    if type(score) not in _ARITHMETIC:
-        raise ValueError(f"{scores.name(score)} cannot be folded into a graph; these can: {', '.join(FOLDABLE)}")
+    check(score)
     score.require_fit()
     base = graft.open(model)
     outputs = graft.outputs(base)
@@ -59,9 +60,31 @@ def _head(score: scores.Score, widths: Dict[str, int]) -> Any:
     return graft.head(arithmetic, signature)
 
 
+def check(score: scores.Score) -> None:
+    """Raises ValueError if the score, or one that is fused in it, has no form in TFLite's operators."""
+    for part in score.members if isinstance(score, scores.Fusion) else [score]:
+        if type(part) not in _ARITHMETIC:
+            raise ValueError(f"the score {scores.name(part)} has no form in TFLite's operators; these have: "
+                             f"{', '.join(FOLDABLE)}")
+
+
 def score_of(score: scores.Score, outputs: Tensors) -> tf.Tensor:
-    """The score's arithmetic in TensorFlow: float32 [1, 1] of outputs [1, D]; for `FOLDABLE` ones."""
+    """The score's arithmetic in TensorFlow: float32 [1, 1] of outputs [1, D]; for those that `check` lets pass."""
+    if isinstance(score, scores.Fusion):
+        return functools.reduce(operator.add, [
+            float(weight) * _log_p(table, score_of(member, outputs))
+            for weight, table, member in zip(score.weights, score.tables, score.members)])
     return _ARITHMETIC[type(score)](score, outputs)
+
+
+def _log_p(table: tail.Counted, value: tf.Tensor) -> tf.Tensor:
+    """−ln p [1, 1] of a score [1, 1]: `Counted.log_p`."""
+    at_least = tf.reduce_sum(tf.cast(_constant(table.values) >= value, tf.float32), axis=1, keepdims=True)
+    counted = -tf.math.log((at_least + 1.0) * (1.0 / (len(table.values) + 1.0)))
+    if not table._scale > 0:
+        return counted
+    far = tf.cast(value > table._start, tf.float32)
+    return far * ((value - table._start) * (1.0 / table._scale) + table._top) + (1.0 - far) * counted
 
 
 def _log_sum_exp(logits: tf.Tensor) -> tf.Tensor:

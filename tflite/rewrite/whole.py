@@ -181,9 +181,7 @@ def _kind(measure: nonconformity.Nonconformity) -> _Kind:
         return _Kind(lambda outputs, *_: _Odd(tf.matmul(_kl(outputs)[:, :len(chosen)], _constant(chosen)), None), 0)
     if isinstance(measure, classifier_score.ClassifierScore):
         score = measure.wrapped
-        if type(score) not in fold._ARITHMETIC:
-            raise ValueError(f"the score {type(score).__name__} has no form in TFLite's operators; these have: "
-                             f"{', '.join(fold.FOLDABLE)}")
+        fold.check(score)
         return _Kind(lambda outputs, *_: _Odd(tf.reshape(fold.score_of(score, outputs), [1, 1]), None), 0)
     raise ValueError(f"the detector {measure.name!r} has no form in TFLite's operators")
 
