@@ -33,7 +33,7 @@ flags.DEFINE_boolean("freeze_batch_norm", None, "let batch normalisations keep w
 flags.DEFINE_enum("target", "generic", ["generic", "jetson-nano", "gpu"],
                   "a file that could not be loaded there is refused")
 flags.DEFINE_string("detector", None, "what to calibrate the file into, as for leanood calibrate; default: "
-                    "typicality for an encoder, energy for a classifier; none: nothing")
+                    "typicality for an encoder, for a classifier the score that calibrate chooses; none: nothing")
 flags.DEFINE_boolean("layer_errors", False, "with int8: report how far each layer's activations stray "
                      "from float, worst first")
 flags.DEFINE_boolean("sizes", True, "convert the original too, for its row in the table of sizes")

@@ -62,8 +62,8 @@ def compress(run: Optional[Union[str, os.PathLike]] = None, recipe: str = "", ou
       freeze_batch_norm: let batch normalisations keep what they are, since they come from other images than these;
         None: those of a backbone.
       target: "generic", "jetson-nano" or "gpu": a file that could not be loaded there is refused.
-      detector: what to calibrate the file into, as for `leanood.calibrate`; None: typicality for an encoder, energy for
-        a classifier; "none": nothing.
+      detector: what to calibrate the file into, as for `leanood.calibrate`; None: typicality for an encoder, for a
+        classifier the score that `leanood.calibrate` chooses; "none": nothing.
       layer_errors: with int8: report how far each layer's activations stray from float, worst first.
       unsafe: let code within the model's file run (Lambda layers).
       sizes: convert the original too, for its row in the table of sizes.

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from leanood.data import content_changes, corruptions, dataset, frames, leaves
-from leanood.ood import scores
+from leanood.ood import classifier_score, scores
 from leanood.tflite import bundle
 from leanood.workflow import calibrate, candidates, info, material, network, score_choice, stand_ins
 
@@ -72,16 +72,16 @@ def _calibrated(runner, data=None, detector=calibrate.AUTO, **settings):
     return calibrate.fit(loaded, data or _data(), calibrate.Settings(detector=detector, benign_variants=1, **settings))
 
 
-@pytest.mark.parametrize(("telling", "detector"), [("logits", "energy"), ("features", "mahalanobis")])
-def test_the_output_that_tells_is_taken(telling, detector):
-    result = _calibrated(_Runner(telling))
-    figures = result.summary["candidates"]
-    assert result.summary["detector"] == detector
-    assert scores.name(result.detector.nonconformity.wrapped) == detector
-    assert tuple(figures) == score_choice.CANDIDATES
-    silent = {"energy": "mahalanobis", "mahalanobis": "energy"}[detector]
-    assert figures[detector]["mean"] > figures[silent]["mean"] + 0.2
-    assert result.summary["chosen_by"] == "20 validation frames against 10 changes of them"
+@pytest.mark.parametrize(("telling", "silent"), [("energy", "mahalanobis"), ("mahalanobis", "energy")])
+def test_the_output_that_tells_is_taken(telling, silent):
+    result = _calibrated(_Runner({"energy": "logits", "mahalanobis": "features"}[telling]))
+    figures, chosen = result.summary["candidates"], result.summary["detector"]
+    assert telling in chosen.split("+")
+    assert chosen == telling or figures[chosen]["mean"] > figures[telling]["mean"]
+    assert result.detector.nonconformity.inputs == classifier_score.named(chosen).inputs
+    assert set(figures) == set(score_choice.CANDIDATES)
+    assert figures[telling]["mean"] > figures[silent]["mean"] + 0.2
+    assert result.summary["chosen_by"] == "20 validation frames against 12 changes of them"
 
 
 def test_figures_are_those_of_scores_by_hand():
@@ -98,7 +98,7 @@ def test_figures_are_those_of_scores_by_hand():
                 for i, picture in enumerate(pictures)],
                [content_changes.change("occlusion 3", picture, i) for i, picture in enumerate(pictures)]]
     spoilt = [[corruptions.corrupt(name, picture, 3, seed=i) for i, picture in enumerate(pictures)]
-              for name in ("darker", "rain", "fog", "motion_blur", "noise", "dead_pixels")]
+              for name in ("darker", "brighter", "rain", "fog", "motion_blur", "noise", "dead_pixels", "glare")]
     for name in ("energy", "mahalanobis"):
         score = scores.by_name(name)().fit(fit, data.partition[data.split == "train"])
         means = [np.mean([metrics.roc_auc_score(np.repeat([0, 1], 20), score.score(runner.each(np.stack(
@@ -107,12 +107,14 @@ def test_figures_are_those_of_scores_by_hand():
             {"content": means[0], "corruptions": means[1], "mean": np.mean(means)}, abs=1e-3)
 
 
-def test_the_cheapest_that_is_as_good_as_any():
-    def candidate(detector, mean):
-        return score_choice.Candidate(detector, mean, mean, mean)
+def test_energy_unless_another_is_a_point_better():
+    def best(*means):
+        return score_choice.best([score_choice.Candidate(name, mean, mean, mean) for name, mean in zip("ab", means)]
+                                 + [score_choice.Candidate("energy", 0.74, 0.74, 0.74)])
 
-    assert score_choice.best([candidate("energy", 0.741), candidate("mahalanobis", 0.75)]) == "energy"
-    assert score_choice.best([candidate("energy", 0.739), candidate("a", 0.745), candidate("b", 0.75)]) == "a"
+    assert best(0.7, 0.749) == "energy"
+    assert best(0.752, 0.753) == "b"
+    assert best(0.753, 0.752) == "a"
 
 
 @pytest.mark.parametrize(("runner", "data", "reason"), [
@@ -135,14 +137,14 @@ def test_frames_that_cannot_be_read_are_left_out():
         return whole.read(i)
 
     result = _calibrated(_Runner("features"), _data(read=read))
-    assert result.summary["detector"] == "mahalanobis"
+    assert "mahalanobis" in result.summary["detector"]
     assert result.summary["chosen_by"].startswith("20 validation frames")
 
 
 def test_recordings_are_judged_frame_by_frame():
     data = _data(fps=20.0, sequence=np.arange(160) // 40)
     result = _calibrated(_Runner("features"), data)
-    assert result.summary["detector"] == "mahalanobis"
+    assert "mahalanobis" in result.summary["detector"]
     with pytest.raises(ValueError, match="window is 10, but a classifier's score judges single images: leave it out"):
         _calibrated(_Runner("features"), data, window=10)
 
@@ -177,7 +179,7 @@ def test_the_file_tells_what_was_chosen_and_by_what(tiny_models, tmp_path, monke
     assert set(result.summary["candidates"]) == set(score_choice.CANDIDATES)
     text = str(result)
     assert "mean AUROC  chosen" in text
-    assert "20 validation frames against 10 changes of them" in text
+    assert "20 validation frames against 12 changes of them" in text
     told = bundle.read(tmp_path / "d.tflite").detector["calibration"]
     assert told["detector"] == chosen
     assert told["candidates"] == result.summary["candidates"]
