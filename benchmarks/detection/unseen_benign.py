@@ -1,7 +1,7 @@
 """Benign changes that nothing is fitted to: other codecs, lenses, sensors and tones.
 
-The list was written down before any detector was judged by it. On validation frames it was in view when the links of
-`data/variants.py` were chosen; on test frames it has chosen nothing.
+The list was written down before any detector was judged by it, but for the last three, of which a person sees two. On
+validation frames it was in view when the links of `data/variants.py` were chosen; on test frames it has chosen nothing.
 """
 from __future__ import annotations
 
@@ -35,7 +35,23 @@ def changes() -> Dict[str, Change]:
         "denoised": lambda frame, i: cv2.bilateralFilter(frame, 5, 6, 2),
         "vignette of 4%": _vignette, "shot noise": _shot_noise, "noise of luma": _luma_noise,
         "6 bits a channel": lambda frame, i: (frame & 0xFC) + 2,
+        "RGB565": _rgb565, "a black line around it": _framed, "every other row a pixel aside": _interlaced,
     }
+
+
+def _rgb565(frame: np.ndarray, i: int) -> np.ndarray:
+    most = (1 << np.array([5, 6, 5])) - 1
+    return _rounded(np.floor(frame / 255.0 * most + 0.5) / most * 255)
+
+
+def _framed(frame: np.ndarray, i: int) -> np.ndarray:
+    return cv2.copyMakeBorder(frame[1:-1, 1:-1], 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+
+
+def _interlaced(frame: np.ndarray, i: int) -> np.ndarray:
+    out = frame.copy()
+    out[1::2, 1:] = frame[1::2, :-1]
+    return out
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
