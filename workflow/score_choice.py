@@ -2,10 +2,11 @@
 
 Of a network that was trained on the classes it sees, the logits tell what is odd; of one that was trained on others and
 is shown a road, the features do. No score is best for both, so the file's own outputs decide: each candidate is fitted
-on training frames, and ranks validation frames as they are against stand-ins for what a classifier must notice: unknown
-content (docs/score_selection.md has which changes stand in for unseen classes) and spoilt pictures. Both halves count
-the same. Energy, which takes no statistics and a hundredth of the arithmetic, stays unless another is a point of mean
-AUROC better; else the best is taken.
+on training frames, and ranks stand-ins for what it must notice, unknown content (docs/score_selection.md has which
+changes stand in for unseen classes) and spoilt pictures, behind what it must be silent on, validation frames as they
+are and as another camera or codec would have given them. Content and pictures count the same. Energy, which takes no
+statistics and a hundredth of the arithmetic, stays unless another is a point of mean AUROC better; else the best is
+taken.
 """
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ FEWEST = 30  # frames of train, and of validation, below which nothing is compar
 
 
 class Candidate(NamedTuple):
-    """A score, and how well it ranks stand-ins behind frames as they are."""
+    """A score, and how well it ranks stand-ins behind what is in distribution."""
 
     detector: str
     content: float  # mean AUROC
@@ -76,12 +77,14 @@ def choose(loaded: network.Network, gathered: material.Material, seed: int = 0) 
         if not validity.frames(gathered.outputs, [name]).all():
             return Choice(DEFAULT, f"the default: the output {name!r} is NaN or infinite on some frames")
     chosen = spread.evenly(len(ordinary), JUDGED)
-    known = {name: array[ordinary[chosen]] for name, array in gathered.outputs.items()}
+    silent = np.isin(gathered.origin, ordinary[chosen]) & (gathered.variant <= 1)  # one benign variant of each, if any
+    known = {name: array[silent] for name, array in gathered.outputs.items()}
     changed = _outputs(loaded, gathered.validation.where(chosen), seed)
     if not all(len(outputs["logits"]) for outputs in changed.values()):
         return Choice(DEFAULT, "the default: the outputs are NaN or infinite on changed frames")
     candidates = tuple(_judge(name, gathered, train, known, changed) for name in CANDIDATES)
-    return Choice(best(candidates), f"{len(chosen)} validation frames against {len(changed)} changes of them",
+    varied = " and benign variants" if silent.sum() > len(chosen) else ""
+    return Choice(best(candidates), f"{len(chosen)} validation frames{varied} against {len(changed)} changes of them",
                   candidates)
 
 

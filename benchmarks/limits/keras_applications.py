@@ -52,8 +52,20 @@ _MINUTES = flags.DEFINE_float("minutes", 1e9, "begin no network after these")
 _MEMORY = flags.DEFINE_float("memory_gb", 6, "of a child process")
 _STEP = flags.DEFINE_integer("step_s", 300, "of a step, processor time", lower_bound=1)
 _CHILD = flags.DEFINE_string("child", None, "(one network's JSON, in a process of its own)")
-_WRITE = ("import sys, keras; getattr(keras.applications, sys.argv[1])(weights=None, classes=10, "
-          "input_shape=(int(sys.argv[2]), int(sys.argv[2]), 3)).save(sys.argv[3])")
+# Batch normalisations are fitted on noise: else the deepest networks turn a pixel's last bit into another class.
+_WRITE = """
+import sys, keras, numpy
+name, side, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+model = getattr(keras.applications, name)(weights=None, classes=10, input_shape=(side, side, 3))
+norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+momentum = [layer.momentum for layer in norms]
+for layer in norms:
+    layer.momentum = 0.0
+model(numpy.random.default_rng(0).uniform(0, 255, (8, side, side, 3)).astype("float32"), training=True)
+for layer, before in zip(norms, momentum):
+    layer.momentum = before
+model.save(path)
+"""
 
 
 def main(argv: List[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from leanood.data import content_changes, corruptions, dataset, frames, leaves
+from leanood.data import content_changes, corruptions, dataset, frames, leaves, variants
 from leanood.ood import classifier_score, scores
 from leanood.tflite import bundle
 from leanood.workflow import calibrate, candidates, info, material, network, score_choice, stand_ins
@@ -69,7 +69,8 @@ _CLASSES = _statistics(np.stack(_pictures(60))).reshape(20, 3, 9).mean(axis=0)
 
 def _calibrated(runner, data=None, detector=calibrate.AUTO, **settings):
     loaded = network.Network([runner, runner], SIZE)
-    return calibrate.fit(loaded, data or _data(), calibrate.Settings(detector=detector, benign_variants=1, **settings))
+    return calibrate.fit(loaded, data or _data(), calibrate.Settings(detector=detector, **{
+        "benign_variants": 1, **settings}))
 
 
 @pytest.mark.parametrize(("telling", "silent"), [("energy", "mahalanobis"), ("mahalanobis", "energy")])
@@ -81,14 +82,16 @@ def test_the_output_that_tells_is_taken(telling, silent):
     assert result.detector.nonconformity.inputs == classifier_score.named(chosen).inputs
     assert set(figures) == set(score_choice.CANDIDATES)
     assert figures[telling]["mean"] > figures[silent]["mean"] + 0.2
-    assert result.summary["chosen_by"] == "20 validation frames against 12 changes of them"
+    assert result.summary["chosen_by"] == "20 validation frames and benign variants against 12 changes of them"
 
 
 def test_figures_are_those_of_scores_by_hand():
     data, runner = _data(size=(30, 20)), _Runner("features")  # frames of another size and shape than the network's
     figures = _calibrated(runner, data).summary["candidates"]
+    plain = _calibrated(runner, data, benign_variants=0).summary["candidates"]
     validation = np.flatnonzero(data.split == "validation")
-    pictures = [data.read(i) for i in validation[np.linspace(0, len(validation) - 1, 20).round().astype(int)]]
+    places = np.linspace(0, len(validation) - 1, 20).round().astype(int)
+    pictures = [data.read(i) for i in validation[places]]
     pictures = [frames.resize(picture, SIZE) for picture in pictures]
     fit = runner.each(np.stack([frames.resize(data.read(i), SIZE) for i in np.flatnonzero(data.split == "train")]))
     content = [[picture[::-1] for picture in pictures],
@@ -99,12 +102,16 @@ def test_figures_are_those_of_scores_by_hand():
                [content_changes.change("occlusion 3", picture, i) for i, picture in enumerate(pictures)]]
     spoilt = [[corruptions.corrupt(name, picture, 3, seed=i) for i, picture in enumerate(pictures)]
               for name in ("darker", "brighter", "rain", "fog", "motion_blur", "noise", "dead_pixels", "glare")]
+    varied = [variants.draw((material.SPLITS.index("validation"), 0, place))(picture, seed=0, time=place)
+              for place, picture in zip(places.tolist(), pictures)]  # the first benign variant of each
     for name in ("energy", "mahalanobis"):
         score = scores.by_name(name)().fit(fit, data.partition[data.split == "train"])
-        means = [np.mean([metrics.roc_auc_score(np.repeat([0, 1], 20), score.score(runner.each(np.stack(
-            pictures + changed)))) for changed in group]) for group in (content, spoilt)]
-        assert figures[name] == pytest.approx(
-            {"content": means[0], "corruptions": means[1], "mean": np.mean(means)}, abs=1e-3)
+        for silent, told in ((pictures, plain), (pictures + varied, figures)):
+            truth = np.arange(len(silent) + 20) >= len(silent)
+            means = [np.mean([metrics.roc_auc_score(truth, score.score(runner.each(np.stack(
+                silent + changed)))) for changed in group]) for group in (content, spoilt)]
+            assert told[name] == pytest.approx(
+                {"content": means[0], "corruptions": means[1], "mean": np.mean(means)}, abs=1e-3)
 
 
 def test_energy_unless_another_is_a_point_better():
