@@ -48,6 +48,8 @@ def build(kind: str, name: str, config: Mapping[str, Any]) -> Call:
         return lambda x, *_, **__: x
     if kind == "LayerScale":  # of keras.applications' ConvNeXt
         return keras.src.applications.convnext.LayerScale(config["init_values"], config["projection_dim"], name=name)
+    if kind == "CustomScaleLayer":  # of its InceptionResNetV2
+        return lambda x, *_, **__: L.Add(name=name)([x[0], L.Rescaling(config["scale"], name=f"{name}_scale")(x[1])])
     if kind not in SAME:
         raise ValueError(f"layer {name!r} ({kind}) has no counterpart in tf_keras: put a standard layer in its place, "
                          "or export the model (model.export('folder')) and convert that SavedModel")

@@ -180,6 +180,13 @@ def test_an_activation_that_is_unknown_is_told():
         layers.build("Dense", "d", {"units": 2, "activation": "glu", "name": "d"})
 
 
+def test_inception_resnets_own_layer_is_two_of_ours():
+    call = layers.build("CustomScaleLayer", "mixed", {"name": "mixed", "scale": 0.3})
+    x, residual = tf_keras.Input((2,)), tf_keras.Input((2,))
+    model = tf_keras.Model([x, residual], call([x, residual], training=False))
+    np.testing.assert_allclose(model([np.array([[1.0, 2.0]]), np.array([[10.0, -10.0]])]), [[4.0, -1.0]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["evil.h5", "evil.keras"])
 def test_a_model_with_code_in_it_is_not_run_unless_allowed(tmp_path, name):
     trace = tmp_path / "was_run"
