@@ -7,12 +7,14 @@ ends like one that was not.
 from __future__ import annotations
 
 import csv
+import gc
 import glob
 import io
 import json
 import math
 import os
 import shutil
+import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import tensorflow as tf
@@ -21,6 +23,7 @@ import tf_keras as keras
 from leanood.models import progress, run, strategy
 
 Row = Dict[str, Any]
+_COLLECT_S = 10.0  # an epoch's batches hold its images in reference cycles, which Python finds late by itself
 
 
 class Outcome(NamedTuple):
@@ -86,6 +89,7 @@ def fit(
     show = progress.Progress(epochs, state.epoch) if chief else None
     if show and latest and state.epoch < epochs and not state.stopped_early:
         show.say(f"going on after epoch {state.epoch}")
+    collected = time.monotonic()
     with tf.summary.create_file_writer(folder.file("tensorboard") if chief else where).as_default():
         try:
             while state.epoch < epochs and not state.stopped_early:
@@ -102,6 +106,9 @@ def fit(
                     _log(folder, state, show)
                 if on_epoch:
                     on_epoch(state.epoch - 1)
+                if time.monotonic() - collected >= _COLLECT_S:
+                    gc.collect()
+                    collected = time.monotonic()
         finally:
             if show:
                 show.close()

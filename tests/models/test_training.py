@@ -1,11 +1,13 @@
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import signal
 import socket
 import subprocess
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -107,6 +109,28 @@ def test_the_best_epochs_weights_come_back(images, tmp_path):
     assert len(outcome.history) == 4
     for mine, theirs in zip(model.get_weights(), weights[1]):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_epochs_images_do_not_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_COLLECT_S", 0.0)
+    model = keras.Sequential([keras.layers.Dense(1, input_shape=(4,))])
+    model.compile("sgd", "mse")
+    held = []
+
+    class Images:
+        rows = tf.zeros((6, 4))
+
+    def batches(epoch):
+        images = Images()
+        held.append(weakref.ref(images))
+        return tf.data.Dataset.range(6).batch(3).map(lambda i: (tf.gather(images.rows, i), tf.zeros((3, 1))))
+
+    gc.disable()
+    try:
+        training.fit(model, batches, folder=run.Run.create(str(tmp_path / "run"), {}), epochs=4)
+        assert [epoch for epoch in range(3) if held[epoch]() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_more_epochs_go_on_and_other_settings_are_refused(whole, images, tmp_path):
