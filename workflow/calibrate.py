@@ -37,7 +37,7 @@ from leanood.ood import (
 from leanood.ood import detector as detector_
 from leanood.tflite import bundle, silence
 from leanood.tflite import runtime as tflite_runtime
-from leanood.workflow import datasets, material, network, outcome, progress, score_choice
+from leanood.workflow import benign_rows, datasets, material, network, outcome, progress, score_choice
 from leanood.workflow import sensitivity as sensitivity_
 
 # By detector: frames that the martingale looks back on.
@@ -407,6 +407,11 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, gathered: m
         summary["warnings"].append(f"{threshold.groups} groups are too few to promise {rate:.1%}: the threshold lies "
                                    "as high as their scores go, calibrate on more")
     varied = "" if threshold.variants is None else f", of benign variants {threshold.variants:.1%}"
+    if threshold.variants is not None and threshold.variants > max(benign_rows.FACTOR * rate, rate + benign_rows.SLACK):
+        summary["warnings"].append(f"of benign variants (another codec, a grey level of noise, a pixel's shift) "
+                                   f"{threshold.variants:.1%} are flagged where {rate:.1%} was asked: it will alarm on "
+                                   "frames that come by another road; calibrate on frames as they will come, or try "
+                                   "another --detector")
     summary.update(false_positive_rate=rate, threshold=threshold._asdict(),
                 promise=f"asked {rate:.1%}; by {threshold.groups} {gathered.unit} left out in turn: "
                         f"{threshold.left_out_rate:.1%} ({threshold.low:.1%} to {threshold.high:.1%}){varied}")

@@ -1,5 +1,6 @@
 """A classifier's default score is the one that its file's outputs ask for: logits, features, or nothing to go by."""
 import dataclasses
+import re
 import types
 import zlib
 
@@ -176,6 +177,25 @@ def test_a_studys_candidates_have_the_baselines_score(monkeypatch):
     assert bench._settled("int8") == dataclasses.replace(bench._calibration, detector="mahalanobis")
     bench._calibration = calibrate.Settings(detector="vim")
     assert bench._settled("int8").detector == "vim"
+
+
+def test_a_score_that_benign_variants_set_off_is_warned_of():
+    class Fine(_Runner):
+        """Its features are the finest detail, which a codec or a little noise changes."""
+
+        def each(self, images):
+            fine = np.abs(np.diff(images.astype(np.float32), n=2, axis=2)).mean(axis=(1, 2))
+            return {**super().each(images), "features": np.concatenate([fine, fine ** 2, np.sqrt(fine)], axis=1)}
+
+    def warned(runner, **settings):
+        return [warning for warning in _calibrated(runner, detector="mahalanobis", **settings).summary["warnings"]
+                if warning.startswith("of benign variants")]
+
+    told, = warned(Fine("features"))
+    share = float(re.search(r"([\d.]+)% are flagged where 5.0% was asked: it will alarm on frames that", told)[1])
+    assert 10 < share <= 100
+    assert not warned(Fine("features"), benign_variants=0)
+    assert not warned(Fine("features"), false_positive_rate=0.6)
 
 
 def test_the_file_tells_what_was_chosen_and_by_what(tiny_models, tmp_path, monkeypatch):
