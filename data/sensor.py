@@ -47,30 +47,6 @@ def noise(frame: np.ndarray, level: float, seed: int = 0, time: int = 0) -> np.n
     return np.clip(np.rint(frame + grain * np.float32(255.0 * level)), 0, 255).astype(np.uint8)
 
 
-def denoised(frame: np.ndarray, level: float) -> np.ndarray:
-    """The frame without its finest detail as far as that is small: coring, as denoisers and video codecs do it.
-
-    What a Gaussian blur of 1.2 pixels takes away is given back but for `level` standard deviations of the frame's own
-    noise, which the median of its diagonal Haar coefficients tells (Donoho & Johnstone, Biometrika 81, 1994). A frame
-    without noise keeps everything.
-
-    Args:
-      frame: uint8 [H, W, 3].
-      level: in standard deviations of the noise of the mean of R, G, B; 0 or more.
-    """
-    frame = frames.check(frame)
-    if level < 0:
-        raise ValueError(f"level: {level} is negative")
-    if min(frame.shape[:2]) < 2:
-        return frame.copy()
-    wide = frame.astype(np.float32)
-    grey = wide.mean(axis=2)
-    diagonal = (grey[:-1, :-1] - grey[1:, :-1] - grey[:-1, 1:] + grey[1:, 1:]) / 2
-    taken = np.float32(level * np.median(np.abs(diagonal)) / 0.6745)
-    fine = wide - cv2.GaussianBlur(wide, (0, 0), 1.2)
-    return np.clip(np.rint(wide - np.clip(fine, -taken, taken)), 0, 255).astype(np.uint8)
-
-
 def occlusion(frame: np.ndarray, level: float, seed: int = 0, time: int = 0) -> np.ndarray:
     """The frame with a dark, soft-edged patch on the lens.
 

@@ -2,9 +2,8 @@
 
 Statistics that have seen only one camera's chain (its JPEG, its 8×8 grid, its chroma) take every other for odd. So
 frames are fitted as they are and as they might have come: moved by a few pixels, a little brighter or warmer, respaced,
-noisier, denoised, a level or two darker, then encoded or not. Nearly all cameras and videos halve the chroma (4:2:0),
-by a mean or, as FFmpeg and OpenCV do, by leaving pixels out; FFmpeg's fast conversions also round down, by two levels
-in all; and every video codec takes a night's noise for what it may leave out.
+noisier, a level or two darker, then encoded or not. Nearly all cameras and videos halve the chroma (4:2:0), by a mean
+or, as FFmpeg and OpenCV do, by leaving pixels out; FFmpeg's fast conversions also round down, by two levels in all.
 `benign` has what a detector is judged by: kinds that aren't among these (video codecs, 4:2:2, gamma, sharpening,
 hunting exposure) and other levels of those that are.
 """
@@ -29,7 +28,6 @@ class Chain:
     scale: float = 1.0  # resized by it and back
     offset: Tuple[float, float, float] = (0.0, 0.0, 0.0)  # grey levels added to R, G, B
     noise: float = 0.0  # standard deviation in grey levels
-    denoised: float = 0.0  # standard deviations of its noise by which fine detail is cored
     sampling: str = "4:4:4"  # of the chroma
     picked: bool = False  # the chroma's samples are single pixels', not means
     quality: int = 0  # of a JPEG; 0: not encoded, though its chroma may be subsampled
@@ -49,8 +47,6 @@ class Chain:
             out = tone.offset(out, self.offset)
         if self.noise:
             out = sensor.noise(out, self.noise / 255.0, seed, time)
-        if self.denoised:
-            out = sensor.denoised(out, self.denoised)
         if self.sampling != "4:4:4" and (self.picked or not self.quality):
             out = chroma.subsampled(out, self.sampling, self.picked)
         return codecs.jpeg(out, self.quality, self.sampling) if self.quality else out
@@ -66,11 +62,10 @@ def draw(seed: Union[int, Tuple[int, ...]]) -> Chain:
     coding, full, quality = rng.random(), rng.random() < 0.2, int(rng.integers(72, 98))
     rounded, picked = rng.random() < 0.5, rng.random() < 0.5
     offset = (rng.uniform(-3.0, 2.0) + rng.uniform(-1.0, 1.0, 3)) * rounded
-    denoised = rng.uniform(0.75, 3.75) * (rng.random() < 0.3)
     return Chain(
         shift=(shift[0], shift[1]) if there[0] else (0, 0),
         gains=((1 + exposure) * (1 + warmth), 1.0 + exposure, (1 + exposure) * (1 - warmth)),
         scale=float(scale) if there[3] else 1.0, noise=float(noise) if there[4] else 0.0,
-        offset=(float(offset[0]), float(offset[1]), float(offset[2])), picked=picked, denoised=float(denoised),
+        offset=(float(offset[0]), float(offset[1]), float(offset[2])), picked=picked,
         sampling="4:4:4" if coding < 0.15 or (coding >= 0.5 and full) else "4:2:0",
         quality=quality if coding >= 0.5 else 0)

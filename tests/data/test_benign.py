@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from leanood.data import benign, codecs, frames, lanes, resampling, sensor, tone, variants
+from leanood.data import benign, codecs, frames, lanes, resampling, tone, variants
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +102,6 @@ def test_codecs_that_are_not_there_are_named(frame):
         codecs.jpeg(frame[..., 0], 90)
 
 
-def test_denoising_takes_noise_and_leaves_edges():
-    picture = np.full((120, 160, 3), 40, np.uint8)
-    picture[:, 80:] = 160
-    np.testing.assert_array_equal(sensor.denoised(picture, 3.0), picture)  # no noise: nothing to take
-    noisy = sensor.noise(picture, 4 / 255, seed=3)
-    out = sensor.denoised(noisy, 3.0)
-    away = np.abs(np.arange(160) - 79.5) > 5
-    assert out[:, away].std(axis=0).mean() < 0.6 * noisy[:, away].std(axis=0).mean()
-    assert out[:, 82:].mean() - out[:, :78].mean() == pytest.approx(120, abs=1)
-    assert out[:, 80].mean() - out[:, 79].mean() > 90  # a blur of 1.2 pixels alone would leave 39
-    taken = [np.abs(sensor.denoised(noisy, level).astype(int) - noisy).max() for level in (0.0, 1.0, 2.0, 4.0)]
-    assert taken == sorted(taken)
-    assert taken[0] == 0 < taken[1] < taken[3]
-    with pytest.raises(ValueError, match="level: -1 is negative"):
-        sensor.denoised(picture, -1)
-    assert sensor.denoised(picture[:1], 2.0).shape == (1, 160, 3)
-
-
 def test_variants_are_small_and_of_many_kinds(frame):
     drawn = [variants.draw(seed) for seed in range(200)]
     assert variants.draw(3) == drawn[3]
@@ -128,7 +110,6 @@ def test_variants_are_small_and_of_many_kinds(frame):
     assert 0.65 < len(subsampled) / len(drawn) < 0.85
     assert {chain.picked for chain in subsampled} == {True, False}
     assert 0.4 < np.mean([chain.offset != (0, 0, 0) for chain in drawn]) < 0.6
-    assert 0.2 < np.mean([chain.denoised > 0 for chain in drawn]) < 0.4
     phases = {(chain.shift[0] % 8, chain.shift[1] % 8) for chain in drawn}
     assert len(phases) > 40  # of the 64 that an 8×8 grid has
     for seed, chain in enumerate(drawn[:40]):
