@@ -28,8 +28,8 @@ class Settings:
       shift: pixels (at 32×32; scaled with the size) by which a training image is moved at most.
       flip: mirror every other training image left to right.
       cutout: side of a square, in pixels at 32×32, that each training image loses; 0: none.
-      label_smoothing: share of a label that goes to all classes alike, 0 to below 1. It makes logits less telling of
-        what is OOD.
+      label_smoothing: share of a label that goes to all classes alike, 0 to below 1. It flattens the logits that OOD
+        scores read.
       progressive_resizing: share of the epochs, the first ones, whose images have three quarters of the size.
       seed: of weights, order and augmentation.
       precision: "float32" or "bf16".

@@ -52,7 +52,7 @@ flags.DEFINE_integer("warm_up_epochs", None, "resnet18: epochs over which the le
 flags.DEFINE_integer("cutout", None, "resnet18: side of a square, in pixels at 32x32, that each training image loses; "
                      "default 8", lower_bound=0)
 flags.DEFINE_float("label_smoothing", None, "resnet18: share of a label that goes to all classes alike; default 0: it "
-                   "makes logits less telling of what is OOD", lower_bound=0.0, upper_bound=0.99)
+                   "flattens the logits that OOD scores read", lower_bound=0.0, upper_bound=0.99)
 flags.DEFINE_float("progressive_resizing", None, "resnet18: share of the epochs, the first ones, whose images have "
                    "three quarters of the size; default 0.5", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_list("augment", [], "bvae: what varies in training besides the images, words of light, colour, rain, "
