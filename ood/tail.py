@@ -107,22 +107,27 @@ class Counted:
 
     Args:
       values: in-distribution scores [n], n ≥ 1, in any order.
+
+    Attributes:
+      values: ascending.
+      start, top: where the tail begins, and −ln p there.
+      scale: mean excess over `start`; 0 where there is none, and counting goes on.
     """
 
     def __init__(self, values: np.ndarray):
         self.values = np.sort(np.asarray(values, np.float64))
         n = len(self.values)
-        self._start = float(self.values[n - 1 - int(_COUNTED_TAIL * n)])
-        above = self.values[self.values > self._start]
-        self._scale = float((above - self._start).mean()) if len(above) else 0.0
+        self.start = float(self.values[n - 1 - int(_COUNTED_TAIL * n)])
+        above = self.values[self.values > self.start]
+        self.scale = float((above - self.start).mean()) if len(above) else 0.0
         # −ln((how many are at least as large + 1) / (n + 1)), by that many.
         self._evidence = -np.log((np.arange(n + 1) + 1.0) / (n + 1.0))
-        self._top = float(self._evidence[len(above)])
+        self.top = float(self._evidence[len(above)])
 
     def log_p(self, values: np.ndarray) -> np.ndarray:
         """Returns −ln of the share of calibration values that are at least as large as `values` [N], float64 [N]."""
         counted = self._evidence[len(self.values) - self.values.searchsorted(values)]
-        if not self._scale > 0:
+        if not self.scale > 0:
             return counted
-        beyond = values - self._start
-        return np.where(beyond > 0, beyond / self._scale + self._top, counted)
+        beyond = values - self.start
+        return np.where(beyond > 0, beyond / self.scale + self.top, counted)

@@ -81,10 +81,10 @@ def _log_p(table: tail.Counted, value: tf.Tensor) -> tf.Tensor:
     """−ln p [1, 1] of a score [1, 1]: `Counted.log_p`."""
     at_least = tf.reduce_sum(tf.cast(_constant(table.values) >= value, tf.float32), axis=1, keepdims=True)
     counted = -tf.math.log((at_least + 1.0) * (1.0 / (len(table.values) + 1.0)))
-    if not table._scale > 0:
+    if not table.scale > 0:
         return counted
-    far = tf.cast(value > table._start, tf.float32)
-    return far * ((value - table._start) * (1.0 / table._scale) + table._top) + (1.0 - far) * counted
+    far = tf.cast(value > table.start, tf.float32)
+    return far * ((value - table.start) * (1.0 / table.scale) + table.top) + (1.0 - far) * counted
 
 
 def _log_sum_exp(logits: tf.Tensor) -> tf.Tensor:
