@@ -94,13 +94,18 @@ def row(detector: detector_.Detector, name: str, outputs: network.Outputs, start
     alarm = detector.run(outputs, starts)["alarm"]
     share, before = float(alarm.mean()), float(unchanged.mean())
     result: Dict[str, Any] = {"change": name, "alarmed": share, "usual": before,
-                              "silent": share <= max(FACTOR * before, before + SLACK) + 1e-9}
+                              "silent": not stands_out(share, before)}
     if starts is not None:
         raised = events.false_alarms(alarm, starts, fps)
         result.update(raised=raised.count, hours=raised.hours, per_hour=raised.per_hour, per_hour_low=raised.low,
                       per_hour_high=raised.high)
         result["silent"] = result["silent"] and (promised is None or raised.low <= promised)
     return result
+
+
+def stands_out(share: float, usual: float) -> bool:
+    """Whether so large a share of frames alarms that it isn't the usual one any more."""
+    return share > max(FACTOR * usual, usual + SLACK) + 1e-9
 
 
 def failed(results: Sequence[Mapping[str, Any]]) -> List[str]:

@@ -407,8 +407,8 @@ def _set_for_images(detector: detector_.Detector, score: np.ndarray, gathered: m
         summary["warnings"].append(f"{threshold.groups} groups are too few to promise {rate:.1%}: the threshold lies "
                                    "as high as their scores go, calibrate on more")
     varied = "" if threshold.variants is None else f", of benign variants {threshold.variants:.1%}"
-    if threshold.variants is not None and threshold.variants > max(benign_rows.FACTOR * rate, rate + benign_rows.SLACK):
-        summary["warnings"].append(f"of benign variants (another codec, a grey level of noise, a pixel's shift) "
+    if threshold.variants is not None and benign_rows.stands_out(threshold.variants, rate):
+        summary["warnings"].append("of benign variants (another codec, a grey level of noise, a pixel's shift) "
                                    f"{threshold.variants:.1%} are flagged where {rate:.1%} was asked: it will alarm on "
                                    "frames that come by another road; calibrate on frames as they will come, or try "
                                    "another --detector")
